@@ -1,0 +1,89 @@
+"""Consumers of HTTP requests: long polling, server-sent events, streaming."""
+
+from typing import ClassVar
+
+from ..exceptions import StopConsumer
+from ..mailbox import Message
+from .base import AsyncConsumer, Headers, encode_headers
+
+
+class AsyncHttpConsumer(AsyncConsumer):
+    """Override ``handle(body)``; when the client leaves while it runs, it is cancelled.
+
+    A body over ``max_body_size`` bytes is answered with 413 and never reaches ``handle``.
+    """
+
+    max_body_size: ClassVar[int] = 2 * 1024 * 1024
+    final_types = frozenset({"http.disconnect"})
+    disconnect_patience = 0.0
+    disconnect_grace = 0.0
+
+    _body = b""
+    _headers_sent = False
+    _disconnected = False
+
+    # To override
+
+    async def handle(self, body: bytes) -> None:
+        """Answer the request whose whole body has come; the consumer ends when this returns."""
+        raise NotImplementedError(f"{type(self).__qualname__} must override handle(body)")
+
+    async def disconnect(self) -> None:
+        """The response is finished, or the client has left; called exactly once."""
+
+    # To call
+
+    async def send_headers(self, *, status: int = 200, headers: Headers | None = None) -> None:
+        """Start the response; nothing goes out before the first ``send_body()``."""
+        if self._headers_sent:
+            raise RuntimeError("The response has been started already")
+        self._headers_sent = True
+        await super().send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": encode_headers(headers),
+            }
+        )
+
+    async def send_body(self, body: bytes, *, more_body: bool = False) -> None:
+        if not isinstance(body, bytes):
+            raise TypeError(f"A response body must be bytes, not {type(body).__name__}")
+        if not self._headers_sent:
+            raise RuntimeError("send_headers() must come before send_body()")
+        await super().send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+    async def send_response(
+        self, status: int, body: bytes, *, headers: Headers | None = None
+    ) -> None:
+        """A whole response at once."""
+        await self.send_headers(status=status, headers=headers)
+        await self.send_body(body)
+
+    # ASGI events
+
+    async def http_request(self, message: Message) -> None:
+        self._body += message.get("body", b"")
+        if len(self._body) > self.max_body_size:
+            await self.send_response(413, b"The request body is too large.")
+            await self._disconnect()
+            raise StopConsumer
+        if message.get("more_body"):
+            return
+        try:
+            await self.handle(self._body)
+        finally:
+            await self._disconnect()
+        raise StopConsumer
+
+    async def http_disconnect(self, message: Message) -> None:
+        await self._disconnect()
+        raise StopConsumer
+
+    async def cleanup(self, error: BaseException | None) -> None:
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if not self._disconnected:
+            self._disconnected = True
+            await self.disconnect()

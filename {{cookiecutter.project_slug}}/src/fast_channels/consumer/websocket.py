@@ -1,0 +1,200 @@
+"""Consumers of WebSocket connections.
+
+A socket is CONNECTING until it is accepted or refused, OPEN, then CLOSED: by the client, by
+``close()``, or by an error (close code 1011). Sending on a CLOSED socket does nothing: the client
+may leave at any moment, and its handlers cannot know. Accepting or sending out of order is a bug of
+the caller and raises ``RuntimeError``.
+"""
+
+import enum
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ..exceptions import (
+    AcceptConnection,
+    DenyConnection,
+    InvalidChannelLayerError,
+    StopConsumer,
+)
+from ..mailbox import Message
+from .base import AsyncConsumer, Headers, encode_headers
+
+logger = logging.getLogger(__name__)
+
+NORMAL_CLOSURE = 1000
+GOING_AWAY = 1001
+INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
+OVERLOADED = 4008  # private range: this consumer fell behind and its policy is to close
+
+
+class State(enum.Enum):
+    CONNECTING = enum.auto()
+    OPEN = enum.auto()
+    CLOSED = enum.auto()
+
+
+class AsyncWebsocketConsumer(AsyncConsumer):
+    """Override ``connect``, ``receive`` and ``disconnect``.
+
+    ``groups`` are joined before ``connect()`` and left before ``disconnect()``.
+    """
+
+    groups: ClassVar[Iterable[str]] = ()
+    final_types = frozenset({"websocket.disconnect"})
+
+    _state = State.CONNECTING
+    _disconnected = False  # disconnect() has been called
+
+    # To override
+
+    async def connect(self) -> None:
+        """Call ``accept()``, or ``close()`` to refuse; the default accepts."""
+        await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """One frame from the client; the other argument is None."""
+
+    async def disconnect(self, code: int) -> None:
+        """The socket is closed, whoever closed it; called exactly once."""
+
+    # To call
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        if self._state is not State.CONNECTING:
+            raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
+        self._state = State.OPEN
+        await self._transmit(
+            {
+                "type": "websocket.accept",
+                "subprotocol": subprotocol,
+                "headers": encode_headers(headers),
+            }
+        )
+
+    async def send(  # type: ignore[override]
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        close: bool | int = False,
+    ) -> None:
+        """Send one text or one binary frame; ``close`` then closes, True meaning code 1000."""
+        if (text_data is None) == (bytes_data is None):
+            raise ValueError("send() takes either text_data or bytes_data")
+        if self._state is State.CONNECTING:
+            raise RuntimeError("send() needs an accepted socket; call accept() first")
+        frame = {"text": text_data} if text_data is not None else {"bytes": bytes_data}
+        await self._transmit({"type": "websocket.send", **frame})
+        if close is not False:
+            await self.close(NORMAL_CLOSURE if close is True else close)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """Close (code 1000 by default), or refuse while connecting; closing twice is no error."""
+        if self._state is State.CLOSED:
+            return
+        event: Message = {"type": "websocket.close"}
+        event["code"] = NORMAL_CLOSURE if code is None or code is True else code
+        if reason is not None:
+            event["reason"] = reason
+        await self._transmit(event)
+        self._state = State.CLOSED
+
+    # ASGI events
+
+    async def websocket_connect(self, message: Message) -> None:
+        groups = list(self.groups)
+        if groups and not self.has_layer:
+            raise InvalidChannelLayerError(
+                f"{type(self).__qualname__}.groups needs a channel layer, and none is registered "
+                f"as 'default'; register one or set channel_layer_alias"
+            )
+        for group in groups:
+            await self.channel_layer.group_add(group, self.channel_name)
+        try:
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self.close()
+
+    async def websocket_receive(self, message: Message) -> None:
+        if self._state is State.CLOSED:
+            return
+        if (text := message.get("text")) is not None:
+            await self.receive(text_data=text)
+        else:
+            await self.receive(bytes_data=message["bytes"])
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        await self._disconnect(message.get("code", 1005))
+        raise StopConsumer
+
+    async def cleanup(self, error: BaseException | None) -> None:
+        if not isinstance(error, Exception):  # cancelled: the server shuts down
+            await self._disconnect(GOING_AWAY)
+            return
+        logger.error(
+            "A handler of %s failed; its socket %s is closed with %d: %r",
+            type(self).__qualname__,
+            self.channel_name,
+            INTERNAL_ERROR,
+            error,
+        )
+        try:
+            if self._state is State.OPEN:  # before accept() the server itself answers with HTTP 500
+                await self.close(INTERNAL_ERROR)
+        finally:
+            await self._disconnect(INTERNAL_ERROR)
+
+    async def overflowed(self) -> None:
+        await self.close(OVERLOADED, "messages came faster than they were handled")
+
+    # Internals
+
+    async def _disconnect(self, code: int) -> None:
+        if self._disconnected:
+            return
+        self._disconnected = True
+        self._state = State.CLOSED
+        for group in self.groups:
+            await self.channel_layer.group_discard(group, self.channel_name)
+        await self.disconnect(code)
+
+    async def _transmit(self, event: Message) -> None:
+        if self._state is State.CLOSED:
+            return
+        try:
+            await self._asgi_send(event)
+        except OSError:  # servers raise it for a client that has left; the disconnect event follows
+            self._state = State.CLOSED
+
+
+class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
+    """Text frames hold JSON; override ``receive_json``, and the codec if another one is wanted."""
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Decode a text frame; ``ValueError`` for a binary one."""
+        if text_data is None:
+            raise ValueError("No text section for incoming WebSocket frame: JSON comes as text")
+        await self.receive_json(await self.decode_json(text_data), **kwargs)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """One decoded frame from the client."""
+
+    async def send_json(self, content: Any, close: bool | int = False) -> None:
+        await self.send(text_data=await self.encode_json(content), close=close)
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        return json.loads(text_data)
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        return json.dumps(content)

@@ -1,0 +1,77 @@
+"""Every exception of the package.
+
+FastChannelsError
+├── InvalidChannelLayerError (ValueError)    a layer that is not registered or cannot work
+├── InvalidNameError (TypeError)             a channel or group name that breaks the name rules
+├── InvalidMessageError (TypeError)          a message that is not a dict or cannot be serialized
+├── MessageTooLarge                          a message over the layer's size limit
+├── ChannelFull                              a channel that holds as many messages as its capacity
+├── ChannelLayerUnavailable (ConnectionError)  the broker could not be reached within the bound
+├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
+└── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
+
+ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.
+├── AcceptConnection
+├── DenyConnection
+└── StopConsumer
+"""
+
+
+class FastChannelsError(Exception):
+    """Base class of all errors of this package."""
+
+
+class InvalidChannelLayerError(FastChannelsError, ValueError):
+    """A layer alias is unknown, or a layer's configuration cannot work."""
+
+
+class InvalidNameError(FastChannelsError, TypeError):
+    """A channel or group name breaks the name rules (see ``fast_channels.names``)."""
+
+
+class InvalidMessageError(FastChannelsError, TypeError):
+    """A message is not a dict, or holds a value that the layer's serializer cannot carry."""
+
+
+class MessageTooLarge(FastChannelsError):
+    """A serialized message exceeds the layer's ``max_message_size`` (bytes)."""
+
+
+class ChannelFull(FastChannelsError):
+    """The channel already holds as many unread messages as its capacity."""
+
+
+class ChannelLayerUnavailable(FastChannelsError, ConnectionError):
+    """The broker did not confirm the operation within the layer's ``timeout`` (seconds).
+
+    The operation may or may not have happened. Repeating a queue layer's send is safe for
+    consumers of groups and own channels only if the layer itself repeats it, which it does until
+    the timeout; a caller's second ``send`` is a second message.
+    """
+
+
+class SerializerDoesNotExist(FastChannelsError, KeyError):
+    """No serializer is registered under the requested format name."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class UndecodableMessage(FastChannelsError, ValueError):
+    """Received bytes are not a message: wrong format, wrong key, or not ours."""
+
+
+class ConsumerSignal(Exception):
+    """Base class of what a handler raises to steer its consumer."""
+
+
+class AcceptConnection(ConsumerSignal):
+    """Raised in ``connect()``: accept the socket."""
+
+
+class DenyConnection(ConsumerSignal):
+    """Raised in ``connect()``: refuse the socket (the server answers HTTP 403)."""
+
+
+class StopConsumer(ConsumerSignal):
+    """Raised in any handler: the consumer is finished; nothing more is dispatched to it."""

@@ -1,0 +1,41 @@
+"""Channel layers and their registry. The Redis layers are imported on first use."""
+
+from typing import TYPE_CHECKING, Any
+
+from .base import BaseChannelLayer
+from .in_memory import InMemoryChannelLayer
+from .jobs import Delivery, WorkQueue
+from .registry import (
+    ChannelLayerRegistry,
+    channel_layers,
+    get_channel_layer,
+    has_layers,
+    register_channel_layer,
+    unregister_channel_layer,
+)
+
+if TYPE_CHECKING:
+    from .redis import RedisChannelLayer, RedisPubSubChannelLayer
+
+__all__ = [
+    "BaseChannelLayer",
+    "ChannelLayerRegistry",
+    "Delivery",
+    "InMemoryChannelLayer",
+    "RedisChannelLayer",
+    "RedisPubSubChannelLayer",
+    "WorkQueue",
+    "channel_layers",
+    "get_channel_layer",
+    "has_layers",
+    "register_channel_layer",
+    "unregister_channel_layer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("RedisChannelLayer", "RedisPubSubChannelLayer"):
+        from . import redis  # redis-py is needed only by those who use it
+
+        return getattr(redis, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,164 @@
+"""What every channel layer is: the names it accepts, its capacities, its methods.
+
+The interface is that of the Django Channels channel layer specification. A concrete layer adds how
+messages travel; delivery inside the process (``local``) and mailboxes are shared by all of them.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, ClassVar
+
+from .. import names
+from ..exceptions import InvalidMessageError
+from ..mailbox import Mailbox, Message, Overflow
+from .local import LocalDelivery
+
+
+class BaseChannelLayer:
+    """Names, capacities and the abstract operations of a channel layer.
+
+    ``expiry`` (seconds) bounds how long a message waits unread. ``capacity`` is the number of
+    messages that each channel holds; ``channel_capacity`` maps a shell-style glob or a compiled
+    pattern of channel names to another number, the first match counts.
+    """
+
+    MAX_NAME_LENGTH: ClassVar[int] = names.MAX_NAME_LENGTH
+    channel_name_regex: ClassVar[re.Pattern[str]] = names.CHANNEL_NAME
+    group_name_regex: ClassVar[re.Pattern[str]] = names.GROUP_NAME
+    invalid_name_error: ClassVar[str] = (
+        "{} name must be a valid unicode string "
+        f"with length < {names.MAX_NAME_LENGTH} containing only ASCII alphanumerics, hyphens, "
+        "underscores, or periods"
+    )
+    extensions: ClassVar[list[str]] = []
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | re.Pattern[str], int] | None = None,
+    ) -> None:
+        if expiry <= 0:
+            raise ValueError(f"expiry must be a number of seconds above 0, not {expiry!r}")
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1 message, not {capacity!r}")
+        self.expiry = expiry
+        self.capacity = capacity
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+
+    # Rules
+
+    def compile_capacities(
+        self, channel_capacity: Mapping[str | re.Pattern[str], int]
+    ) -> names.Capacities:
+        return names.compile_capacities(channel_capacity)
+
+    def get_capacity(self, channel: str) -> int:
+        return names.capacity_of(channel, self.channel_capacity, self.capacity)
+
+    def match_type_and_length(self, name: object) -> bool:
+        return names.has_valid_length(name)
+
+    def require_valid_channel_name(self, name: str, receive: bool = False) -> bool:
+        """Return True, or raise ``InvalidNameError`` (a ``TypeError``).
+
+        With ``receive``, a process-local name must end at its ``!``, as the channel layer
+        specification asks of a server that receives for all its channels at once.
+        """
+        names.check_channel_name(name)
+        if receive and names.is_process_local(name) and not name.endswith("!"):
+            raise names.invalid("Channel", name)
+        return True
+
+    def require_valid_group_name(self, name: str) -> bool:
+        """Return True, or raise ``InvalidNameError`` (a ``TypeError``)."""
+        names.check_group_name(name)
+        return True
+
+    def require_valid_message(self, message: Message) -> None:
+        """Raise ``InvalidMessageError`` (a ``TypeError``) unless ``message`` is a dict."""
+        if not isinstance(message, dict):
+            raise InvalidMessageError(f"A message must be a dict, not {type(message).__name__}")
+
+    def non_local_name(self, name: str) -> str:
+        return names.non_local_name(name)
+
+    # Operations
+
+    async def send(self, channel: str, message: Message) -> None:
+        """Send a dict to one channel; ``ChannelFull`` if a named channel is at its capacity."""
+        raise NotImplementedError(f"{type(self).__name__} cannot send")
+
+    async def receive(self, channel: str) -> Message:
+        """Wait for a message of ``channel``; cancelling the wait loses none."""
+        raise NotImplementedError(f"{type(self).__name__} cannot receive")
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """The name of a new channel that this process owns, to receive on and to add to groups."""
+        raise NotImplementedError(f"{type(self).__name__} cannot make channels")
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Make ``channel`` a member; what is sent to the group after this returns reaches it."""
+        raise NotImplementedError(f"{type(self).__name__} has no groups")
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """End a membership; not being a member is no error."""
+        raise NotImplementedError(f"{type(self).__name__} has no groups")
+
+    async def group_send(self, group: str, message: Message) -> None:
+        """Send a dict to every member of the group; a member at its capacity misses it."""
+        raise NotImplementedError(f"{type(self).__name__} has no groups")
+
+    async def flush(self) -> None:
+        """Forget every message and group, wherever they are. For tests."""
+        raise NotImplementedError(f"{type(self).__name__} cannot flush")
+
+    # What consumers and apps use beyond the specification
+
+    def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
+        """The buffer of a channel that ``new_channel()`` made here, to take from without a task."""
+        raise NotImplementedError(f"{type(self).__name__} has no mailboxes")
+
+    async def close_channel(self, channel: str) -> None:
+        """Leave all groups and forget the channel; what waits in it is dropped. Never raises."""
+        raise NotImplementedError(f"{type(self).__name__} has no channels")
+
+    async def open(self) -> None:
+        """Start what the layer needs in the background; an unreachable broker is no error."""
+
+    async def aclose(self) -> None:
+        """End every connection and task of the running loop. The layer may be opened again."""
+
+    async def __aenter__(self) -> "BaseChannelLayer":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.aclose()
+
+
+class ChannelNames:
+    """Makes the names of a process's own channels: ``<prefix><process id>!<number>``."""
+
+    def __init__(self) -> None:
+        self.process_id = uuid.uuid4().hex[:16]
+        self._numbers = count(1)
+
+    def make(self, prefix: str) -> str:
+        name = f"{prefix}{self.process_id}!{next(self._numbers):x}"
+        names.check_channel_name(name)
+        return name
+
+    def owns(self, channel: str) -> bool:
+        return owner_of(channel) == self.process_id
+
+
+def owner_of(channel: str) -> str | None:
+    """The process id in a process-local channel name, None for a named channel."""
+    head, mark, _ = channel.partition("!")
+    return head[-16:] if mark else None
+
+
+__all__ = ["BaseChannelLayer", "ChannelNames", "LocalDelivery", "owner_of"]

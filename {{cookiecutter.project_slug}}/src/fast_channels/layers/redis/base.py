@@ -1,0 +1,163 @@
+"""What both Redis layers share towards their users: arguments, checks, and a peer for each loop."""
+
+import abc
+import asyncio
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from ...mailbox import Mailbox, Message, Overflow
+from ..base import BaseChannelLayer
+from .endpoints import parse_hosts
+from .peer import Config, Peer
+from .serializers import registry
+from .topics import Topics
+
+
+class RedisLayer(BaseChannelLayer):
+    """Arguments that both layers take beyond those of ``BaseChannelLayer``
+
+    ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
+    ``redis+sentinel://host:port,host:port/service/db``), ``(host, port)``, ``{"address": …}``,
+    ``{"host": …, "port": …}`` or ``{"sentinels": [(host, port)], "master_name": …,
+    "sentinel_kwargs": {…}}``; or instead ``sentinels``, ``service_name`` and ``sentinel_kwargs``.
+    ``connection_kwargs`` go to redis-py's connections. Default: ``redis://localhost:6379``.
+
+    ``prefix`` keeps apps apart that share a server. ``timeout`` is how long an operation waits for
+    Redis before it raises ``ChannelLayerUnavailable``, in seconds. ``max_message_size`` is in bytes
+    after serialization.
+    """
+
+    extensions: ClassVar[list[str]] = ["groups", "flush"]
+
+    def __init__(
+        self,
+        hosts: Sequence[Any] | None = None,
+        prefix: str = "asgi",
+        *,
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | re.Pattern[str], int] | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        random_prefix_length: int = 0,
+        serializer_format: str = "msgpack",
+        sentinels: Sequence[Any] | None = None,
+        service_name: str | None = None,
+        sentinel_kwargs: Mapping[str, Any] | None = None,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        timeout: float = 5.0,
+        max_message_size: int = 1024 * 1024,
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        self.prefix = prefix
+        self._serializer = registry.get_serializer(
+            serializer_format,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            random_prefix_length=random_prefix_length,
+            expiry=expiry,
+        )
+        self._config = Config(
+            endpoints=parse_hosts(
+                hosts,
+                sentinels=sentinels,
+                service_name=service_name,
+                sentinel_kwargs=sentinel_kwargs,
+                connection_kwargs=connection_kwargs,
+            ),
+            topics=Topics(prefix),
+            serializer=self._serializer,
+            capacity_of=self.get_capacity,
+            expiry=expiry,
+            timeout=timeout,
+            max_message_size=max_message_size,
+        )
+        self._peers: WeakKeyDictionary[asyncio.AbstractEventLoop, Peer] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    @abc.abstractmethod
+    def _make_peer(self, config: Config) -> Peer:
+        """A peer of the running loop."""
+
+    @property
+    def _peer(self) -> Peer:
+        loop = asyncio.get_running_loop()
+        peer = self._peers.get(loop)
+        if peer is None:
+            with self._lock:
+                peer = self._peers[loop] = self._make_peer(self._config)
+        return peer
+
+    @property
+    def client_prefix(self) -> str:
+        """The process id in the names of this loop's own channels."""
+        return self._peer.names.process_id
+
+    @property
+    def dropped(self) -> int:
+        """Messages dropped by this loop because a receiver's mailbox was full."""
+        return self._peer.local.drops.total
+
+    @property
+    def undecodable(self) -> int:
+        """Messages skipped by this loop because they could not be decoded."""
+        return self._peer.poison.total
+
+    def serialize(self, message: Message) -> bytes:
+        return self._serializer.serialize(message)
+
+    def deserialize(self, message: bytes) -> Message:
+        return self._serializer.deserialize(message)
+
+    async def send(self, channel: str, message: Message) -> None:
+        self.require_valid_channel_name(channel)
+        self.require_valid_message(message)
+        await self._peer.send(channel, message)
+
+    async def receive(self, channel: str) -> Message:
+        self.require_valid_channel_name(channel)
+        return await self._peer.receive(channel)
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        return await self._peer.new_channel(prefix)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await self._peer.group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await self._peer.group_discard(group, channel)
+
+    async def group_send(self, group: str, message: Message) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_message(message)
+        await self._peer.group_send(group, message)
+
+    async def flush(self) -> None:
+        """Delete every key of the layer, and forget this loop's messages and memberships."""
+        await self._peer.flush()
+
+    def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
+        return self._peer.mailbox(channel, overflow)
+
+    async def close_channel(self, channel: str) -> None:
+        self._peer.close_channel(channel)
+
+    async def open(self) -> None:
+        self._peer.start()
+
+    async def aclose(self) -> None:
+        peer = self._peers.pop(asyncio.get_running_loop(), None)
+        if peer is not None:
+            await peer.aclose()
+
+    async def close_pools(self) -> None:
+        """The name of ``aclose()`` in fast-channels and channels_redis."""
+        await self.aclose()
+
+    async def wait_received(self) -> None:
+        """Nothing to wait for: no message is under way outside a mailbox."""

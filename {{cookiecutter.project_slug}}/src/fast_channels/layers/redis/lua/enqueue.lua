@@ -1,0 +1,16 @@
+-- Append a message to a named channel, unless it is full, and wake those who wait for one.
+--
+-- KEYS[1]  channel: the name of the stream and of the notification channel
+-- ARGV[1]  envelope
+-- ARGV[2]  capacity in messages; leased ones count until they are acknowledged
+-- ARGV[3]  expiry in milliseconds
+-- returns  the entry's id, or nil if the channel is full
+local now = redis.call('TIME')
+local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[3]
+redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f', oldest))
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
+  return nil
+end
+local id = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1])
+redis.call('PUBLISH', KEYS[1], id)
+return id

@@ -1,0 +1,14 @@
+-- Append a message to a topic's log and tell the processes that listen, in one step: so the order of
+-- the log is the order of the notifications, and a listener that was cut off reads on from the log.
+--
+-- KEYS[1]  topic: the name of the stream and of the notification channel
+-- ARGV[1]  envelope
+-- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
+-- ARGV[3]  new time to live of the log in milliseconds, or 0 to leave it
+-- returns  the entry's id
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])
+if ARGV[3] ~= '0' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[1])
+return id

@@ -1,0 +1,221 @@
+"""Named channels of the queue layer: work that is leased, then acknowledged.
+
+A named channel is a stream with one consumer group. Workers read new entries; what a worker holds
+is an entry of the group's pending list, whose idle time is the age of its lease.
+
+Invariants
+- An entry leaves the stream only when it is acknowledged, buried or expired.
+- An entry that has been pending for ``lease_time`` seconds without being renewed is claimed by
+  whoever asks next, and counts as one more attempt.
+- What was fetched for a receiver that has been cancelled goes to the next receiver of this peer; if
+  there is none it is given back at once.
+- No command blocks: a receiver is woken by the channel's notification, and looks again every
+  ``POLL`` seconds for leases that have ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from ...exceptions import ChannelFull, ChannelLayerUnavailable, UndecodableMessage
+from ...mailbox import Message
+from ..jobs import Delivery
+from . import scripts
+from .envelope import decode
+from .persistent import PersistentLink
+
+if TYPE_CHECKING:
+    from .peer import Peer
+
+logger = logging.getLogger(__name__)
+
+GROUP = "workers"
+CONSUMER = "worker"  # one name for all: who holds an entry does not matter, only for how long
+POLL = 1.0  # seconds
+DEAD_LETTERS_KEPT = 10_000
+LEASE_ENDED = b"again"  # the notification that a message was given back
+
+
+class NamedChannels:
+    """The named channels of one peer."""
+
+    def __init__(self, peer: "Peer", lease_time: float) -> None:
+        self._peer = peer
+        self._lease_ms = int(lease_time * 1000)
+        self._expiry_ms = int(peer.config.expiry * 1000)
+        self._pullers: dict[str, _Puller] = {}
+
+    async def send(self, channel: str, envelope: bytes) -> None:
+        server, topic = self._place(channel)
+        capacity = self._peer.config.capacity_of(channel)
+        accepted = await scripts.enqueue(
+            server, topic, envelope, capacity=capacity, expiry_ms=self._expiry_ms
+        )
+        if not accepted:
+            raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
+
+    async def receive(self, channel: str) -> Message:
+        """A message, removed from Redis as soon as it is handed over."""
+        (delivery,) = await self.lease(channel, 1)
+        self._acknowledge_soon(delivery)
+        return delivery.message
+
+    async def lease(self, channel: str, count: int) -> list[Delivery]:
+        puller = self._pullers.get(channel)
+        if puller is None:
+            puller = self._pullers[channel] = _Puller(self, channel)
+        return await puller.get(count)
+
+    async def renew(self, delivery: Delivery) -> None:
+        server, topic = self._place(delivery.channel)
+        await server.execute(
+            "XCLAIM", topic, GROUP, CONSUMER, 0, delivery.receipt, "IDLE", 0, "JUSTID"
+        )
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        server, topic = self._place(delivery.channel)
+        await scripts.acknowledge(server, topic, GROUP, delivery.receipt)
+
+    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
+        server, topic = self._place(delivery.channel)
+        if final:
+            dead = self._peer.config.topics.dead_letters(delivery.channel)
+            await scripts.bury(server, topic, dead, GROUP, delivery.receipt, keep=DEAD_LETTERS_KEPT)
+        else:
+            await self._give_back(delivery, delay, delivery.attempt)
+
+    async def return_unused(self, delivery: Delivery) -> None:
+        """Give back what no handler has seen; it does not count as an attempt."""
+        await self._give_back(delivery, 0.0, delivery.attempt - 1)
+
+    async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery]:
+        server, topic = self._place(channel)
+        leased = await scripts.lease(
+            server,
+            topic,
+            (GROUP, CONSUMER),
+            count=count,
+            lease_ms=self._lease_ms,
+            expiry_ms=self._expiry_ms,
+            claim=claim,
+        )
+        deliveries = []
+        for entry, sealed, attempt in leased:
+            try:
+                envelope = decode(sealed)
+                message = self._peer.config.serializer.deserialize(envelope.payload)
+            except UndecodableMessage as error:
+                self._peer.poison.add(error)
+                poison = Delivery(channel, {}, "", attempt, entry.decode())
+                await self.reject(poison, final=True)
+            else:
+                deliveries.append(
+                    Delivery(channel, message, envelope.uid.hex(), attempt, entry.decode())
+                )
+        return deliveries
+
+    def wake_all(self) -> None:
+        """Notifications may have been missed."""
+        for puller in self._pullers.values():
+            puller.on_notification(LEASE_ENDED)
+
+    async def listen(self, channel: str, puller: "_Puller") -> None:
+        topic = self._peer.config.topics.channel(channel)
+        await self._peer.subscribe(topic, puller.on_notification)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(puller.aclose() for puller in self._pullers.values()))
+
+    def _place(self, channel: str) -> tuple[PersistentLink, str]:
+        topic = self._peer.config.topics.channel(channel)
+        return self._peer.shard_of(topic).commands, topic
+
+    def _acknowledge_soon(self, delivery: Delivery) -> None:
+        """Not awaited: a receiver cancelled here would lose its message. Unsent, it comes again."""
+        server, topic = self._place(delivery.channel)
+        if server.link is not None:
+            server.link.post("XACK", topic, GROUP, delivery.receipt)
+            server.link.post("XDEL", topic, delivery.receipt)
+
+    async def _give_back(self, delivery: Delivery, delay: float, attempts: int) -> None:
+        server, topic = self._place(delivery.channel)
+        await scripts.give_back(
+            server,
+            topic,
+            (GROUP, CONSUMER),
+            delivery.receipt,
+            age_ms=max(self._lease_ms - int(delay * 1000), 0),
+            attempts=attempts,
+            wake=delay <= 0,
+        )
+
+
+class _Puller:
+    """Fetches the messages of one channel while somebody waits for them."""
+
+    def __init__(self, named: NamedChannels, channel: str) -> None:
+        self._named = named
+        self._channel = channel
+        self._ready: asyncio.Queue[Delivery] = asyncio.Queue()  # never more than is wanted
+        self._wanted = 0
+        self._wake = asyncio.Event()
+        self._claim_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, count: int) -> list[Delivery]:
+        self._wanted += count
+        self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._pull(), name=f"pull {self._channel}")
+        try:
+            deliveries = [await self._ready.get()]
+            while len(deliveries) < count and not self._ready.empty():
+                deliveries.append(self._ready.get_nowait())
+            return deliveries
+        finally:
+            self._wanted -= count
+            self._wake.set()
+
+    def on_notification(self, data: bytes) -> None:
+        if data == LEASE_ENDED:
+            self._claim_at = 0.0
+        self._wake.set()
+
+    async def _pull(self) -> None:
+        while self._wanted:
+            try:
+                await self._named.listen(self._channel, self)
+                await self._fetch_while_wanted()
+                await self._return_unused()
+            except ChannelLayerUnavailable as error:  # a receiver waits through an outage
+                logger.debug("Waiting to receive from %s: %s", self._channel, error)
+
+    async def _fetch_while_wanted(self) -> None:
+        while self._wanted:
+            self._wake.clear()
+            count = self._wanted - self._ready.qsize()
+            claim = time.monotonic() >= self._claim_at
+            if claim:
+                self._claim_at = time.monotonic() + POLL
+            if count > 0:
+                deliveries = await self._named.fetch(self._channel, count, claim=claim)
+                for delivery in deliveries:
+                    self._ready.put_nowait(delivery)
+                if deliveries:
+                    await asyncio.sleep(0)  # the receivers take them, and may want more
+                    continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL)
+
+    async def _return_unused(self) -> None:
+        while not self._ready.empty():
+            await self._named.return_unused(self._ready.get_nowait())
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(ChannelLayerUnavailable):
+            await self._return_unused()

@@ -1,0 +1,268 @@
+"""One event loop's part in a Redis layer: its channels, its groups, its connections.
+
+A layer object may be used from several event loops (threads, ``async_to_sync``); each gets a peer
+of its own, with its own process id in its channel names, so that no two loops share any state.
+
+Invariants
+- One inbox topic per peer carries the messages to all its channels; a group's topic is listened to
+  while the group has a member here. Redis knows nothing of single channels or members.
+- Each group, inbox and named channel lives on one shard, chosen by its topic's name alone: sender
+  and receiver always agree.
+- What a subclass adds is how bytes travel: ``publish``, and what happens at a reconnection.
+"""
+
+import abc
+import asyncio
+import contextlib
+import logging
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
+from ...mailbox import Mailbox, Message, Overflow
+from ..base import ChannelNames, owner_of
+from ..local import LocalDelivery
+from ..tally import Tally
+from .endpoints import Endpoint
+from .envelope import Envelope, Uids, decode
+from .persistent import PersistentLink
+from .serializers import BaseMessageSerializer
+from .subscriber import Subscriber
+from .topics import Topics
+
+logger = logging.getLogger(__name__)
+
+JOIN, LEAVE = "+", "-"  # before the channel name in an envelope: its payload is a group to join
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the peers of one layer share."""
+
+    endpoints: list[Endpoint]
+    topics: Topics
+    serializer: BaseMessageSerializer
+    capacity_of: Callable[[str], int]
+    expiry: float
+    timeout: float
+    max_message_size: int
+
+
+class Shard:
+    """One endpoint as a peer sees it: a link for commands, and one for subscriptions."""
+
+    def __init__(self, endpoint: Endpoint, peer: "Peer") -> None:
+        timeout = peer.config.timeout
+        self.commands = PersistentLink(endpoint, timeout)
+        self.subscriber = Subscriber(
+            endpoint,
+            timeout,
+            on_message=peer.on_message,
+            on_open=partial(peer.on_open, self),
+            on_lost=partial(peer.on_lost, self),
+        )
+
+    def start(self) -> None:
+        self.commands.start()
+        self.subscriber.start()
+
+    async def aclose(self) -> None:
+        await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
+
+
+class Peer(abc.ABC):
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.names = ChannelNames()
+        self.local = LocalDelivery(config.capacity_of, config.expiry)
+        self.uids = Uids()
+        self.shards = [Shard(endpoint, self) for endpoint in config.endpoints]
+        self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {}
+        self._joining: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        for shard in self.shards:
+            shard.start()
+
+    # How bytes travel
+
+    @abc.abstractmethod
+    async def publish(self, topic: str, envelope: bytes) -> None:
+        """Bring the envelope to every peer that listens to the topic."""
+
+    @abc.abstractmethod
+    async def send_named(self, channel: str, envelope: bytes) -> None:
+        """Bring the envelope to one receiver of a named channel."""
+
+    @abc.abstractmethod
+    async def receive_named(self, channel: str) -> Message: ...
+
+    @abc.abstractmethod
+    async def on_open(self, shard: Shard, topics: list[str]) -> None:
+        """The topics are subscribed (again) on a new connection."""
+
+    @abc.abstractmethod
+    def on_lost(self, shard: Shard) -> None:
+        """The connection of the subscriptions is gone."""
+
+    def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
+        """The envelope in what was published; None if it was received before."""
+        return decode(data)
+
+    # Channels and groups
+
+    async def send(self, channel: str, message: Message) -> None:
+        owner = owner_of(channel)
+        if owner is None:
+            await self.send_named(channel, self.seal("", message))
+        else:
+            await self.publish(self.config.topics.inbox(owner), self.seal(channel, message))
+
+    async def group_send(self, group: str, message: Message) -> None:
+        await self.publish(self.config.topics.group(group), self.seal("", message))
+
+    async def receive(self, channel: str) -> Message:
+        if owner_of(channel) is None:
+            return await self.receive_named(channel)
+        return await self.local.open(channel).get()
+
+    async def new_channel(self, prefix: str) -> str:
+        channel = self.names.make(prefix)
+        self.local.open(channel)
+        inbox = self.config.topics.inbox(self.names.process_id)
+        # Not an error: what is published while there is no broker is not published at all.
+        with contextlib.suppress(ChannelLayerUnavailable):
+            await self.listen(inbox, self._receive_in_inbox)
+        return channel
+
+    def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
+        mailbox = self.local.open(channel, overflow)
+        mailbox.wants_events = True
+        return mailbox
+
+    async def group_add(self, group: str, channel: str) -> None:
+        if self._is_foreign(channel):
+            await self._control(JOIN, group, channel)
+            return
+        self.local.join(group, channel)
+        try:
+            topic = self.config.topics.group(group)
+            await self.listen(topic, partial(self._receive_in_group, group))
+        except BaseException:
+            await self.group_discard(group, channel)
+            raise
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        if self._is_foreign(channel):
+            await self._control(LEAVE, group, channel)
+        elif self.local.leave(group, channel):
+            self.ignore(self.config.topics.group(group))
+
+    def close_channel(self, channel: str) -> None:
+        for group in self.local.close(channel):
+            self.ignore(self.config.topics.group(group))
+
+    # Topics
+
+    def shard_of(self, topic: str) -> Shard:
+        return self.shards[zlib.crc32(topic.encode()) % len(self.shards)]
+
+    async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Have ``handler(data)`` called for what is published to a group or an inbox."""
+        await self.subscribe(topic, handler)
+
+    async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        self._handlers[topic.encode()] = handler
+        await self.shard_of(topic).subscriber.add(topic)
+
+    def ignore(self, topic: str) -> None:
+        self._handlers.pop(topic.encode(), None)
+        self.shard_of(topic).subscriber.discard(topic)
+
+    def on_message(self, topic: bytes, data: bytes) -> None:
+        handler = self._handlers.get(topic)
+        if handler is None:
+            return
+        try:
+            handler(data)
+        except UndecodableMessage as error:
+            self.poison.add(error)
+
+    # Messages
+
+    def seal(self, channel: str, message: Message) -> bytes:
+        payload = self.config.serializer.serialize(message)
+        if len(payload) > self.config.max_message_size:
+            raise MessageTooLarge(
+                f"The message takes {len(payload)} bytes; max_message_size allows "
+                f"{self.config.max_message_size}"
+            )
+        return Envelope(self.uids.make(), channel, payload).encode()
+
+    def _receive_in_group(self, group: str, data: bytes) -> None:
+        envelope = self.open_envelope(self.config.topics.group(group), data)
+        if envelope is not None:
+            message = self.config.serializer.deserialize(envelope.payload)
+            self.local.deliver_group(group, message)
+
+    def _receive_in_inbox(self, data: bytes) -> None:
+        inbox = self.config.topics.inbox(self.names.process_id)
+        envelope = self.open_envelope(inbox, data)
+        if envelope is None:
+            return
+        mark = envelope.channel[:1]
+        if mark in (JOIN, LEAVE):
+            self._obey(mark, envelope.channel[1:], envelope.payload.decode("ascii"))
+        else:
+            message = self.config.serializer.deserialize(envelope.payload)
+            self.local.deliver(envelope.channel, message)
+
+    # Channels of other peers: their owner changes the membership
+
+    def _is_foreign(self, channel: str) -> bool:
+        return owner_of(channel) not in (None, self.names.process_id)
+
+    async def _control(self, mark: str, group: str, channel: str) -> None:
+        envelope = Envelope(self.uids.make(), mark + channel, group.encode()).encode()
+        await self.publish(self.config.topics.inbox(owner_of(channel) or ""), envelope)
+
+    def _obey(self, mark: str, channel: str, group: str) -> None:
+        if mark == LEAVE:
+            if self.local.leave(group, channel):
+                self.ignore(self.config.topics.group(group))
+        elif channel in self.local.mailboxes:
+            task = asyncio.create_task(self.group_add(group, channel))
+            self._joining.add(task)
+            task.add_done_callback(self._joined)
+
+    def _joined(self, task: "asyncio.Task[None]") -> None:
+        self._joining.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("A channel could not be added to a group from outside: %s", error)
+
+    async def flush(self) -> None:
+        for shard in self.shards:
+            keys = await _scan(shard.commands, self.config.topics.pattern)
+            if keys:
+                await shard.commands.execute("UNLINK", *keys)
+        for group in list(self.local.groups):
+            self.ignore(self.config.topics.group(group))
+        self.local.clear()
+
+    async def aclose(self) -> None:
+        for task in self._joining:
+            task.cancel()
+        await asyncio.gather(*(shard.aclose() for shard in self.shards))
+
+
+async def _scan(server: PersistentLink, pattern: str) -> list[bytes]:
+    keys: list[bytes] = []
+    cursor: bytes | int = 0
+    while True:
+        cursor, page = await server.execute("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+        keys += page
+        if int(cursor) == 0:
+            return keys

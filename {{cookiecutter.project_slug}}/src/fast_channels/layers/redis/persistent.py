@@ -1,0 +1,150 @@
+"""Keeps a link to an endpoint connected, for as long as the event loop runs.
+
+Invariants
+- There is at most one connection at a time; when it is lost, attempts to make a new one back off
+  from 0.05 to 1 s, with jitter, for ever. Each attempt asks the Sentinels anew.
+- The task that keeps it is an ordinary task of the loop: when the loop ends its tasks, as
+  ``asyncio.run`` does, the connection ends too.
+- ``execute`` gives up after ``timeout`` seconds, with ``ChannelLayerUnavailable``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ...exceptions import ChannelLayerUnavailable
+from .endpoints import Endpoint, close_pool
+from .link import CONNECTION_ERRORS, Link, LinkLost, OnMessage, Reply
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.05  # seconds
+LONGEST_PAUSE = 1.0
+
+
+async def _nothing(_: Link) -> None:
+    pass
+
+
+class PersistentLink:
+    """``on_open(link)`` is awaited on each new connection before anybody else may use it."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        *,
+        on_open: Callable[[Link], Awaitable[None]] = _nothing,
+        on_lost: Callable[[], None] = lambda: None,
+        on_message: OnMessage | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._on_message = on_message
+        self._link: Link | None = None
+        self._opened = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._last_error: BaseException | None = None
+
+    @property
+    def link(self) -> Link | None:
+        """The open link, or None while there is none."""
+        return self._link
+
+    def start(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"redis {self.endpoint}")
+
+    async def aclose(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+
+    async def connected(self) -> Link:
+        """Wait for an open link."""
+        self.start()
+        while self._link is None:
+            await self._opened.wait()
+        return self._link
+
+    async def execute(self, *command: Any, repeatable: bool = True) -> Reply:
+        """The reply to a command, across reconnections if it is ``repeatable``.
+
+        A command that is not repeatable and whose connection is lost before the reply raises at
+        once, since it may have been executed.
+        """
+        try:
+            async with asyncio.timeout(self.timeout):
+                while True:
+                    link = await self.connected()
+                    try:
+                        return await link.call(*command)
+                    except LinkLost:
+                        if not repeatable:
+                            raise
+        except LinkLost as error:
+            raise ChannelLayerUnavailable(
+                f"The connection to Redis ({self.endpoint}) was lost before {command[0]} was "
+                f"confirmed: {error}"
+            ) from error
+        except TimeoutError:
+            raise self.unavailable() from self._last_error
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        return ChannelLayerUnavailable(
+            f"Redis ({self.endpoint}) did not answer within {self.timeout} s; "
+            f"last error: {self._last_error or 'none'}"
+        )
+
+    async def _keep(self) -> None:
+        pool = self.endpoint.pool()
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                try:
+                    connection = pool.make_connection()
+                    await connection.connect()
+                    await self._serve(Link(connection, self._on_message))
+                except CONNECTION_ERRORS as error:
+                    if self._link is not None:
+                        pause = FIRST_PAUSE  # it had been connected: the first retry comes soon
+                    self._note(error)
+                    self._drop()
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, LONGEST_PAUSE)
+        finally:
+            self._drop()
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                await close_pool(pool)
+
+    async def _serve(self, link: Link) -> None:
+        """Raises when the link is lost."""
+        running = asyncio.create_task(link.run())
+        try:
+            await self._on_open(link)
+            self._link = link
+            self._opened.set()
+            if self._last_error is not None:
+                logger.info("Connected to Redis (%s) again", self.endpoint)
+                self._last_error = None
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _note(self, error: BaseException) -> None:
+        if str(error) != str(self._last_error):  # an outage is told once, not at each attempt
+            logger.warning("No connection to Redis (%s): %s", self.endpoint, error)
+        self._last_error = error
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link = None
+            self._opened.clear()
+            self._on_lost()

@@ -1,0 +1,249 @@
+"""The queue layer: nothing that was accepted is lost before it expires.
+
+To consumers, each message once and in the order of its sender. A group's (or an inbox's) messages
+are appended to a log, a Redis stream, and published, in one script. Listeners receive what is
+published; after a broken connection they read from the log what they missed. A sender whose
+connection breaks repeats the message under the same uid, and receivers hand out each uid once.
+To receivers of a named channel, at least once; see ``named.py``.
+
+What is lost, and when
+- a message that nobody read for ``expiry`` seconds, or that ``history`` younger ones followed while
+  a listener was cut off;
+- a message that finds a consumer's mailbox full: by the consumer's policy, counted and logged;
+- with the server: what it had not written to disk (``appendfsync``), or not replicated yet.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from ...exceptions import FastChannelsError, UndecodableMessage
+from ...mailbox import Message
+from ..base import owner_of
+from ..jobs import Delivery
+from ..tally import Tally
+from . import scripts
+from .base import RedisLayer
+from .envelope import Envelope, decode
+from .history import BEGINNING, Position, Seen, parse_id
+from .named import NamedChannels
+from .peer import Config, Peer, Shard
+
+logger = logging.getLogger(__name__)
+
+MAX_TTL_REFRESH = 30.0  # seconds between two renewals of a log's time to live
+PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
+PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
+
+
+class RedisChannelLayer(RedisLayer):
+    """``history`` is how many messages of each group a listener that is cut off can catch up on.
+
+    ``lease`` is how long a worker may hold a message without renewing it, in seconds, before
+    another one gets it. ``group_expiry`` is accepted for compatibility: a member stays until it
+    leaves, closes or its process ends. See ``RedisLayer`` for the rest.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[Any] | None = None,
+        prefix: str = "asgi",
+        expiry: float = 60,
+        group_expiry: int = 86400,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | re.Pattern[str], int] | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        random_prefix_length: int = 12,
+        serializer_format: str = "msgpack",
+        *,
+        history: int = 10_000,
+        lease: float = 30.0,
+        **options: Any,
+    ) -> None:
+        self.group_expiry = group_expiry
+        self.history = history
+        self.lease_time = lease
+        super().__init__(
+            hosts,
+            prefix,
+            expiry=expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            random_prefix_length=random_prefix_length,
+            serializer_format=serializer_format,
+            **options,
+        )
+
+    def _make_peer(self, config: Config) -> "QueuePeer":
+        return QueuePeer(config, self.history, self.lease_time)
+
+    @property
+    def _named(self) -> NamedChannels:
+        return cast(QueuePeer, self._peer).named
+
+    async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
+        self.require_valid_channel_name(channel)
+        return await self._named.lease(channel, count)
+
+    async def renew(self, delivery: Delivery) -> None:
+        await self._named.renew(delivery)
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        await self._named.acknowledge(delivery)
+
+    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
+        await self._named.reject(delivery, delay=delay, final=final)
+
+
+class QueuePeer(Peer):
+    def __init__(self, config: Config, history: int, lease_time: float) -> None:
+        super().__init__(config)
+        self.named = NamedChannels(self, lease_time)
+        self._history = history
+        self._positions: dict[str, Position] = {}
+        self._seen = Seen()
+        self._refreshed: dict[str, float] = {}
+        self._forwarders: dict[str, asyncio.Task[None]] = {}
+        self.unforwarded = Tally(
+            logger, "%d group message(s) not forwarded, the last to channel %s: %s"
+        )
+
+    # Sending
+
+    async def publish(self, topic: str, envelope: bytes) -> None:
+        await scripts.publish(
+            self.shard_of(topic).commands,
+            topic,
+            envelope,
+            keep=self._history,
+            ttl_ms=self._ttl_if_due(topic),
+        )
+
+    async def send_named(self, channel: str, envelope: bytes) -> None:
+        await self.named.send(channel, envelope)
+
+    async def receive_named(self, channel: str) -> Message:
+        return await self.named.receive(channel)
+
+    def _ttl_if_due(self, topic: str) -> int:
+        """Milliseconds, or 0 while the log lives long enough by an earlier renewal of ours."""
+        interval = min(self.config.expiry / 2, MAX_TTL_REFRESH)
+        now = time.monotonic()
+        if now - self._refreshed.get(topic, -interval) < interval:
+            return 0
+        if len(self._refreshed) > 10_000:  # topics; each costs one PEXPIRE again
+            self._refreshed.clear()
+        self._refreshed[topic] = now
+        return int((self.config.expiry + interval) * 1000)
+
+    # A named channel in a group: the peer that added it forwards the group's messages to it
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await super().group_add(group, channel)
+        if owner_of(channel) is None and channel not in self._forwarders:
+            self._forwarders[channel] = asyncio.create_task(self._forward(channel))
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await super().group_discard(group, channel)
+        if channel in self._forwarders and not self.local.is_member(channel):
+            self._forwarders.pop(channel).cancel()
+            self.local.close(channel)
+
+    async def _forward(self, channel: str) -> None:
+        mailbox = self.local.open(channel)
+        while True:
+            message = await mailbox.get()
+            try:
+                await self.send_named(channel, self.seal("", message))
+            except FastChannelsError as error:
+                self.unforwarded.add(channel, error)
+
+    # Listening
+
+    async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        await super().listen(topic, handler)
+        if topic not in self._positions:
+            await self._mark(topic)
+
+    def ignore(self, topic: str) -> None:
+        super().ignore(topic)
+        self._positions.pop(topic, None)
+
+    def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
+        entry, space, sealed = data.partition(b" ")
+        if not space:
+            raise UndecodableMessage("A notification without the id of its log entry")
+        position = self._positions.get(topic)
+        if position is not None:
+            if position.recovering:
+                position.missed = True  # it is in the log, behind what is being read
+                return None
+            position.advance(parse_id(entry))
+        envelope = decode(sealed)
+        return envelope if self._seen.add(envelope.uid) else None
+
+    async def _mark(self, topic: str) -> None:
+        """Remember where the log ends: what comes later is ours."""
+        server = self.shard_of(topic).commands
+        newest = await server.execute("XREVRANGE", topic, "+", "-", "COUNT", 1)
+        end = parse_id(newest[0][0]) if newest else BEGINNING
+        if self.shard_of(topic).subscriber.wants(topic):
+            self._positions.setdefault(topic, Position(joined=end, last=end))
+
+    async def flush(self) -> None:
+        await super().flush()
+        self._refreshed.clear()
+        for position in self._positions.values():
+            position.joined = position.last = BEGINNING
+
+    async def aclose(self) -> None:
+        for task in self._forwarders.values():
+            task.cancel()
+        await self.named.aclose()
+        await super().aclose()
+
+    # Recovering
+
+    def on_lost(self, shard: Shard) -> None:
+        for topic, position in self._positions.items():
+            if self.shard_of(topic) is shard:
+                position.recovering = True
+
+    async def on_open(self, shard: Shard, topics: list[str]) -> None:
+        self._refreshed.clear()  # a new primary may lack our logs
+        await asyncio.gather(*(self._recover(topic) for topic in topics))
+        self.named.wake_all()
+
+    async def _recover(self, topic: str) -> None:
+        position = self._positions.get(topic)
+        if position is None or not position.recovering:
+            return
+        start = position.resume_from()
+        while True:
+            position.missed = False
+            page = await self.shard_of(topic).commands.execute(
+                "XRANGE", topic, start, "+", "COUNT", PAGE
+            )
+            for entry, fields in page:
+                self._replay(topic, position, entry, fields)
+            if page:
+                start = "(" + page[-1][0].decode()
+                await self._make_room(topic)
+            elif not position.missed:
+                position.recovering = False
+                return
+
+    def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
+        position.recovering = False
+        self.on_message(topic.encode(), entry + b" " + fields[1])
+        position.recovering = True
+
+    async def _make_room(self, topic: str) -> None:
+        """Let the consumers handle a page before the next one comes."""
+        deadline = time.monotonic() + PAGE_PATIENCE
+        while self.local.crowded and time.monotonic() < deadline:
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 - many mailboxes, none of which signals room

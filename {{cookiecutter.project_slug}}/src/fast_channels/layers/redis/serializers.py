@@ -1,0 +1,162 @@
+"""Messages to bytes and back, optionally encrypted.
+
+The formats ``"msgpack"`` (default) and ``"json"`` are registered; register a subclass of
+``BaseMessageSerializer`` under another name for another one.
+"""
+
+import abc
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
+from ...mailbox import Message
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+CLOCK_SKEW = 10  # seconds that the clocks of sender and receiver may differ when expiry is checked
+
+
+class BaseMessageSerializer(abc.ABC):
+    """Encrypts with Fernet over the SHA-256 of a key: the first key encrypts, all decrypt.
+
+    ``random_prefix_length`` bytes are put before the result, which makes equal messages differ.
+    ``expiry`` (seconds) refuses encrypted messages that are older. ``MultiFernet`` needs the
+    ``cryptography`` package.
+    """
+
+    def __init__(
+        self,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        random_prefix_length: int = 0,
+        expiry: float | None = None,
+    ) -> None:
+        self.random_prefix_length = random_prefix_length
+        self.expiry = expiry
+        self.crypter = _make_crypter(symmetric_encryption_keys)
+
+    @abc.abstractmethod
+    def as_bytes(self, message: Message) -> bytes:
+        """The message in this format."""
+
+    @abc.abstractmethod
+    def from_bytes(self, message: bytes) -> Message:
+        """The message that ``as_bytes`` turned into these bytes."""
+
+    def serialize(self, message: Message) -> bytes:
+        """``InvalidMessageError`` (a ``TypeError``) for a value that the format cannot carry."""
+        try:
+            data = self.as_bytes(message)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidMessageError(f"{type(self).__name__} cannot carry it: {error}") from error
+        if self.crypter is not None:
+            data = self.crypter.encrypt(data)
+        if self.random_prefix_length > 0:
+            data = os.urandom(self.random_prefix_length) + data
+        return data
+
+    def deserialize(self, message: bytes) -> Message:
+        """``UndecodableMessage`` for bytes that are no message in this format and these keys."""
+        data = message[self.random_prefix_length :] if self.random_prefix_length > 0 else message
+        try:
+            if self.crypter is not None:
+                ttl = None if self.expiry is None else int(self.expiry) + CLOCK_SKEW
+                data = self.crypter.decrypt(data, ttl)
+            decoded: object = self.from_bytes(data)
+        except Exception as error:  # each format has errors of its own
+            raise UndecodableMessage(f"{type(error).__name__}: {error}") from error
+        if not isinstance(decoded, dict):
+            raise UndecodableMessage(f"A message must be a dict, not {type(decoded).__name__}")
+        return cast(Message, decoded)
+
+
+class JSONSerializer(BaseMessageSerializer):
+    """Text and numbers only; readable by other programs. Keys become str."""
+
+    def as_bytes(self, message: Message) -> bytes:
+        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+
+    def from_bytes(self, message: bytes) -> Message:
+        return cast(Message, json.loads(message))
+
+
+class MsgPackSerializer(BaseMessageSerializer):
+    """Compact and fast; carries bytes too. A tuple arrives as a list."""
+
+    def as_bytes(self, message: Message) -> bytes:
+        import msgpack
+
+        return cast(bytes, msgpack.packb(message, use_bin_type=True))
+
+    def from_bytes(self, message: bytes) -> Message:
+        import msgpack
+
+        return cast(Message, msgpack.unpackb(message, raw=False, strict_map_key=False))
+
+
+class MissingSerializer(BaseMessageSerializer):
+    """Stands for a format whose library is not installed: using it raises that ImportError."""
+
+    exception: ImportError = ImportError("A library that the serializer needs is not installed")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise self.exception
+
+    def as_bytes(self, message: Message) -> bytes:
+        raise self.exception
+
+    def from_bytes(self, message: bytes) -> Message:
+        raise self.exception
+
+
+class SerializersRegistry:
+    """Serializer classes by format name."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[BaseMessageSerializer]] = {}
+
+    def register_serializer(self, format: str, cls: type[BaseMessageSerializer]) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, BaseMessageSerializer)):
+            raise TypeError(f"A serializer must be a BaseMessageSerializer class, not {cls!r}")
+        self._classes[format] = cls
+
+    def get_serializer(self, format: str, *args: Any, **kwargs: Any) -> BaseMessageSerializer:
+        """A new serializer made with these arguments; ``SerializerDoesNotExist`` (a KeyError)."""
+        if format not in self._classes:
+            known = ", ".join(sorted(self._classes))
+            raise SerializerDoesNotExist(f"No serializer {format!r} is registered, only: {known}")
+        return self._classes[format](*args, **kwargs)
+
+
+registry = SerializersRegistry()
+registry.register_serializer("json", JSONSerializer)
+try:
+    import msgpack  # noqa: F401
+except ImportError as missing:
+    _Missing = type("MissingMsgPack", (MissingSerializer,), {"exception": missing})
+    registry.register_serializer("msgpack", _Missing)
+else:
+    registry.register_serializer("msgpack", MsgPackSerializer)
+
+
+def _make_crypter(keys: Sequence[str | bytes] | None) -> "MultiFernet | None":
+    if not keys:
+        return None
+    if isinstance(keys, str | bytes):
+        raise ValueError("symmetric_encryption_keys must be a list of keys, not a bare string")
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError as error:
+        raise ValueError(
+            "symmetric_encryption_keys needs the package cryptography; install it"
+        ) from error
+    return MultiFernet([Fernet(_fernet_key(key)) for key in keys])
+
+
+def _fernet_key(key: str | bytes) -> bytes:
+    data = key.encode() if isinstance(key, str) else key
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest())

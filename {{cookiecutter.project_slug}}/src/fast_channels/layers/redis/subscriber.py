@@ -1,0 +1,97 @@
+"""The topics that one event loop listens to on one endpoint.
+
+Invariants
+- ``_wanted`` is what should be subscribed, changed at once by ``add`` and ``discard``; the commands
+  are written in the same step, so that the server sees them in the order of the changes.
+- Whenever a connection is made, all wanted topics are subscribed again before it counts as open.
+- A topic is confirmed when a PING written behind its SUBSCRIBE has been answered on the same
+  connection: from then on nothing published to it is missed while that connection lives.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .endpoints import Endpoint
+from .link import Link, LinkLost, OnMessage
+from .persistent import PersistentLink
+
+BATCH = 1000  # topics in one SUBSCRIBE, so that no command grows without bound
+
+
+class Subscriber:
+    """``on_open(topics)`` is awaited after each (re)connection, when ``topics`` are subscribed."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        *,
+        on_message: OnMessage,
+        on_open: Callable[[list[str]], Awaitable[None]],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._wanted: set[str] = set()
+        self._confirmed: set[str] = set()
+        self._after_open = on_open
+        self._after_lost = on_lost
+        self._connection = PersistentLink(
+            endpoint,
+            timeout,
+            on_open=self._subscribe_all,
+            on_lost=self._lost,
+            on_message=on_message,
+        )
+        self.start = self._connection.start
+        self.aclose = self._connection.aclose
+
+    def wants(self, topic: str) -> bool:
+        return topic in self._wanted
+
+    async def add(self, topic: str) -> bool:
+        """Subscribe and wait until that is confirmed; True if this call made it so.
+
+        ``ChannelLayerUnavailable`` after the timeout; the topic is still wanted then.
+        """
+        if topic in self._confirmed:
+            return False
+        self._wanted.add(topic)
+        try:
+            async with asyncio.timeout(self._connection.timeout):
+                return await self._confirm(topic)
+        except TimeoutError:
+            raise self._connection.unavailable() from None
+
+    def discard(self, topic: str) -> None:
+        if topic in self._wanted:
+            self._wanted.discard(topic)
+            self._confirmed.discard(topic)
+            if self._connection.link is not None:
+                self._connection.link.cast("UNSUBSCRIBE", topic)
+
+    async def _confirm(self, topic: str) -> bool:
+        while topic not in self._confirmed:
+            link = self._connection.link
+            if link is None:
+                await self._connection.connected()  # subscribes all that is wanted
+                continue
+            link.cast("SUBSCRIBE", topic)
+            try:
+                await link.call("PING")
+            except LinkLost:
+                continue
+            if topic in self._wanted:
+                self._confirmed.add(topic)
+            return True
+        return False
+
+    async def _subscribe_all(self, link: Link) -> None:
+        topics = list(self._wanted)
+        for start in range(0, len(topics), BATCH):
+            link.cast("SUBSCRIBE", *topics[start : start + BATCH])
+        await link.call("PING")
+        self._confirmed = self._wanted.intersection(topics)
+        await self._after_open(topics)
+
+    def _lost(self) -> None:
+        self._confirmed.clear()
+        self._after_lost()

@@ -1,0 +1,30 @@
+"""Names in Redis. A topic is both a key (the log, in the queue layer) and a notification channel.
+
+The braces are the hash tag of Redis Cluster: all keys of one topic share a slot.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Topics:
+    prefix: str
+
+    def group(self, name: str) -> str:
+        return f"{self.prefix}:g:{{{name}}}"
+
+    def inbox(self, process_id: str) -> str:
+        """Carries the messages to all channels that one process owns."""
+        return f"{self.prefix}:i:{{{process_id}}}"
+
+    def channel(self, name: str) -> str:
+        return f"{self.prefix}:c:{{{name}}}"
+
+    def dead_letters(self, name: str) -> str:
+        return f"{self.prefix}:d:{{{name}}}"
+
+    @property
+    def pattern(self) -> str:
+        """Matches every key of the layer, for SCAN."""
+        escaped = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self.prefix)
+        return f"{escaped}:[gicd]:{{*"

@@ -1,0 +1,152 @@
+"""The bounded buffer in which messages wait for one channel's receivers.
+
+Invariants
+- A message is taken only by ``take()``, in the caller's own step: a receiver that is cancelled
+  while it waits has taken nothing, so cancelling it loses and delays no message.
+- At most ``capacity`` messages wait. What is over it goes by ``overflow``, and is counted.
+- A message older than ``expiry`` seconds is never handed out; it is counted.
+- Only the event loop of a waiter touches that waiter: ``put()`` may be called from any thread.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Literal, get_args
+
+Message = dict[str, Any]
+Overflow = Literal["drop_newest", "drop_oldest", "close"]
+
+
+class Mailbox:
+    """A first-in-first-out buffer of at most ``capacity`` messages.
+
+    ``overflow`` says what happens to a message that finds the buffer full: ``"drop_newest"`` drops
+    it, ``"drop_oldest"`` drops the longest-waiting one instead, ``"close"`` drops it and sets
+    ``overflowed``, upon which a consumer closes its socket. ``expiry`` is in seconds; None keeps
+    messages for ever.
+    """
+
+    __slots__ = (
+        "_messages",
+        "_waiters",
+        "capacity",
+        "dropped",
+        "expired",
+        "expiry",
+        "overflow",
+        "overflowed",
+        "wants_events",
+    )
+
+    def __init__(
+        self, capacity: int, *, expiry: float | None = None, overflow: Overflow = "drop_newest"
+    ) -> None:
+        if overflow not in get_args(Overflow):
+            raise ValueError(f"overflow must be one of {get_args(Overflow)}, not {overflow!r}")
+        self.capacity = capacity
+        self.expiry = expiry
+        self.overflow = overflow
+        self.overflowed = False
+        self.wants_events = False  # a consumer takes from here, who understands the layer's events
+        self.dropped = 0
+        self.expired = 0
+        self._messages: deque[tuple[float, Message]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits here: no message, no receiver."""
+        return not self._messages and not self._waiters
+
+    @property
+    def full(self) -> bool:
+        self._drop_expired()
+        return len(self._messages) >= self.capacity
+
+    @property
+    def waiting(self) -> int:
+        """How many receivers wait for a message."""
+        return len(self._waiters)
+
+    def put(self, message: Message) -> bool:
+        """Append ``message`` and wake a receiver; False if a message had to be dropped."""
+        accepted = True
+        if len(self._messages) >= self.capacity and self.full:
+            accepted = False
+            self.dropped += 1
+            if self.overflow == "drop_oldest":
+                self._messages.popleft()
+            else:
+                self.overflowed = self.overflow == "close"
+                self.poke()
+                return False
+        self._messages.append((time.monotonic(), message))
+        self.poke()
+        return accepted
+
+    def take(self) -> Message | None:
+        """The oldest message that has not expired, or None if there is none."""
+        self._drop_expired()
+        return self._messages.popleft()[1] if self._messages else None
+
+    async def get(self) -> Message:
+        """Wait for a message and take it."""
+        while (message := self.take()) is None:
+            await self.wait()
+        return message
+
+    async def wait(self) -> None:
+        """Return after the next ``put()`` or ``poke()``; the caller then tries ``take()`` again."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        # Queued before this look: another thread's put sees the waiter, or this look its message.
+        if self._messages:
+            self._forget(waiter)
+            return
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._forget(waiter)
+            if self._messages:
+                self.poke()  # a wake-up that came for this receiver belongs to another one now
+            raise
+
+    def poke(self) -> None:
+        """Wake the receiver that has waited longest, if there is one."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            loop = waiter.get_loop()
+            if waiter.done() or loop.is_closed():
+                continue
+            if loop is _running_loop():
+                waiter.set_result(None)
+            else:
+                loop.call_soon_threadsafe(_wake, waiter)
+            return
+
+    def _forget(self, waiter: "asyncio.Future[None]") -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def _drop_expired(self) -> None:
+        if self.expiry is None:
+            return
+        oldest = time.monotonic() - self.expiry
+        while self._messages and self._messages[0][0] < oldest:
+            self._messages.popleft()
+            self.expired += 1
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,68 @@
+"""Rules of channel and group names, and of capacities chosen by name. No I/O, no state.
+
+A name is ASCII letters, digits, ``-``, ``_`` and ``.``, shorter than 100 characters (the rule of
+the Django Channels channel layer specification). A channel name may hold one ``!``: what stands
+before it (the non-local name) says which process owns the channel, what stands after it says which
+consumer there.
+"""
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from .exceptions import InvalidNameError
+
+MAX_NAME_LENGTH = 100
+CHANNEL_NAME = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
+GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
+
+Capacities = list[tuple[re.Pattern[str], int]]
+
+
+def invalid(kind: str, name: object) -> InvalidNameError:
+    return InvalidNameError(
+        f"{kind} name must be a str of 1 to {MAX_NAME_LENGTH - 1} ASCII letters, digits, hyphens, "
+        f"underscores or periods"
+        f"{' with at most one ! inside' if kind == 'Channel' else ''}, not {name!r}"
+    )
+
+
+def has_valid_length(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and 0 < len(name) < MAX_NAME_LENGTH
+
+
+def check_channel_name(name: object) -> None:
+    if not has_valid_length(name) or not CHANNEL_NAME.match(name):
+        raise invalid("Channel", name)
+
+
+def check_group_name(name: object) -> None:
+    if not has_valid_length(name) or not GROUP_NAME.match(name):
+        raise invalid("Group", name)
+
+
+def is_process_local(channel: str) -> bool:
+    return "!" in channel
+
+
+def non_local_name(channel: str) -> str:
+    """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""
+    head, mark, _ = channel.partition("!")
+    return head + mark
+
+
+def compile_capacities(by_name: Mapping[str | re.Pattern[str], int]) -> Capacities:
+    """Turn ``{"http.*": 10, re.compile("^a"): 20}`` into patterns; a str is a shell-style glob."""
+    return [
+        (re.compile(fnmatch.translate(key)) if isinstance(key, str) else key, capacity)
+        for key, capacity in by_name.items()
+    ]
+
+
+def capacity_of(channel: str, capacities: Capacities, default: int) -> int:
+    """The capacity of the first pattern that matches ``channel``, else ``default``."""
+    for pattern, capacity in capacities:
+        if pattern.match(channel):
+            return capacity
+    return default

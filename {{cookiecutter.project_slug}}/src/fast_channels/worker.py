@@ -1,0 +1,169 @@
+"""Runs consumers of named channels in a process of their own: the counterpart of ``runworker``.
+
+Invariants
+- A message is acknowledged after its handler has returned, never before.
+- A handler that raises gives its message back for another attempt, later each time; after
+  ``max_attempts`` it goes to the layer's dead letters.
+- What a handler holds is renewed while it runs; when the process dies, its leases end.
+- At most ``concurrency`` handlers run at once; no more messages than that are leased.
+- Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
+  them and gives their messages back.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from .consumer.base import AsyncConsumer, ConsumerApp
+from .exceptions import ChannelLayerUnavailable, InvalidChannelLayerError, StopConsumer
+from .layers.base import BaseChannelLayer
+from .layers.jobs import Delivery, WorkQueue
+from .names import check_channel_name
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
+LONGEST_RETRY = 60.0
+
+
+class Worker:
+    """Leases messages of the channels in ``routes`` and dispatches each to a new consumer.
+
+    ``routes`` maps a channel name to a consumer class, or to what its ``as_asgi()`` returned. The
+    consumer's scope is ``{"type": "channel", "channel": name, "id": str, "attempt": int}``; its own
+    ``channel_layer_alias`` chooses the layer on which it answers. ``drain_timeout`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        routes: Mapping[str, type[AsyncConsumer] | ConsumerApp],
+        *,
+        concurrency: int = 10,
+        max_attempts: int = 5,
+        drain_timeout: float = 30.0,
+    ) -> None:
+        if not isinstance(layer, WorkQueue):
+            raise InvalidChannelLayerError(
+                f"A worker needs a layer that keeps messages until they are acknowledged, such as "
+                f"RedisChannelLayer or InMemoryChannelLayer, not {type(layer).__name__}"
+            )
+        if not routes:
+            raise ValueError("A worker needs at least one route from a channel name to a consumer")
+        self._queue: WorkQueue = layer
+        self._routes = {name: _as_app(name, target) for name, target in routes.items()}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._max_attempts = max_attempts
+        self._drain_timeout = drain_timeout
+        self._leasing: set[asyncio.Task[None]] = set()
+        self._handling: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        for channel, app in self._routes.items():
+            self._leasing.add(asyncio.create_task(self._lease(channel, app)))
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await _cancel(self._leasing)
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=self._drain_timeout)
+        await _cancel(self._handling)
+
+    async def run(self) -> None:
+        """Work until SIGINT or SIGTERM, then drain."""
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        async with self:
+            logger.info("Worker takes messages of %s", ", ".join(self._routes))
+            await stopped.wait()
+            logger.info("Worker stops; %d handler(s) finish first", len(self._handling))
+
+    async def _lease(self, channel: str, app: ConsumerApp) -> None:
+        while True:
+            await self._slots.acquire()
+            try:
+                (delivery,) = await self._queue.lease(channel)
+            except BaseException:
+                self._slots.release()
+                raise
+            task = asyncio.create_task(self._handle(delivery, app))
+            self._handling.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._handling.discard(task)
+        self._slots.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A message is left to its lease: %r", error)
+
+    async def _handle(self, delivery: Delivery, app: ConsumerApp) -> None:
+        consumer = app.consumer_class(**app.consumer_initkwargs)
+        consumer.scope = {
+            "type": "channel",
+            "channel": delivery.channel,
+            "id": delivery.id,
+            "attempt": delivery.attempt,
+        }
+        try:
+            consumer.bind_layer()
+            async with self._renewed(delivery):
+                await consumer.dispatch(delivery.message)
+        except StopConsumer:
+            pass
+        except asyncio.CancelledError:
+            await self._queue.reject(delivery)
+            raise
+        except Exception:
+            final = delivery.attempt >= self._max_attempts
+            logger.exception(
+                "Attempt %d of %d at message %s of %s failed",
+                delivery.attempt,
+                self._max_attempts,
+                delivery.id,
+                delivery.channel,
+            )
+            delay = min(FIRST_RETRY * 2 ** (delivery.attempt - 1), LONGEST_RETRY)
+            await self._queue.reject(delivery, delay=delay, final=final)
+            return
+        await self._queue.acknowledge(delivery)
+
+    @asynccontextmanager
+    async def _renewed(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Renew the lease of a message while its handler runs."""
+        lease_time = self._queue.lease_time
+        if lease_time is None:
+            yield
+            return
+        renewing = asyncio.create_task(self._renew(delivery, lease_time / 3))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+
+    async def _renew(self, delivery: Delivery, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self._queue.renew(delivery)
+            except ChannelLayerUnavailable as error:
+                logger.warning("The lease of message %s is not renewed: %s", delivery.id, error)
+
+
+def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp:
+    check_channel_name(name)
+    if isinstance(target, ConsumerApp):
+        return target
+    if isinstance(target, type) and issubclass(target, AsyncConsumer):
+        return target.as_asgi()
+    raise TypeError(f"The route of channel {name!r} must be a consumer class, not {target!r}")
+
+
+async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
