@@ -1,0 +1,1 @@
+"""A real-time app: rooms to chat in, and jobs whose progress comes back to the socket that asked."""

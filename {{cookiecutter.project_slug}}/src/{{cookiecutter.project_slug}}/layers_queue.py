@@ -1,0 +1,38 @@
+"""The channel layers of the app.
+
+"default" carries events to sockets through a log in Redis: a broken connection loses none.
+"jobs" is a queue: what a worker takes from it is acknowledged after its handler.
+Without REDIS_URL both live in this process.
+"""
+
+import logging
+
+from fast_channels.layers import (
+    BaseChannelLayer,
+    InMemoryChannelLayer,
+    RedisChannelLayer,
+    register_channel_layer,
+)
+
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
+    if not settings.redis_url:
+        logger.info("REDIS_URL is not set: the channel layers are in memory, for one process only")
+        return {"default": InMemoryChannelLayer(), "jobs": InMemoryChannelLayer()}
+    hosts = [settings.redis_url]
+    return {
+        "default": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
+        "jobs": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.jobs"),
+    }
+
+
+def register_layers(settings: Settings) -> list[BaseChannelLayer]:
+    """Make the layers known to consumers by their aliases."""
+    layers = make_layers(settings)
+    for alias, layer in layers.items():
+        register_channel_layer(alias, layer)
+    return list(layers.values())

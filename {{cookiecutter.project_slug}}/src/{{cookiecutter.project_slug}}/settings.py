@@ -1,0 +1,29 @@
+"""What the environment decides. Each setting is an upper-case variable; .env.example lists them."""
+
+from functools import cache
+from importlib.metadata import metadata
+from typing import Annotated
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    app_name: str = metadata(__package__)["Name"]
+    redis_url: str = ""
+    allowed_origins: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
+    worker_concurrency: int = 10
+    job_step_seconds: float = 0.25
+    log_level: str = "INFO"
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def split_at_commas(cls, value: str | list[str]) -> list[str]:
+        return value if isinstance(value, list) else [part.strip() for part in value.split(",")]
+
+
+@cache
+def get_settings() -> Settings:
+    return Settings()
