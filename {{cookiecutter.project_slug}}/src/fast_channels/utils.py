@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, cast
 
-from .type_defs import Application, ASGIApplication
+from .type_defs import Application, ASGIApplication, SupportsAsgi
 
 MessageT = TypeVar("MessageT")
 
@@ -12,7 +12,7 @@ MessageT = TypeVar("MessageT")
 def as_application(application: Application) -> ASGIApplication:
     """An ASGI application as it is; a consumer class, by its `as_asgi()`. Others: `TypeError`."""
     if isinstance(application, type) and hasattr(application, "as_asgi"):
-        return cast(ASGIApplication, application.as_asgi())
+        return cast(SupportsAsgi, application).as_asgi()
     if isinstance(application, type) or not callable(application):
         raise TypeError(f"expected an ASGI application or a consumer class, not {application!r}")
     return application

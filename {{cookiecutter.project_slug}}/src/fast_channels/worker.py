@@ -26,7 +26,7 @@ from .names import check_channel_name
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
-LONGEST_RETRY = 60.0
+LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
 
 
 class Worker:
@@ -127,10 +127,13 @@ class Worker:
                 delivery.id,
                 delivery.channel,
             )
-            delay = min(FIRST_RETRY * 2 ** (delivery.attempt - 1), LONGEST_RETRY)
-            await self._queue.reject(delivery, delay=delay, final=final)
+            await self._queue.reject(delivery, delay=self._delay(delivery.attempt), final=final)
             return
         await self._queue.acknowledge(delivery)
+
+    def _delay(self, attempt: int) -> float:
+        longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
+        return float(min(FIRST_RETRY * 2 ** (attempt - 1), longest))
 
     @asynccontextmanager
     async def _renewed(self, delivery: Delivery) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ Without REDIS_URL both live in this process.
 """
 
 import logging
+from typing import TypedDict
 
 from fast_channels.layers import (
     BaseChannelLayer,
@@ -19,14 +20,23 @@ from .settings import Settings
 logger = logging.getLogger(__name__)
 
 
+class Limits(TypedDict):
+    expiry: float  # seconds
+    capacity: int  # messages
+
+
+# A job waits up to a day for a worker; a sender is refused (ChannelFull) beyond a thousand.
+JOBS: Limits = {"expiry": 24 * 60 * 60, "capacity": 1000}
+
+
 def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
     if not settings.redis_url:
         logger.info("REDIS_URL is not set: the channel layers are in memory, for one process only")
-        return {"default": InMemoryChannelLayer(), "jobs": InMemoryChannelLayer()}
+        return {"default": InMemoryChannelLayer(), "jobs": InMemoryChannelLayer(**JOBS)}
     hosts = [settings.redis_url]
     return {
         "default": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
-        "jobs": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.jobs"),
+        "jobs": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.jobs", **JOBS),
     }
 
 

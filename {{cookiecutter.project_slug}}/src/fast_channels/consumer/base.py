@@ -19,22 +19,18 @@ import contextlib
 import functools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, cast
 
 from ..exceptions import StopConsumer
 from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
+from ..type_defs import Event, Headers, HeadersInput, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = Iterable[tuple[bytes | str, bytes | str]]
 
-
-def encode_headers(headers: Headers | None) -> list[tuple[bytes, bytes]]:
+def encode_headers(headers: HeadersInput | None) -> Headers:
     """Header pairs as ASGI wants them: bytes; a str is encoded as latin-1 (ASGI specification)."""
     return [(_latin1(name), _latin1(value)) for name, value in headers or ()]
 
@@ -56,7 +52,7 @@ class ConsumerApp:
     def __repr__(self) -> str:
         return f"<ASGI app of {self.consumer_class.__qualname__}>"
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
 
 
@@ -83,7 +79,7 @@ class AsyncConsumer:
     disconnect_grace: ClassVar[float] = 10.0
     final_types: ClassVar[frozenset[str]] = frozenset()
 
-    scope: Message
+    scope: Scope
     # None in a consumer without a layer; typed as always there, for the handlers that need one.
     channel_layer: BaseChannelLayer = cast(BaseChannelLayer, None)
     channel_name: str = cast(str, None)
@@ -95,7 +91,7 @@ class AsyncConsumer:
         """An ASGI application; ``initkwargs`` go to each instance's ``__init__``."""
         return ConsumerApp(cls, initkwargs)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._asgi_send = send
         self.bind_layer()
@@ -105,7 +101,7 @@ class AsyncConsumer:
         finally:
             await self._close_channel()
 
-    async def dispatch(self, message: Message) -> None:
+    async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
         message_type = message.get("type")
         if not isinstance(message_type, str):
@@ -121,7 +117,7 @@ class AsyncConsumer:
             )
         await handler(message)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Event) -> None:
         """Send an ASGI event to the server."""
         await self._asgi_send(message)
 
@@ -162,7 +158,7 @@ class _Connection:
     def __init__(self, consumer: AsyncConsumer, mailbox: Mailbox) -> None:
         self.consumer = consumer
         self.mailbox = mailbox
-        self.frames: deque[Message] = deque()
+        self.frames: deque[Event] = deque()
         self.ended = False
         self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
         self.settled: asyncio.Future[None] | None = None  # set when the reader waits for handlers
@@ -188,7 +184,7 @@ class _Connection:
             await self.fail(error)
             raise
 
-    async def read(self, receive: Receive) -> Message:
+    async def read(self, receive: Receive) -> Event:
         """Pass on what the client sends; returns the event that says it has left."""
         while True:
             event = await receive()
@@ -218,7 +214,7 @@ class _Connection:
                     self.settled.set_result(None)
                 await self.mailbox.wait()
 
-    def next_frame(self) -> Message:
+    def next_frame(self) -> Event:
         frame = self.frames.popleft()
         if self.room is not None and not self.room.done():
             self.room.set_result(None)
@@ -230,7 +226,7 @@ class _Connection:
         self.mailbox.poke()
         await asyncio.wait([self.settled], timeout=self.consumer.disconnect_patience)
 
-    async def handle_final(self, event: Message) -> None:
+    async def handle_final(self, event: Event) -> None:
         with contextlib.suppress(StopConsumer):
             await self.consumer.dispatch(event)
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from ..exceptions import StopConsumer
-from ..mailbox import Message
-from .base import AsyncConsumer, Headers, encode_headers
+from ..type_defs import Event, HeadersInput
+from .base import AsyncConsumer, encode_headers
 
 
 class AsyncHttpConsumer(AsyncConsumer):
@@ -33,7 +33,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     # To call
 
-    async def send_headers(self, *, status: int = 200, headers: Headers | None = None) -> None:
+    async def send_headers(self, *, status: int = 200, headers: HeadersInput | None = None) -> None:
         """Start the response; nothing goes out before the first ``send_body()``."""
         if self._headers_sent:
             raise RuntimeError("The response has been started already")
@@ -54,7 +54,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         await super().send({"type": "http.response.body", "body": body, "more_body": more_body})
 
     async def send_response(
-        self, status: int, body: bytes, *, headers: Headers | None = None
+        self, status: int, body: bytes, *, headers: HeadersInput | None = None
     ) -> None:
         """A whole response at once."""
         await self.send_headers(status=status, headers=headers)
@@ -62,7 +62,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     # ASGI events
 
-    async def http_request(self, message: Message) -> None:
+    async def http_request(self, message: Event) -> None:
         self._body += message.get("body", b"")
         if len(self._body) > self.max_body_size:
             await self.send_response(413, b"The request body is too large.")
@@ -76,7 +76,7 @@ class AsyncHttpConsumer(AsyncConsumer):
             await self._disconnect()
         raise StopConsumer
 
-    async def http_disconnect(self, message: Message) -> None:
+    async def http_disconnect(self, message: Event) -> None:
         await self._disconnect()
         raise StopConsumer
 

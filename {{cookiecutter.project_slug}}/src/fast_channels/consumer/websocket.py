@@ -18,8 +18,8 @@ from ..exceptions import (
     InvalidChannelLayerError,
     StopConsumer,
 )
-from ..mailbox import Message
-from .base import AsyncConsumer, Headers, encode_headers
+from ..type_defs import Event, HeadersInput
+from .base import AsyncConsumer, encode_headers
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def accept(
         self,
         subprotocol: str | None = None,
-        headers: Headers | None = None,
+        headers: HeadersInput | None = None,
     ) -> None:
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
@@ -97,7 +97,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Close (code 1000 by default), or refuse while connecting; closing twice is no error."""
         if self._state is State.CLOSED:
             return
-        event: Message = {"type": "websocket.close"}
+        event: Event = {"type": "websocket.close"}
         event["code"] = NORMAL_CLOSURE if code is None or code is True else code
         if reason is not None:
             event["reason"] = reason
@@ -106,7 +106,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     # ASGI events
 
-    async def websocket_connect(self, message: Message) -> None:
+    async def websocket_connect(self, message: Event) -> None:
         groups = list(self.groups)
         if groups and not self.has_layer:
             raise InvalidChannelLayerError(
@@ -122,7 +122,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         except DenyConnection:
             await self.close()
 
-    async def websocket_receive(self, message: Message) -> None:
+    async def websocket_receive(self, message: Event) -> None:
         if self._state is State.CLOSED:
             return
         if (text := message.get("text")) is not None:
@@ -130,7 +130,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         else:
             await self.receive(bytes_data=message["bytes"])
 
-    async def websocket_disconnect(self, message: Message) -> None:
+    async def websocket_disconnect(self, message: Event) -> None:
         await self._disconnect(message.get("code", 1005))
         raise StopConsumer
 
@@ -165,7 +165,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self.channel_layer.group_discard(group, self.channel_name)
         await self.disconnect(code)
 
-    async def _transmit(self, event: Message) -> None:
+    async def _transmit(self, event: Event) -> None:
         if self._state is State.CLOSED:
             return
         try:

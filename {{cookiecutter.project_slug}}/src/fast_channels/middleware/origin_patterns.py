@@ -55,7 +55,7 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(parts.scheme, parts.host, parts.port)
 
 
-def parse_pattern(text: str) -> OriginPattern:
+def parse_pattern(text: object) -> OriginPattern:
     """A pattern of `allowed_origins`; `ValueError` if it is none."""
     parts = _parts(text) if isinstance(text, str) else None
     if parts is None or (parts.host == NULL and text != NULL):

@@ -1,7 +1,7 @@
 """Scopes filled in as uvicorn fills them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from ..type_defs import Headers, HeadersInput, Scope
@@ -40,7 +40,7 @@ def connection_scope(
 
 def header_pairs(headers: HeadersInput | Mapping[str, str] | None) -> Headers:
     """Pairs of bytes with lower-case names, as a server passes them on; str is latin-1."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    pairs = cast(HeadersInput, headers.items() if isinstance(headers, Mapping) else headers or ())
     return [(_encoded(name).lower(), _encoded(value)) for name, value in pairs]
 
 

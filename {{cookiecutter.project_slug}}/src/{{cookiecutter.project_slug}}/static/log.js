@@ -23,12 +23,16 @@ export class Log {
   #pending = new Map(); // outbox entry -> its row
   #last = null; // the message shown last, if no notice came between
   #atEnd = true;
+  #height = 0; // of the view when it was last measured
 
   constructor() {
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     this.#toBottom.addEventListener("click", () => this.#follow());
-    // A phone's keyboard shrinks the view; the end must stay in sight.
-    new ResizeObserver(() => this.#atEnd && this.#follow()).observe(this.#scroller);
+    // A phone's keyboard or a notice shrinks the view; the end must stay in sight.
+    new ResizeObserver(() => {
+      this.#height = this.#scroller.clientHeight;
+      if (this.#atEnd) this.#follow();
+    }).observe(this.#scroller);
   }
 
   clear() {
@@ -93,11 +97,14 @@ export class Log {
 
   #follow() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#scrolled();
+    this.#atEnd = true;
+    this.#toBottom.hidden = true;
   }
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    // The view was resized, not scrolled by the reader: the observer, which comes later, decides.
+    if (clientHeight !== this.#height) return;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < END_ZONE;
     if (this.#atEnd) this.#toBottom.hidden = true;
   }

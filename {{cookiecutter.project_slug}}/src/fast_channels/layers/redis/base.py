@@ -14,6 +14,7 @@ from .endpoints import parse_hosts
 from .peer import Config, Peer
 from .serializers import registry
 from .topics import Topics
+from .type_defs import Hosts, Sentinels
 
 
 class RedisLayer(BaseChannelLayer):
@@ -34,7 +35,7 @@ class RedisLayer(BaseChannelLayer):
 
     def __init__(
         self,
-        hosts: Sequence[Any] | None = None,
+        hosts: Hosts | None = None,
         prefix: str = "asgi",
         *,
         expiry: float = 60,
@@ -43,7 +44,7 @@ class RedisLayer(BaseChannelLayer):
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
         random_prefix_length: int = 0,
         serializer_format: str = "msgpack",
-        sentinels: Sequence[Any] | None = None,
+        sentinels: Sentinels | None = None,
         service_name: str | None = None,
         sentinel_kwargs: Mapping[str, Any] | None = None,
         connection_kwargs: Mapping[str, Any] | None = None,
@@ -51,6 +52,8 @@ class RedisLayer(BaseChannelLayer):
         max_message_size: int = 1024 * 1024,
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity)
+        if "{" in prefix or "}" in prefix:
+            raise ValueError(f"prefix must hold no braces, which mark hash tags, not {prefix!r}")
         self.prefix = prefix
         self._serializer = registry.get_serializer(
             serializer_format,

@@ -19,6 +19,8 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from .type_defs import Address, Hosts, Sentinels
+
 DEFAULT_HOST = "redis://localhost:6379"
 DEFAULT_SENTINEL_PORT = 26379
 CONNECT_TIMEOUT = 2.0  # seconds; a dead Sentinel must not hold up asking the next one for long
@@ -31,8 +33,6 @@ FORCED = {
     "decode_responses": False,
     "protocol": 2,  # redis-py 8 speaks RESP3 by default and hands push messages to its own PubSub
 }
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Endpoint:
 
     def pool(self) -> ConnectionPool:
         """A factory of connections, for the running event loop only."""
-        kwargs = (
+        kwargs: dict[str, Any] = (
             {"socket_connect_timeout": CONNECT_TIMEOUT}
             | self.kwargs
             | FORCED
@@ -76,9 +76,9 @@ async def close_pool(pool: ConnectionPool) -> None:
 
 
 def parse_hosts(
-    hosts: Sequence[Any] | None = None,
+    hosts: Hosts | None = None,
     *,
-    sentinels: Sequence[Any] | None = None,
+    sentinels: Sentinels | None = None,
     service_name: str | None = None,
     sentinel_kwargs: Mapping[str, Any] | None = None,
     connection_kwargs: Mapping[str, Any] | None = None,

@@ -15,7 +15,6 @@ import abc
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from .persistent import PersistentLink
 from .serializers import BaseMessageSerializer
 from .subscriber import Subscriber
 from .topics import Topics
+from .utils import consistent_hash
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Peer(abc.ABC):
     # Topics
 
     def shard_of(self, topic: str) -> Shard:
-        return self.shards[zlib.crc32(topic.encode()) % len(self.shards)]
+        return self.shards[consistent_hash(topic, len(self.shards))]
 
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published to a group or an inbox."""

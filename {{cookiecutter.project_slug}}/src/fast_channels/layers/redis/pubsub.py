@@ -15,6 +15,7 @@ from typing import Any
 from ...mailbox import Message
 from .base import RedisLayer
 from .peer import Config, Peer, Shard
+from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def __init__(
         self,
-        hosts: Any = None,
+        hosts: Hosts | None = None,
         prefix: str = "asgi",
         on_disconnect: Hook | None = None,
         on_reconnect: Hook | None = None,

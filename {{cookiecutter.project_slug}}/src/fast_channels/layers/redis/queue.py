@@ -31,6 +31,7 @@ from .envelope import Envelope, decode
 from .history import BEGINNING, Position, Seen, parse_id
 from .named import NamedChannels
 from .peer import Config, Peer, Shard
+from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class RedisChannelLayer(RedisLayer):
 
     def __init__(
         self,
-        hosts: Sequence[Any] | None = None,
+        hosts: Hosts | None = None,
         prefix: str = "asgi",
         expiry: float = 60,
         group_expiry: int = 86400,
@@ -245,5 +246,6 @@ class QueuePeer(Peer):
     async def _make_room(self, topic: str) -> None:
         """Let the consumers handle a page before the next one comes."""
         deadline = time.monotonic() + PAGE_PATIENCE
-        while self.local.crowded and time.monotonic() < deadline:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - many mailboxes, none of which signals room
+        # Many mailboxes, none of which signals room: polled.
+        while self.local.crowded and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

@@ -1,19 +1,21 @@
 """The Lua scripts, each with one typed caller. A script's own header documents its keys and values."""
 
 import hashlib
-from importlib.resources import files
+from pathlib import Path
 
 from redis.exceptions import NoScriptError
 
 from .link import Reply
 from .persistent import PersistentLink
 
+SOURCES = Path(__file__).with_name("lua")
+
 
 class Script:
     """Called by its digest; sent whole only to a server that does not know it yet."""
 
     def __init__(self, name: str) -> None:
-        self._source = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+        self._source = (SOURCES / f"{name}.lua").read_text(encoding="utf-8")
         # Redis names a script by its SHA-1; nothing here depends on that being secure.
         self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
