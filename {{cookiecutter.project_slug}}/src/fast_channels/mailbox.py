@@ -41,11 +41,9 @@ class Mailbox:
     def __init__(
         self, capacity: int, *, expiry: float | None = None, overflow: Overflow = "drop_newest"
     ) -> None:
-        if overflow not in get_args(Overflow):
-            raise ValueError(f"overflow must be one of {get_args(Overflow)}, not {overflow!r}")
         self.capacity = capacity
         self.expiry = expiry
-        self.overflow = overflow
+        self.set_overflow(overflow)
         self.overflowed = False
         self.wants_events = False  # a consumer takes from here, who understands the layer's events
         self.dropped = 0
@@ -55,6 +53,12 @@ class Mailbox:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    def set_overflow(self, overflow: Overflow) -> None:
+        """Change the policy; ``ValueError`` for one that there is not."""
+        if overflow not in get_args(Overflow):
+            raise ValueError(f"overflow must be one of {get_args(Overflow)}, not {overflow!r}")
+        self.overflow = overflow
 
     @property
     def idle(self) -> bool:

@@ -1,6 +1,7 @@
 """The chat's sockets, and the job that the worker runs."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from typing import Any
@@ -15,7 +16,9 @@ from fast_channels.layers import channel_layers
 from .protocol import TEXT, RoomMessage, Visitor, describe, group_of
 from .settings import get_settings
 
-REFUSED = 4000  # close code that tells the page to ask for another room or name
+# Close codes: the page asks for another room or name, or comes back by itself.
+REFUSED = 4000
+TRY_AGAIN_LATER = 1013
 JOB_STEPS = 20
 
 
@@ -36,29 +39,36 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
         except ValidationError as error:
             await self.close(REFUSED, describe(error))
             return
+        try:
+            await self.channel_layer.group_add(group_of(visitor.room), self.channel_name)
+        except ChannelLayerUnavailable:
+            await self.close(TRY_AGAIN_LATER, "The server is cut off for a moment.")
+            return
         self.room, self.name = visitor.room, visitor.name
-        await self.channel_layer.group_add(group_of(self.room), self.channel_name)
         await self.send_json({"type": "welcome", "room": self.room, "name": self.name})
-        await self.tell_room({"type": "chat.joined", "name": self.name})
+        await self.announce("chat.joined")
 
     async def disconnect(self, code: int) -> None:
         if self.room:
-            await self.tell_room({"type": "chat.left", "name": self.name})
+            await self.announce("chat.left")
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Answer what cannot be understood or done with an error; the socket stays open."""
         try:
-            await super().receive(text_data=text_data, bytes_data=bytes_data)
+            content = await self.decode_json(text_data or "")
+        except ValueError:
+            await self.send_error("A frame must be JSON in text.")
+            return
+        try:
+            await self.receive_json(content)
         except ValidationError as error:
             await self.send_error(describe(error))
         except ChannelLayerUnavailable:
             await self.send_error("The server is cut off for a moment; please try again.")
         except ChannelFull:
             await self.send_error("The server is busy; please try again.")
-        except ValueError:
-            await self.send_error("A frame must be a JSON object in text.")
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         match content:
@@ -95,6 +105,11 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(event)
 
     # Helpers
+
+    async def announce(self, event_type: str) -> None:
+        """Tell the room who comes or goes; while there is no broker, nobody can be told."""
+        with contextlib.suppress(ChannelLayerUnavailable):
+            await self.tell_room({"type": event_type, "name": self.name})
 
     async def tell_room(self, event: dict[str, Any]) -> None:
         await self.channel_layer.group_send(group_of(self.room), event)

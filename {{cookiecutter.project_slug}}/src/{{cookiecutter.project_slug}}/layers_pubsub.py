@@ -37,7 +37,12 @@ def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
     hosts = [settings.redis_url]
     return {
         "default": RedisPubSubChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
-        "jobs": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.jobs", **JOBS),
+        "jobs": RedisChannelLayer(
+            hosts,
+            prefix=f"{settings.app_name}.jobs",
+            lease=settings.job_lease_seconds,
+            **JOBS,
+        ),
     }
 
 

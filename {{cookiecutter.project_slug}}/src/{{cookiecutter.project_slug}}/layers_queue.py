@@ -36,7 +36,12 @@ def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
     hosts = [settings.redis_url]
     return {
         "default": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
-        "jobs": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.jobs", **JOBS),
+        "jobs": RedisChannelLayer(
+            hosts,
+            prefix=f"{settings.app_name}.jobs",
+            lease=settings.job_lease_seconds,
+            **JOBS,
+        ),
     }
 
 

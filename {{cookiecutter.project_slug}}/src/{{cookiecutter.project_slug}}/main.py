@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Path as PathParameter, Response
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Path as PathParameter, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
+from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import channel_layers
 from fast_channels.middleware import OriginValidator
 
@@ -21,6 +22,8 @@ from .layers import register_layers
 from .protocol import Room, RoomMessage, group_of
 from .settings import get_settings
 from .worker import make_worker
+
+logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 PAGE_HEADERS = {
@@ -47,6 +50,12 @@ sockets = Starlette(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi(
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
 app.mount("/ws", OriginValidator(sockets, get_settings().allowed_origins))
 app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+@app.exception_handler(ChannelLayerUnavailable)
+async def cut_off(request: Request, error: ChannelLayerUnavailable) -> JSONResponse:
+    logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse({"status": "unavailable"}, status_code=503, headers={"Retry-After": "1"})
 
 
 @app.get("/", include_in_schema=False)

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     redis_url: str = ""
     allowed_origins: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
     worker_concurrency: int = 10
+    job_lease_seconds: float = 30.0
     job_step_seconds: float = 0.25
     log_level: str = "INFO"
 

@@ -52,7 +52,7 @@ class LocalDelivery:
             mailbox = Mailbox(self._capacity_of(channel), expiry=self._expiry)
             self.mailboxes[channel] = mailbox
         if overflow is not None:
-            mailbox.overflow = overflow
+            mailbox.set_overflow(overflow)
         return mailbox
 
     def close(self, channel: str) -> list[str]:
