@@ -6,9 +6,10 @@ FastChannelsError
 ├── InvalidMessageError (TypeError)          a message that is not a dict or cannot be serialized
 ├── MessageTooLarge                          a message over the layer's size limit
 ├── ChannelFull                              a channel that holds as many messages as its capacity
-├── ChannelLayerUnavailable (ConnectionError)  the broker could not be reached within the bound
+├── ChannelLayerUnavailable (ConnectionError)  the broker is out of reach, or refuses
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
-└── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
+├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
+└── two more in ``testing.errors``           what communicators say of the application they drive
 
 ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.
 ├── AcceptConnection
@@ -42,7 +43,7 @@ class ChannelFull(FastChannelsError):
 
 
 class ChannelLayerUnavailable(FastChannelsError, ConnectionError):
-    """The broker did not confirm the operation within the layer's ``timeout`` (seconds).
+    """The broker refused the operation, or did not confirm it within ``timeout`` seconds.
 
     The operation may or may not have happened. Repeating a queue layer's send is safe for
     consumers of groups and own channels only if the layer itself repeats it, which it does until

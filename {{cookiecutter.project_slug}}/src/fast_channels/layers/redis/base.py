@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from ...mailbox import Mailbox, Message, Overflow
 from ..base import BaseChannelLayer
@@ -76,7 +75,7 @@ class RedisLayer(BaseChannelLayer):
             timeout=timeout,
             max_message_size=max_message_size,
         )
-        self._peers: WeakKeyDictionary[asyncio.AbstractEventLoop, Peer] = WeakKeyDictionary()
+        self._peers: dict[asyncio.AbstractEventLoop, Peer] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
@@ -89,6 +88,8 @@ class RedisLayer(BaseChannelLayer):
         peer = self._peers.get(loop)
         if peer is None:
             with self._lock:
+                # A loop that ended has ended its tasks, and with them its connections.
+                self._peers = {loop: p for loop, p in self._peers.items() if not loop.is_closed()}
                 peer = self._peers[loop] = self._make_peer(self._config)
         return peer
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
+from ...exceptions import ChannelLayerUnavailable, MessageTooLarge
 from ...mailbox import Mailbox, Message, Overflow
 from ..base import ChannelNames, owner_of
 from ..local import LocalDelivery
@@ -133,7 +133,11 @@ class Peer(abc.ABC):
         channel = self.names.make(prefix)
         self.local.open(channel)
         inbox = self.config.topics.inbox(self.names.process_id)
-        # Not an error: what is published while there is no broker is not published at all.
+        if self.shard_of(inbox).subscriber.down:
+            # Not an error: nothing can be sent to the channel before there is a broker again.
+            self._handlers[inbox.encode()] = self._receive_in_inbox
+            self.shard_of(inbox).subscriber.want(inbox)
+            return channel
         with contextlib.suppress(ChannelLayerUnavailable):
             await self.listen(inbox, self._receive_in_inbox)
         return channel
@@ -188,7 +192,7 @@ class Peer(abc.ABC):
             return
         try:
             handler(data)
-        except UndecodableMessage as error:
+        except ValueError as error:  # UndecodableMessage is one
             self.poison.add(error)
 
     # Messages

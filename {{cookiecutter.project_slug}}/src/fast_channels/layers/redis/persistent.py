@@ -15,6 +15,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from redis.exceptions import NoScriptError, ResponseError
+
 from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint, close_pool
 from .link import CONNECTION_ERRORS, Link, LinkLost, OnMessage, Reply
@@ -66,6 +68,11 @@ class PersistentLink:
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
 
+    @property
+    def down(self) -> bool:
+        """An outage is known: the last attempt failed, or the last connection was lost."""
+        return self._link is None and self._last_error is not None
+
     async def connected(self) -> Link:
         """Wait for an open link."""
         self.start()
@@ -76,6 +83,7 @@ class PersistentLink:
     async def execute(self, *command: Any, repeatable: bool = True) -> Reply:
         """The reply to a command, across reconnections if it is ``repeatable``.
 
+        ``ChannelLayerUnavailable`` if the server refuses it; ``NoScriptError`` is left to scripts.
         A command that is not repeatable and whose connection is lost before the reply raises at
         once, since it may have been executed.
         """
@@ -88,6 +96,12 @@ class PersistentLink:
                     except LinkLost:
                         if not repeatable:
                             raise
+        except NoScriptError:
+            raise
+        except ResponseError as error:
+            raise ChannelLayerUnavailable(
+                f"Redis ({self.endpoint}) refused {command[0]}: {error}"
+            ) from error
         except LinkLost as error:
             raise ChannelLayerUnavailable(
                 f"The connection to Redis ({self.endpoint}) was lost before {command[0]} was "
@@ -111,7 +125,9 @@ class PersistentLink:
                     connection = pool.make_connection()
                     await connection.connect()
                     await self._serve(Link(connection, self._on_message))
-                except CONNECTION_ERRORS as error:
+                except Exception as error:
+                    if not isinstance(error, CONNECTION_ERRORS):
+                        logger.exception("The connection to Redis is dropped for a bug")
                     if self._link is not None:
                         pause = FIRST_PAUSE  # it had been connected: the first retry comes soon
                     self._note(error)

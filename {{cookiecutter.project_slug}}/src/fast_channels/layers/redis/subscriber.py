@@ -11,6 +11,9 @@ Invariants
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from redis.exceptions import ResponseError
+
+from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import Link, LinkLost, OnMessage
 from .persistent import PersistentLink
@@ -43,6 +46,14 @@ class Subscriber:
         )
         self.start = self._connection.start
         self.aclose = self._connection.aclose
+
+    @property
+    def down(self) -> bool:
+        return self._connection.down
+
+    def want(self, topic: str) -> None:
+        """Subscribe with the next connection; for use while there is none."""
+        self._wanted.add(topic)
 
     def wants(self, topic: str) -> bool:
         return topic in self._wanted
@@ -79,6 +90,8 @@ class Subscriber:
                 await link.call("PING")
             except LinkLost:
                 continue
+            except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
+                raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error
             if topic in self._wanted:
                 self._confirmed.add(topic)
             return True
