@@ -5,16 +5,17 @@ Invariants
 - A handler that raises gives its message back for another attempt, later each time; after
   ``max_attempts`` it goes to the layer's dead letters.
 - What a handler holds is renewed while it runs; when the process dies, its leases end.
-- At most ``concurrency`` handlers run at once; no more messages than that are leased.
+- At most ``concurrency`` handlers run at once, and no more messages than that are held.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
   them and gives their messages back.
 """
 
 import asyncio
 import logging
+import random
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from .consumer.base import AsyncConsumer, ConsumerApp
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
 LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
+
+Leased = tuple[Delivery, ConsumerApp]
 
 
 class Worker:
@@ -53,21 +56,24 @@ class Worker:
             )
         if not routes:
             raise ValueError("A worker needs at least one route from a channel name to a consumer")
+        for name, number in (("concurrency", concurrency), ("max_attempts", max_attempts)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number!r}")
         self._queue: WorkQueue = layer
         self._routes = {name: _as_app(name, target) for name, target in routes.items()}
         self._slots = asyncio.Semaphore(concurrency)
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
-        self._leasing: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[None] | None = None
         self._handling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        for channel, app in self._routes.items():
-            self._leasing.add(asyncio.create_task(self._lease(channel, app)))
+        self._working = asyncio.create_task(self._work(), name="worker")
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        await _cancel(self._leasing)
+        if self._working is not None:
+            await _cancel({self._working})
         if self._handling:
             await asyncio.wait(self._handling, timeout=self._drain_timeout)
         await _cancel(self._handling)
@@ -76,24 +82,47 @@ class Worker:
         """Work until SIGINT or SIGTERM, then drain."""
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
             loop.add_signal_handler(number, stopped.set)
-        async with self:
-            logger.info("Worker takes messages of %s", ", ".join(self._routes))
-            await stopped.wait()
-            logger.info("Worker stops; %d handler(s) finish first", len(self._handling))
+        try:
+            async with self:
+                logger.info("Worker takes messages of %s", ", ".join(self._routes))
+                await stopped.wait()
+                logger.info("Worker stops; %d handler(s) finish first", len(self._handling))
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
 
-    async def _lease(self, channel: str, app: ConsumerApp) -> None:
+    async def _work(self) -> None:
         while True:
             await self._slots.acquire()
-            try:
-                (delivery,) = await self._queue.lease(channel)
-            except BaseException:
+            leased = await self._lease()
+            if leased is None:
                 self._slots.release()
-                raise
-            task = asyncio.create_task(self._handle(delivery, app))
+                await asyncio.sleep(FIRST_RETRY)
+                continue
+            task = asyncio.create_task(self._handle(*leased))
             self._handling.add(task)
             task.add_done_callback(self._finished)
+
+    async def _lease(self) -> Leased | None:
+        """A message of whichever channel has one first; None if leasing failed."""
+        leases = {
+            asyncio.create_task(self._queue.lease(channel)): app
+            for channel, app in self._routes.items()
+        }
+        chosen: Leased | None = None
+        try:
+            await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leased = await _collect(leases)
+            if leased and not _is_cancelled():
+                # Several channels may have had one in the same moment: each gets its turn.
+                chosen = leased.pop(random.randrange(len(leased)))
+            for delivery, _ in leased:
+                await self._queue.release(delivery)
+        return chosen
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._handling.discard(task)
@@ -102,6 +131,22 @@ class Worker:
             logger.error("A message is left to its lease: %r", error)
 
     async def _handle(self, delivery: Delivery, app: ConsumerApp) -> None:
+        try:
+            async with self._renewed(delivery):
+                await self._dispatch(delivery, app)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                await self._queue.reject(delivery)
+                raise
+            await self._failed(delivery)  # something that the handler awaited was cancelled
+        except Exception:
+            await self._failed(delivery)
+        else:
+            await self._queue.acknowledge(delivery)
+
+    async def _dispatch(self, delivery: Delivery, app: ConsumerApp) -> None:
+        if delivery.attempt > self._max_attempts:
+            raise RuntimeError("Its workers died, or did not renew its lease")
         consumer = app.consumer_class(**app.consumer_initkwargs)
         consumer.scope = {
             "type": "channel",
@@ -109,27 +154,20 @@ class Worker:
             "id": delivery.id,
             "attempt": delivery.attempt,
         }
-        try:
-            consumer.bind_layer()
-            async with self._renewed(delivery):
-                await consumer.dispatch(delivery.message)
-        except StopConsumer:
-            pass
-        except asyncio.CancelledError:
-            await self._queue.reject(delivery)
-            raise
-        except Exception:
-            final = delivery.attempt >= self._max_attempts
-            logger.exception(
-                "Attempt %d of %d at message %s of %s failed",
-                delivery.attempt,
-                self._max_attempts,
-                delivery.id,
-                delivery.channel,
-            )
-            await self._queue.reject(delivery, delay=self._delay(delivery.attempt), final=final)
-            return
-        await self._queue.acknowledge(delivery)
+        consumer.bind_layer()
+        with suppress(StopConsumer):
+            await consumer.dispatch(delivery.message)
+
+    async def _failed(self, delivery: Delivery) -> None:
+        logger.exception(
+            "Attempt %d of %d at message %s of %s failed",
+            delivery.attempt,
+            self._max_attempts,
+            delivery.id,
+            delivery.channel,
+        )
+        final = delivery.attempt >= self._max_attempts
+        await self._queue.reject(delivery, delay=self._delay(delivery.attempt), final=final)
 
     def _delay(self, attempt: int) -> float:
         longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
@@ -170,3 +208,23 @@ async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the running task, not only what it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Leased]:
+    """What was leased; the other leases are cancelled, which loses nothing."""
+    for lease in leases:
+        lease.cancel()
+    results = await asyncio.gather(*leases, return_exceptions=True)
+    leased: list[Leased] = []
+    for result, app in zip(results, leases.values(), strict=True):
+        if isinstance(result, list):
+            leased += [(delivery, app) for delivery in result]
+        elif isinstance(result, Exception):
+            logger.error("Cannot lease a message; trying again: %r", result)
+    return leased

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path as PathParameter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -30,7 +30,17 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-cache",
 }
+
+
+class RevalidatedFiles(StaticFiles):
+    """Asks browsers to check for a newer file, so that no page mixes modules of two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 @asynccontextmanager
@@ -49,7 +59,7 @@ sockets = Starlette(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi(
 
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
 app.mount("/ws", OriginValidator(sockets, get_settings().allowed_origins))
-app.mount("/static", StaticFiles(directory=STATIC), name="static")
+app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")
 
 
 @app.exception_handler(ChannelLayerUnavailable)

@@ -2,9 +2,9 @@
 
 from functools import cache
 from importlib.metadata import metadata
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -13,11 +13,11 @@ class Settings(BaseSettings):
 
     app_name: str = metadata(__package__)["Name"]
     redis_url: str = ""
-    allowed_origins: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
-    worker_concurrency: int = 10
-    job_lease_seconds: float = 30.0
-    job_step_seconds: float = 0.25
-    log_level: str = "INFO"
+    allowed_origins: Annotated[list[str], NoDecode] = ["self"]
+    worker_concurrency: PositiveInt = 10
+    job_lease_seconds: PositiveFloat = 30.0
+    job_step_seconds: NonNegativeFloat = 0.25
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

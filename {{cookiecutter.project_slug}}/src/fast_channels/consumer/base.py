@@ -10,8 +10,8 @@ Invariants
 - A handler that still runs ``disconnect_grace`` seconds after that is cancelled.
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
   dispatched anything to it, its ``cleanup()`` runs first, exactly once.
-- At most ``backlog`` frames are read ahead of the handlers; the server's flow control does the
-  rest.
+- At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
+  does the rest. While they wait, the client's leaving is not seen.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class AsyncConsumer:
     overflow: ClassVar[Overflow] = "drop_newest"
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
-    disconnect_grace: ClassVar[float] = 10.0
+    disconnect_grace: float = 10.0
     final_types: ClassVar[frozenset[str]] = frozenset()
 
     scope: Scope
@@ -95,9 +95,8 @@ class AsyncConsumer:
         self.scope = scope
         self._asgi_send = send
         self.bind_layer()
-        mailbox = await self._open_mailbox()
         try:
-            await _Connection(self, mailbox).run(receive)
+            await _Connection(self, await self._open_mailbox()).run(receive)
         finally:
             await self._close_channel()
 
@@ -124,8 +123,8 @@ class AsyncConsumer:
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
 
-    async def cleanup(self, error: BaseException | None) -> None:
-        """Called once when the consumer ends by ``error`` before its client has left."""
+    async def cleanup(self, error: BaseException) -> None:
+        """Called once if the consumer ends by ``error``: a handler's, StopConsumer, cancellation."""
 
     async def overflowed(self) -> None:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
@@ -144,7 +143,7 @@ class AsyncConsumer:
         return self.channel_layer.mailbox(self.channel_name, self.overflow)
 
     async def _close_channel(self) -> None:
-        if self.has_layer:
+        if cast(object, self.channel_name) is not None:
             await self.channel_layer.close_channel(self.channel_name)
 
     @property
@@ -177,8 +176,8 @@ class _Connection:
                 handlers.cancel()
         except BaseExceptionGroup as group:
             error = _first_error(group)
+            await self.fail(error)
             if not isinstance(error, StopConsumer):
-                await self.fail(error)
                 raise error from None
         except asyncio.CancelledError as error:
             await self.fail(error)
@@ -200,7 +199,7 @@ class _Connection:
         """Dispatch frames and messages in turn until the client has left and nothing is pending."""
         while True:
             if self.frames:
-                await self.consumer.dispatch(self.next_frame())
+                await self.dispatch(self.next_frame())
             if self.ended:
                 if not self.frames:
                     return
@@ -208,11 +207,21 @@ class _Connection:
                 self.mailbox.overflowed = False
                 await self.consumer.overflowed()
             elif (message := self.mailbox.take()) is not None:
-                await self.consumer.dispatch(message)
+                await self.dispatch(message)
             elif not self.frames:
                 if self.settled is not None and not self.settled.done():
                     self.settled.set_result(None)
                 await self.mailbox.wait()
+
+    async def dispatch(self, message: Event) -> None:
+        try:
+            await self.consumer.dispatch(message)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # A task group takes a cancelled task for a finished one: the socket would stay deaf.
+            raise RuntimeError("Something that a handler awaited was cancelled") from error
 
     def next_frame(self) -> Event:
         frame = self.frames.popleft()

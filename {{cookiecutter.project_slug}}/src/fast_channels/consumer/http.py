@@ -8,7 +8,7 @@ from .base import AsyncConsumer, encode_headers
 
 
 class AsyncHttpConsumer(AsyncConsumer):
-    """Override ``handle(body)``; when the client leaves while it runs, it is cancelled.
+    """Override ``handle(body)``; when the client leaves before the answer, it is cancelled.
 
     A body over ``max_body_size`` bytes is answered with 413 and never reaches ``handle``.
     """
@@ -20,6 +20,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     _body = b""
     _headers_sent = False
+    _answered = False  # the whole response is sent
     _disconnected = False
 
     # To override
@@ -51,6 +52,10 @@ class AsyncHttpConsumer(AsyncConsumer):
             raise TypeError(f"A response body must be bytes, not {type(body).__name__}")
         if not self._headers_sent:
             raise RuntimeError("send_headers() must come before send_body()")
+        if not more_body:
+            # Servers say "disconnect" now: what the handler does after its answer may go on.
+            self._answered = True
+            self.disconnect_grace = AsyncConsumer.disconnect_grace
         await super().send({"type": "http.response.body", "body": body, "more_body": more_body})
 
     async def send_response(
@@ -77,10 +82,11 @@ class AsyncHttpConsumer(AsyncConsumer):
         raise StopConsumer
 
     async def http_disconnect(self, message: Event) -> None:
-        await self._disconnect()
+        if not self._answered:
+            await self._disconnect()
         raise StopConsumer
 
-    async def cleanup(self, error: BaseException | None) -> None:
+    async def cleanup(self, error: BaseException) -> None:
         await self._disconnect()
 
     async def _disconnect(self) -> None:

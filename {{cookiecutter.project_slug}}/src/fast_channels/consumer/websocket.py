@@ -6,6 +6,7 @@ may leave at any moment, and its handlers cannot know. Accepting or sending out 
 the caller and raises ``RuntimeError``.
 """
 
+import contextlib
 import enum
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 
 from ..exceptions import (
     AcceptConnection,
+    ChannelLayerUnavailable,
     DenyConnection,
     InvalidChannelLayerError,
     StopConsumer,
@@ -90,8 +92,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             raise RuntimeError("send() needs an accepted socket; call accept() first")
         frame = {"text": text_data} if text_data is not None else {"bytes": bytes_data}
         await self._transmit({"type": "websocket.send", **frame})
-        if close is not False:
-            await self.close(NORMAL_CLOSURE if close is True else close)
+        if close:
+            await self.close(close)
 
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close (code 1000 by default), or refuse while connecting; closing twice is no error."""
@@ -101,8 +103,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         event["code"] = NORMAL_CLOSURE if code is None or code is True else code
         if reason is not None:
             event["reason"] = reason
-        await self._transmit(event)
-        self._state = State.CLOSED
+        self._state = State.CLOSED  # before the event, so that nobody else closes meanwhile
+        with contextlib.suppress(OSError):
+            await self._asgi_send(event)
 
     # ASGI events
 
@@ -134,7 +137,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         await self._disconnect(message.get("code", 1005))
         raise StopConsumer
 
-    async def cleanup(self, error: BaseException | None) -> None:
+    async def cleanup(self, error: BaseException) -> None:
+        if isinstance(error, StopConsumer):
+            await self.close()
+            await self._disconnect(NORMAL_CLOSURE)
+            return
         if not isinstance(error, Exception):  # cancelled: the server shuts down
             await self._disconnect(GOING_AWAY)
             return
@@ -162,7 +169,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         self._disconnected = True
         self._state = State.CLOSED
         for group in self.groups:
-            await self.channel_layer.group_discard(group, self.channel_name)
+            # What cannot be left now is left when the channel is closed.
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self.channel_layer.group_discard(group, self.channel_name)
         await self.disconnect(code)
 
     async def _transmit(self, event: Event) -> None:
@@ -193,7 +202,11 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
-        return json.loads(text_data)
+        """``ValueError`` for what is no JSON, or nested deeper than the interpreter can follow."""
+        try:
+            return json.loads(text_data)
+        except RecursionError as error:
+            raise ValueError("JSON nested too deeply") from error
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:

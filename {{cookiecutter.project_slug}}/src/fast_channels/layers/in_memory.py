@@ -54,9 +54,13 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> Message:
         self.require_valid_channel_name(channel)
-        message = await self._local.open(channel).get()
-        self._tidy(channel)
-        return message
+        try:
+            # Looked up anew in each round: an idle named channel is forgotten, and made again.
+            while (message := self._local.open(channel).take()) is None:
+                await self._local.open(channel).wait()
+            return message
+        finally:
+            self._tidy(channel)
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel = self._names.make(prefix)
@@ -99,16 +103,21 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
         self.require_valid_channel_name(channel)
-        mailbox = self._local.open(channel)
-        while not (batch := self._take(channel, mailbox, count)):
-            await mailbox.wait()
-        return batch
+        try:
+            while not (batch := self._take(channel, count)):
+                await self._local.open(channel).wait()
+            return batch
+        finally:
+            self._tidy(channel)
 
     async def acknowledge(self, delivery: Delivery) -> None:
-        self._tidy(delivery.channel)
+        """Nothing to do: what is leased has left its mailbox."""
 
     async def renew(self, delivery: Delivery) -> None:
         """Nothing to do: who holds a message here cannot die without the layer."""
+
+    async def release(self, delivery: Delivery) -> None:
+        self._offer_again(delivery)
 
     async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
         if final:
@@ -121,7 +130,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._rejected.setdefault(delivery.channel, deque()).append(delivery)
         self._local.open(delivery.channel).poke()
 
-    def _take(self, channel: str, mailbox: Mailbox, count: int) -> list[Delivery]:
+    def _take(self, channel: str, count: int) -> list[Delivery]:
+        mailbox = self._local.open(channel)
         batch: list[Delivery] = []
         rejected = self._rejected.get(channel)
         while rejected and len(batch) < count:

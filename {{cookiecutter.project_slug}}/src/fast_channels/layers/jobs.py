@@ -43,6 +43,10 @@ class WorkQueue(Protocol):
         """Let the lease last ``lease_time`` from now."""
         ...
 
+    async def release(self, delivery: Delivery) -> None:
+        """Give back, at once, a message that no handler has seen: not counted as an attempt."""
+        ...
+
     async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
         """Give the message back for an attempt in ``delay`` seconds, or to the dead letters."""
         ...

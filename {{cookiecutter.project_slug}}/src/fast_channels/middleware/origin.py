@@ -15,6 +15,7 @@ from .origin_patterns import parse_origin, parse_pattern
 logger = logging.getLogger(__name__)
 
 ANY = "*"
+SAME = "self"
 
 
 class OriginValidator(BaseMiddleware):
@@ -28,6 +29,7 @@ class OriginValidator(BaseMiddleware):
     | `https://example.com`      | this scheme and host, the scheme's default port            |
     | `http://.example.com:8000` | this scheme and port, this host and its subdomains         |
     | `null`                     | pages without an origin, e.g. sandboxed frames             |
+    | `self`                     | pages of the host that is connected to (the Host header)   |
     | `*`                        | everything, also no Origin header: the check is off        |
 
     Otherwise a missing, repeated or malformed header is refused (HTTP 403), with a line in the log.
@@ -40,7 +42,9 @@ class OriginValidator(BaseMiddleware):
     def __init__(self, application: Application, allowed_origins: Iterable[str]) -> None:
         super().__init__(application)
         self.allowed_origins = _checked(allowed_origins)
-        self._patterns = [parse_pattern(text) for text in self.allowed_origins if text != ANY]
+        self._patterns = [
+            parse_pattern(text) for text in self.allowed_origins if text not in (ANY, SAME)
+        ]
         self._denier = WebsocketDenier()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +62,7 @@ class OriginValidator(BaseMiddleware):
             logger.warning("WebSocket refused: %d Origin headers instead of one", len(headers))
             return False
         text = headers[0].decode("latin-1")
-        if not self.valid_origin(text):
+        if not self.valid_origin(text) and not self._is_own(text, scope):
             logger.warning("WebSocket refused: origin %.200r is not allowed", text)
             return False
         return True
@@ -67,6 +71,13 @@ class OriginValidator(BaseMiddleware):
         """Whether the text of an Origin header matches a pattern."""
         parsed = parse_origin(origin)
         return parsed is not None and any(pattern.matches(parsed) for pattern in self._patterns)
+
+    def _is_own(self, origin: str, scope: Scope) -> bool:
+        parsed = parse_origin(origin)
+        if SAME not in self.allowed_origins or parsed is None or parsed.scheme is None:
+            return False
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        return len(hosts) == 1 and parse_origin(f"{parsed.scheme}://{hosts[0]}") == parsed
 
 
 def _checked(allowed_origins: Iterable[str]) -> tuple[str, ...]:

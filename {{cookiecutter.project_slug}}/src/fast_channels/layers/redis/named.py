@@ -86,11 +86,11 @@ class NamedChannels:
         else:
             await self._give_back(delivery, delay, delivery.attempt)
 
-    async def return_unused(self, delivery: Delivery) -> None:
+    async def release(self, delivery: Delivery) -> None:
         """Give back what no handler has seen; it does not count as an attempt."""
         await self._give_back(delivery, 0.0, delivery.attempt - 1)
 
-    async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery]:
+    async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery | None]:
         server, topic = self._place(channel)
         leased = await scripts.lease(
             server,
@@ -101,20 +101,21 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
-        deliveries = []
-        for entry, sealed, attempt in leased:
-            try:
-                envelope = decode(sealed)
-                message = self._peer.config.serializer.deserialize(envelope.payload)
-            except UndecodableMessage as error:
-                self._peer.poison.add(error)
-                poison = Delivery(channel, {}, "", attempt, entry.decode())
-                await self.reject(poison, final=True)
-            else:
-                deliveries.append(
-                    Delivery(channel, message, envelope.uid.hex(), attempt, entry.decode())
-                )
-        return deliveries
+        return [await self._open(channel, *one) for one in leased]
+
+    async def _open(
+        self, channel: str, entry: bytes, sealed: bytes, attempt: int
+    ) -> Delivery | None:
+        """None for an undecodable message, which goes to the dead letters."""
+        receipt = entry.decode()
+        try:
+            envelope = decode(sealed)
+            message = self._peer.config.serializer.deserialize(envelope.payload)
+        except UndecodableMessage as error:
+            self._peer.poison.add(error)
+            await self.reject(Delivery(channel, {}, "", attempt, receipt), final=True)
+            return None
+        return Delivery(channel, message, envelope.uid.hex(), attempt, receipt)
 
     def wake_all(self) -> None:
         """Notifications may have been missed."""
@@ -201,7 +202,7 @@ class _Puller:
                 self._claim_at = time.monotonic() + POLL
             if count > 0:
                 deliveries = await self._named.fetch(self._channel, count, claim=claim)
-                for delivery in deliveries:
+                for delivery in filter(None, deliveries):
                     self._ready.put_nowait(delivery)
                 if deliveries:
                     await asyncio.sleep(0)  # the receivers take them, and may want more
@@ -211,7 +212,7 @@ class _Puller:
 
     async def _return_unused(self) -> None:
         while not self._ready.empty():
-            await self._named.return_unused(self._ready.get_nowait())
+            await self._named.release(self._ready.get_nowait())
 
     async def aclose(self) -> None:
         if self._task is not None:

@@ -52,6 +52,7 @@ class PersistentLink:
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._last_error: BaseException | None = None
+        self._pause = FIRST_PAUSE
 
     @property
     def link(self) -> Link | None:
@@ -94,6 +95,7 @@ class PersistentLink:
                     try:
                         return await link.call(*command)
                     except LinkLost:
+                        self.lose(link)
                         if not repeatable:
                             raise
         except NoScriptError:
@@ -110,6 +112,11 @@ class PersistentLink:
         except TimeoutError:
             raise self.unavailable() from self._last_error
 
+    def lose(self, link: Link) -> None:
+        """A caller saw that ``link`` is lost, perhaps before the keeper: nobody may get it again."""
+        if self._link is link:
+            self._drop()
+
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
             f"Redis ({self.endpoint}) did not answer within {self.timeout} s; "
@@ -118,7 +125,6 @@ class PersistentLink:
 
     async def _keep(self) -> None:
         pool = self.endpoint.pool()
-        pause = FIRST_PAUSE
         try:
             while True:
                 try:
@@ -128,12 +134,10 @@ class PersistentLink:
                 except Exception as error:
                     if not isinstance(error, CONNECTION_ERRORS):
                         logger.exception("The connection to Redis is dropped for a bug")
-                    if self._link is not None:
-                        pause = FIRST_PAUSE  # it had been connected: the first retry comes soon
                     self._note(error)
                     self._drop()
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
             self._drop()
             with contextlib.suppress(*CONNECTION_ERRORS):
@@ -146,6 +150,7 @@ class PersistentLink:
             await self._on_open(link)
             self._link = link
             self._opened.set()
+            self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
             if self._last_error is not None:
                 logger.info("Connected to Redis (%s) again", self.endpoint)
                 self._last_error = None

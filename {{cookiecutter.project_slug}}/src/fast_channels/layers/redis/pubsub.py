@@ -8,7 +8,7 @@ consumer is told of the gap by ``{"type": "layer.reconnected"}``, and ``on_recon
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,9 +36,17 @@ class RedisPubSubChannelLayer(RedisLayer):
         prefix: str = "asgi",
         on_disconnect: Hook | None = None,
         on_reconnect: Hook | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        serializer_format: str = "msgpack",
         **options: Any,
     ) -> None:
-        super().__init__(hosts, prefix, **options)
+        super().__init__(
+            hosts,
+            prefix,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            serializer_format=serializer_format,
+            **options,
+        )
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
 

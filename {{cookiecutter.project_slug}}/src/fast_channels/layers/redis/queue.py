@@ -96,6 +96,9 @@ class RedisChannelLayer(RedisLayer):
     async def acknowledge(self, delivery: Delivery) -> None:
         await self._named.acknowledge(delivery)
 
+    async def release(self, delivery: Delivery) -> None:
+        await self._named.release(delivery)
+
     async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
         await self._named.reject(delivery, delay=delay, final=final)
 
