@@ -12,12 +12,14 @@ RUN := $(UV) run --locked
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 export UV_PYTHON := $(or $(UV_PYTHON),$(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null))
 export UV_PYTHON_DOWNLOADS := never
+# An environment that happens to be active is not this one's.
+unexport VIRTUAL_ENV
 
 TEMPLATE := {{cookiecutter.project_slug}}
 BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lock uv python
+.PHONY: help demo test lint format docs lock uv python
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -38,6 +40,9 @@ format: uv ## Format the template's own Python and apply safe fixes
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
 
+docs: uv ## Build the documentation into docs/_build; a warning is an error
+	@$(RUN) --group docs sphinx-build --quiet --fail-on-warning docs docs/_build
+
 lock: uv ## Refresh both lock files; the project's one gets its name back as a variable
 	@$(UV) lock --upgrade
 	@$(BAKE) --output-dir build/lock project_name="Lock Me" project_slug=lock_me >/dev/null
@@ -53,7 +58,7 @@ python:
 	    echo "Python 3.11 or later is needed as $(PYTHON); name another: make PYTHON=python3.12" >&2; exit 1; }
 
 .tools/bin/uv: | python
-	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) lacks venv: install it (Debian, Ubuntu: apt install python3-venv) or uv." >&2; exit 1; }
 	@echo "Installing uv into .tools"
 	@$(PYTHON) -m venv .tools

@@ -20,8 +20,14 @@ MANIFEST = {
         "queue": {f"{PACKAGE}/layers_queue.py": f"{PACKAGE}/layers.py"},
     },
     "redis_topology": {
-        "standalone": {"compose.standalone.yaml": "compose.yaml"},
-        "sentinel": {"compose.sentinel.yaml": "compose.yaml"},
+        "standalone": {
+            "compose.standalone.yaml": "compose.yaml",
+            "tests/app/broker_standalone.py": "tests/app/broker.py",
+        },
+        "sentinel": {
+            "compose.sentinel.yaml": "compose.yaml",
+            "tests/app/broker_sentinel.py": "tests/app/broker.py",
+        },
     },
     "ci": {
         "github": {".github/workflows/ci.yml": ".github/workflows/ci.yml"},
@@ -42,10 +48,7 @@ CACHES = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 def remove(project, path):
     """Remove what the template brought, then each folder above it that is empty now."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for folder in path.parents:
         if folder == project or not folder.is_dir() or any(folder.iterdir()):
             break
@@ -79,11 +82,8 @@ def start_repository(project):
     try:
         inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=project, capture_output=True)
         if inside.returncode != 0:
-            subprocess.run(
-                ["git", "-c", "init.defaultBranch=main", "init", "--quiet"],
-                cwd=project,
-                capture_output=True,
-            )
+            init = ["git", "-c", "init.defaultBranch=main", "init", "--quiet"]
+            subprocess.run(init, cwd=project, capture_output=True)
     except OSError:
         print("git was not found: run 'git init' yourself when you have it.")
 

@@ -26,9 +26,12 @@ CHOICES = {
 # for underscores, a distribution name that needs no further normalising (uv.lock is written that way).
 SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-# Folders of the generated project and names that its tools give a meaning to.
+# Folders of the generated project and the modules that its tests import.
 OWN_NAMES = frozenset(
-    "fast_channels tests src static docs build dist conftest redis_servers".split()
+    """
+    asgi_apps backends build conftest dist docs expect fast_channels http_consumers public_api
+    redis_servers sample_consumers src static tests uvicorn_server worker_bench
+    """.split()
 )
 
 # What the lock file installs, as imports and as distributions: a package of the same name would hide it.

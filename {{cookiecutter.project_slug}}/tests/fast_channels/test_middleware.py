@@ -264,3 +264,30 @@ class TestWebsocketDenier:
         """It is for WebSockets only."""
         with pytest.raises(ValueError, match="not 'http'"):
             await HttpCommunicator(WebsocketDenier, "/").get_response()
+
+class TestSelf:
+    """The pattern "self": pages of the host that the browser connected to."""
+
+    @pytest.mark.parametrize(
+        ("origin", "host", "allowed"),
+        [
+            ("http://chat.example.com", "chat.example.com", True),
+            ("https://chat.example.com", "chat.example.com:443", True),
+            ("http://127.0.0.1:8000", "127.0.0.1:8000", True),
+            ("http://127.0.0.1:8001", "127.0.0.1:8000", False),
+            ("http://evil.example.com", "chat.example.com", False),
+            ("null", "null", False),
+        ],
+    )
+    async def test_origin_against_host(self, origin: str, host: str, allowed: bool) -> None:
+        """The origin's host and port must be those of the Host header."""
+        client = WebsocketCommunicator(
+            OriginValidator(Accepting, ["self"]), "/", headers={"Origin": origin, "Host": host}
+        )
+        connected, _ = await client.connect()
+        await client.disconnect()
+        assert connected is allowed
+
+    async def test_needs_one_host(self) -> None:
+        """Without a Host header there is nothing to compare with."""
+        assert not await is_let_through(["self"], "http://chat.example.com")

@@ -1,20 +1,14 @@
 """Several sources into one handler; domains; what counts as an application."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from asgi_apps import no_task_left
 from fast_channels.utils import as_application, await_many_dispatch, is_same_domain
 
-
-@pytest.fixture(autouse=True)
-async def no_task_left() -> AsyncIterator[None]:
-    """No test here leaves a task behind."""
-    before = asyncio.all_tasks()
-    yield
-    assert asyncio.all_tasks() - before <= {asyncio.current_task()}
+__all__ = ["no_task_left"]
 
 
 class Sink:

@@ -135,8 +135,7 @@ class Peer(abc.ABC):
         inbox = self.config.topics.inbox(self.names.process_id)
         if self.shard_of(inbox).subscriber.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            self._handlers[inbox.encode()] = self._receive_in_inbox
-            self.shard_of(inbox).subscriber.want(inbox)
+            self.listen_later(inbox, self._receive_in_inbox)
             return channel
         with contextlib.suppress(ChannelLayerUnavailable):
             await self.listen(inbox, self._receive_in_inbox)
@@ -177,6 +176,11 @@ class Peer(abc.ABC):
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published to a group or an inbox."""
         await self.subscribe(topic, handler)
+
+    def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Listen from the next connection on, to a topic that nothing was published to yet."""
+        self._handlers[topic.encode()] = handler
+        self.shard_of(topic).subscriber.want(topic)
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         self._handlers[topic.encode()] = handler

@@ -173,6 +173,10 @@ class QueuePeer(Peer):
         if topic not in self._positions:
             await self._mark(topic)
 
+    def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        super().listen_later(topic, handler)
+        self._positions.setdefault(topic, Position(BEGINNING, BEGINNING, recovering=True))
+
     def ignore(self, topic: str) -> None:
         super().ignore(topic)
         self._positions.pop(topic, None)
