@@ -108,7 +108,9 @@ class QueuePeer(Peer):
         super().__init__(config)
         self.named = NamedChannels(self, lease_time)
         self._history = history
-        self._positions: dict[str, Position] = {}
+        # The inbox is as new as the process id in its name: all that its log holds is for us.
+        inbox = config.topics.inbox(self.names.process_id)
+        self._positions = {inbox: Position(BEGINNING, BEGINNING, recovering=True)}
         self._seen = Seen()
         self._refreshed: dict[str, float] = {}
         self._forwarders: dict[str, asyncio.Task[None]] = {}
@@ -172,10 +174,8 @@ class QueuePeer(Peer):
         await super().listen(topic, handler)
         if topic not in self._positions:
             await self._mark(topic)
-
-    def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        super().listen_later(topic, handler)
-        self._positions.setdefault(topic, Position(BEGINNING, BEGINNING, recovering=True))
+        elif self._positions[topic].recovering:
+            await self._recover(topic)
 
     def ignore(self, topic: str) -> None:
         super().ignore(topic)

@@ -7,9 +7,12 @@
 -- returns  the entry's id, or nil if the channel is full
 local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[3]
-redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f', oldest))
+-- Trimmed only when that matters: Redis 6.2 lets a script that has written go on over maxmemory.
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
-  return nil
+  redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f', oldest))
+  if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
+    return nil
+  end
 end
 local id = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1])
 redis.call('PUBLISH', KEYS[1], id)

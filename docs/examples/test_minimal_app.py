@@ -1,0 +1,40 @@
+"""The smallest app around the runtime."""
+
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+
+from fast_channels.consumer import AsyncWebsocketConsumer
+from fast_channels.layers import InMemoryChannelLayer, register_channel_layer
+from fast_channels.testing import WebsocketCommunicator
+
+
+class EchoConsumer(AsyncWebsocketConsumer):
+    groups = ("echo",)
+
+    async def receive(self, text_data=None, bytes_data=None):
+        await self.channel_layer.group_send("echo", {"type": "echo.text", "text": text_data})
+
+    async def echo_text(self, event):
+        await self.send(text_data=event["text"])
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI):
+    async with InMemoryChannelLayer() as layer:  # or RedisChannelLayer([url])
+        register_channel_layer("default", layer)
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.mount("/ws", Starlette(routes=[WebSocketRoute("/echo", EchoConsumer.as_asgi())]))
+
+
+# end
+async def test_the_echo_comes_back() -> None:
+    """One socket, through the mounted route, with the lifespan of the app."""
+    async with lifespan(app), WebsocketCommunicator(app, "/ws/echo") as client:
+        await client.send_to("hello")
+        assert await client.receive_from() == "hello"
