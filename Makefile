@@ -28,7 +28,7 @@ demo: uv ## Render the default variant into build/ and serve it at http://127.0.
 	@$(BAKE) --output-dir $(DEMO) >/dev/null
 	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat dev PORT=$(PORT)
 
-test: uv ## Run everything: the template's tests and each variant's own lint and tests (ARGS="-k name")
+test: lint ## Run everything: the template's tests and each variant's own lint and tests (ARGS="-k name")
 	@$(RUN) pytest $(ARGS)
 
 lint: uv ## Check style, formatting and types of the template's own Python

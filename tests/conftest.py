@@ -1,0 +1,53 @@
+"""Rendered projects that several tests share, so that each variant is rendered and installed once."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from rendering import render
+
+LAYERS = ("pubsub", "queue")
+TOPOLOGIES = ("standalone", "sentinel")
+VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture(name="render")
+def render_fixture(tmp_path: Path) -> Render:
+    """Renders into this test's own folder: ``render(license="MIT")``."""
+    return lambda **answers: render(tmp_path / "out", answers)
+
+
+@pytest.fixture(scope="session")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    """Channel layer and topology -> the project generated from them, all else by default."""
+    folder = tmp_path_factory.mktemp("variants")
+    return {
+        (layer, topology): render(
+            folder / f"{layer}-{topology}",
+            {"channel_layer": layer, "redis_topology": topology},
+        )
+        for layer, topology in VARIANTS
+    }
+
+
+@pytest.fixture(params=VARIANTS, ids="-".join)
+def variant(
+    request: pytest.FixtureRequest, variants: dict[tuple[str, str], Path]
+) -> tuple[str, str, Path]:
+    """Channel layer, topology and project, one after another."""
+    layer, topology = request.param
+    return layer, topology, variants[layer, topology]
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment that lets the variants share what ruff and mypy worked out.
+
+    The packages themselves are shared by uv's own cache; each project has an environment of its own.
+    """
+    folder = tmp_path_factory.mktemp("caches")
+    return {"MYPY_CACHE_DIR": str(folder / "mypy"), "RUFF_CACHE_DIR": str(folder / "ruff")}

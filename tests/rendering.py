@@ -1,0 +1,91 @@
+"""Render the template and run commands in what came out, away from the user's own settings."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+
+# What an enclosing make or uv run says to its children and these must not hear.
+INHERITED = (
+    "VIRTUAL_ENV",
+    "UV_PROJECT_ENVIRONMENT",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "PYTHONPATH",
+)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a fresh shell in the rendered project, with ``changes`` on top."""
+    kept = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    return kept | changes
+
+
+def configuration(home: Path) -> Path:
+    """A cookiecutter configuration that keeps replay files and clones under ``home``."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / "cookiecutter.yaml"
+    folders = {"replay_dir": str(home / "replay"), "cookiecutters_dir": str(home / "clones")}
+    path.write_text(yaml.safe_dump(folders), encoding="utf-8")
+    return path
+
+
+def render(output: Path, answers: Mapping[str, str] | None = None) -> Path:
+    """Render into a folder of ``output`` without prompts; every other answer is the default."""
+    project = cookiecutter(
+        str(ROOT),
+        no_input=True,
+        extra_context=dict(answers or {}),
+        output_dir=str(output),
+        config_file=str(configuration(output.parent / f"{output.name}-home")),
+    )
+    return Path(project)
+
+
+def run(
+    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end and return what was printed, errors included, without judging the status."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def scratch_repository(folder: Path) -> list[str]:
+    """A git command whose repository is in ``folder`` and whose files are the template's.
+
+    It sees what a commit of the template as it stands would hold, also where that is no repository.
+    """
+    done = run("git", "init", "--quiet", str(folder), cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    return ["git", f"--git-dir={folder / '.git'}", f"--work-tree={ROOT}"]
+
+
+def files(project: Path) -> Iterator[Path]:
+    """The files of a project as it was generated, in a stable order, without git's own."""
+    for path in sorted(project.rglob("*")):
+        if path.is_file() and ".git" not in path.relative_to(project).parts:
+            yield path
+
+
+def texts(project: Path) -> Iterator[tuple[str, str]]:
+    """Relative name and content of every text file; pictures are left out."""
+    for path in files(project):
+        if path.suffix not in {".png", ".ico", ".woff2"}:
+            with path.open(encoding="utf-8", newline="") as file:  # keeps line ends as they are
+                yield path.relative_to(project).as_posix(), file.read()

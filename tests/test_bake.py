@@ -1,0 +1,218 @@
+"""Every channel layer on every topology: strictly rendered, clean, and green by its own commands."""
+
+import re
+import shutil
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import VARIANTS, Render
+from rendering import TEMPLATE, files, run, texts
+
+Variant = tuple[str, str, Path]
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# Folders that are copied without rendering.
+VERBATIM = ("src", "tests/fast_channels", "tests/redis_servers")
+
+# Tests of what is the same in every variant.
+SHARED_TESTS = ("tests/fast_channels", "tests/test_redis_servers.py")
+
+# The files that tell the variants apart.
+DIFFERING = {
+    ".env.example",
+    "README.md",
+    "compose.yaml",
+    "src/my_chat/layers.py",
+    "tests/app/broker.py",
+}
+
+# Names of the template's own files that a finished project has under another name or not at all.
+TEMPLATE_ONLY = ("compose.standalone.yaml", "compose.sentinel.yaml", "licenses")
+
+
+def test_no_jinja_is_left(variant: Variant) -> None:
+    """Neither an expression, a statement, a comment nor a file name of the template remains."""
+    project = variant[-1]
+    leftovers = [
+        (name, match[0])
+        for name, text in texts(project)
+        for match in re.finditer(r"\{\{-?\s*cookiecutter.*|\{%.*|\{#.*", f"{name}\n{text}")
+    ]
+    assert leftovers == []
+
+
+def test_sources_are_copied_as_they_are(variant: Variant) -> None:
+    """Nothing of the sources and of the runtime's tests is rendered, whatever braces they hold."""
+    layer, _, project = variant
+    for path in chain.from_iterable(files(project / folder) for folder in VERBATIM):
+        name = path.relative_to(project).as_posix()
+        original = TEMPLATE / name.replace("src/my_chat", f"src/{TEMPLATE.name}")
+        if path.name == "layers.py":
+            original = original.with_name(f"layers_{layer}.py")
+        assert path.read_bytes() == original.read_bytes(), name
+
+
+def test_every_line_ends_with_lf(variant: Variant) -> None:
+    """No CR anywhere, and the last line of a file ends too."""
+    bad = [name for name, text in texts(variant[-1]) if "\r" in text or text[-1:] not in {"\n", ""}]
+    assert bad == []
+
+
+def test_no_line_has_trailing_blanks(variant: Variant) -> None:
+    """Jinja blocks leave no blanks behind and no runs of empty lines."""
+    bad = [
+        name
+        for name, text in texts(variant[-1])
+        if re.search(r"[ \t]\n", text) or ("\n\n\n\n" in text) or text.startswith("\n")
+    ]
+    assert bad == []
+
+
+def test_no_folder_is_empty(variant: Variant) -> None:
+    """Pruning removes the folders that it emptied."""
+    folders = [
+        path for path in variant[-1].rglob("*") if path.is_dir() and ".git" not in path.parts
+    ]
+    assert [folder for folder in folders if not any(folder.iterdir())] == []
+
+
+def test_no_file_of_the_template_is_left(variant: Variant) -> None:
+    """What was chosen has its final name; what was not is gone."""
+    project = variant[-1]
+    assert [name for name in TEMPLATE_ONLY if (project / name).exists()] == []
+    assert list(project.glob("src/*/layers_*.py")) == []
+    assert list(project.glob("tests/app/broker_*.py")) == []
+    assert (project / "src/my_chat/layers.py").is_file()
+    assert (project / "compose.yaml").is_file()
+    assert (project / "LICENSE").is_file()
+
+
+def test_no_secret_is_generated(variant: Variant) -> None:
+    """A password is made at the first start, in a file that git ignores."""
+    project = variant[-1]
+    assert not (project / ".env").exists()
+    assert ".env" in (project / ".gitignore").read_text().splitlines()
+
+
+def test_configuration_parses(variant: Variant) -> None:
+    """Each TOML and YAML file is valid, and compose starts web, worker and the chosen Redis."""
+    _, topology, project = variant
+    for path in files(project):
+        if path.suffix == ".toml" or path.name == "uv.lock":
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.suffix in {".yaml", ".yml"}:
+            yaml.safe_load(path.read_text(encoding="utf-8"))
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert {"web", "worker"} < services.keys()
+    sentinels = [name for name in services if name.startswith("sentinel")]
+    assert len(sentinels) == (3 if topology == "sentinel" else 0)
+
+
+def test_says_only_what_applies(variant: Variant) -> None:
+    """README, compose file and settings example do not speak of what was not chosen."""
+    layer, topology, project = variant
+    told = {
+        name: (project / name).read_text(encoding="utf-8").lower()
+        for name in ("README.md", "compose.yaml", ".env.example")
+    }
+    for name, text in told.items():
+        assert ("sentinel" in text) == (topology == "sentinel"), name
+    assert ("`redispubsubchannellayer`" in told["README.md"]) == (layer == "pubsub")
+    assert ("pub/sub" in told["README.md"]) == (layer == "pubsub")
+    assert "gitlab" not in told["README.md"], "the default is GitHub"
+
+
+def test_every_setting_is_explained(variant: Variant) -> None:
+    """README and .env.example name each variable that the application reads."""
+    project = variant[-1]
+    source = (project / "src/my_chat/settings.py").read_text(encoding="utf-8")
+    names = [name.upper() for name in re.findall(r"^    ([a-z_]+): ", source, re.MULTILINE)]
+    assert len(names) > 4
+    for document in ("README.md", ".env.example"):
+        text = (project / document).read_text(encoding="utf-8")
+        assert [name for name in names if name not in text] == [], document
+
+
+def test_only_answers_differ_between_variants(variants: dict[tuple[str, str], Path]) -> None:
+    """The lock, the page and all Python but layers.py are the same; a few files tell them apart."""
+    first, *others = variants.values()
+    content = {path.relative_to(first): path.read_bytes() for path in files(first)}
+    for other in others:
+        theirs = {path.relative_to(other): path.read_bytes() for path in files(other)}
+        differing = {str(name) for name in content if content[name] != theirs.get(name)}
+        assert content.keys() == theirs.keys()
+        assert differing <= DIFFERING
+
+
+@pytest.mark.parametrize("slug", ["a", "my_chat", "zz_top_2"])
+def test_the_lock_fits_any_slug(render: Render, slug: str) -> None:
+    """The lock is valid wherever the project's own name sorts, and knows the default index only."""
+    project = render(project_slug=slug)
+    checked = run("uv", "lock", "--check", cwd=project)
+    assert checked.returncode == 0, checked.stdout
+    lock = tomllib.loads((project / "uv.lock").read_text(encoding="utf-8"))
+    names = [package["name"] for package in lock["package"]]
+    assert slug.replace("_", "-") in names
+    sources = [package["source"] for package in lock["package"]]
+    assert [source for source in sources if "registry" not in source] == [{"editable": "."}]
+    (index,) = {source["registry"] for source in sources if "registry" in source}
+    assert re.fullmatch(r"https://[a-z]+\.[a-z]+/simple", index), "a mirror of one machine"
+
+
+@pytest.mark.parametrize("slug", ["a", "my_chat", "z" * 40])
+def test_style_is_clean_for_any_slug(render: Render, slug: str) -> None:
+    """Neither the order of imports nor the length of a line depends on the package's name."""
+    project = render(project_slug=slug)
+    for command in (["check"], ["format", "--check"]):
+        checked = run("ruff", *command, "--no-cache", cwd=project)
+        assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.timeout(600)
+def test_lint_is_clean(variant: Variant, caches: dict[str, str]) -> None:
+    """``make lint``: ruff check, ruff format --check and mypy --strict."""
+    linted = run("make", "lint", cwd=variant[-1], env=caches, timeout=580)
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_the_runtime_satisfies_pyright(variants: dict[tuple[str, str], Path]) -> None:
+    """A second type checker finds nothing in the vendored runtime, with the project's packages."""
+    project = variants["pubsub", "standalone"]
+    synced = run("uv", "sync", "--locked", cwd=project, timeout=300)
+    assert synced.returncode == 0, synced.stdout
+    checked = run("pyright", "--pythonpath", ".venv/bin/python", "src/fast_channels", cwd=project)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.timeout(900)
+def test_own_tests_pass(variant: Variant) -> None:
+    """``make test``, against real Redis processes: the whole suite once, then what differs.
+
+    The runtime, its tests (which run over every layer and topology) and the lock are the same bytes
+    in all variants, as a test above makes sure: to run them four times would tell nothing new.
+    """
+    *chosen, project = variant
+    shared = () if tuple(chosen) == VARIANTS[0] else SHARED_TESTS
+    arguments = " ".join(f"--ignore={name}" for name in shared)
+    tested = run("make", "test", f"ARGS=--durations=10 {arguments}", cwd=project, timeout=880)
+    print(tested.stdout[-20_000:])
+    assert tested.returncode == 0, tested.stdout
+    assert re.search(r"\d+ passed", tested.stdout)
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, CHROMIUM_NAMES)),
+    reason="needs Chromium on PATH (apt-get install chromium); the other tests do not open the page",
+)
+@pytest.mark.timeout(600)
+def test_the_page_works_in_a_browser(variants: dict[tuple[str, str], Path]) -> None:
+    """The page's own test, which the project skips without its optional browser group."""
+    command = ["uv", "run", "--locked", "--group", "browser", "pytest", "tests/app/test_page.py"]
+    tested = run(*command, cwd=variants["pubsub", "standalone"], timeout=580)
+    assert tested.returncode == 0, tested.stdout
+    assert re.search(r"\d+ passed", tested.stdout)

@@ -1,0 +1,29 @@
+"""The same answers give the same bytes, whenever and wherever they are rendered."""
+
+from pathlib import Path
+
+import pytest
+
+from rendering import files, render
+
+
+def contents(project: Path) -> dict[str, tuple[bytes, int]]:
+    """Relative name -> bytes and permission bits."""
+    return {
+        path.relative_to(project).as_posix(): (path.read_bytes(), path.stat().st_mode)
+        for path in files(project)
+    }
+
+
+@pytest.mark.parametrize("answers", [{}, {"redis_topology": "sentinel", "ci": "gitlab"}])
+def test_two_renders_are_identical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]
+) -> None:
+    """Neither the folder, the time zone, the locale nor the hash seed shows in the result."""
+    first = contents(render(tmp_path / "one", answers))
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    second = contents(render(tmp_path / "a longer path", answers))
+    assert second.keys() == first.keys()
+    assert [name for name in first if first[name] != second[name]] == []

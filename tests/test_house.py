@@ -1,0 +1,178 @@
+"""Rules of the house that a reader relies on: where imports may point, how long a file may be."""
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from rendering import ROOT, TEMPLATE, files, run, scratch_repository
+
+SOURCES = TEMPLATE / "src"
+RUNTIME = SOURCES / "fast_channels"
+APP = SOURCES / TEMPLATE.name
+
+MAX_LINES = 400
+
+DELIVERY = tuple(f"fast_channels.layers.redis.{name}" for name in ("base", "queue", "pubsub"))
+
+# Module (with what is below it) -> what it must not import. Data flows socket, consumer, layer, broker.
+FORBIDDEN = {
+    "fast_channels.exceptions": ("fast_channels",),
+    "fast_channels.names": (
+        "fast_channels.consumer",
+        "fast_channels.layers",
+        "fast_channels.mailbox",
+        "redis",
+    ),
+    "fast_channels.mailbox": ("fast_channels.consumer", "fast_channels.layers", "redis"),
+    "fast_channels.layers": (
+        "fast_channels.consumer",
+        "fast_channels.middleware",
+        "fast_channels.testing",
+        "fast_channels.worker",
+    ),
+    "fast_channels.layers.base": ("fast_channels.layers.redis", "redis"),
+    "fast_channels.layers.in_memory": ("fast_channels.layers.redis", "redis"),
+    # Topology is not delivery: how a server is found and reached knows nothing of messages.
+    "fast_channels.layers.redis.endpoints": DELIVERY,
+    "fast_channels.layers.redis.link": DELIVERY,
+    "fast_channels.consumer": (
+        "fast_channels.layers.redis",
+        "fast_channels.layers.in_memory",
+        "fast_channels.middleware",
+        "fast_channels.testing",
+        "redis",
+    ),
+    "fast_channels.middleware": ("fast_channels.layers", "fast_channels.testing", "redis"),
+    # The runtime stands on the standard library, redis and its serializers alone.
+    "fast_channels": ("fastapi", "starlette", "uvicorn", "pydantic", "pytest", TEMPLATE.name),
+}
+
+
+def python_files(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in files(folder) if path.suffix == ".py"]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCES).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, deep: bool = True) -> Iterator[str]:
+    """Absolute names of all that a file imports; not ``deep``: only while it is being imported."""
+    package = module_name(path.parent / "__init__.py").split(".")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if deep else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *filter(None, [node.module])])
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(f"{parent}.")
+
+
+def test_there_is_something_to_check() -> None:
+    """The rules below look at real files."""
+    assert len(python_files(RUNTIME)) > 10
+    assert len(python_files(APP)) > 4
+
+
+@pytest.mark.parametrize("module", FORBIDDEN)
+def test_imports_point_one_way(module: str) -> None:
+    """A module never imports what stands above it."""
+    paths = [path for path in python_files(RUNTIME) if within(module_name(path), module)]
+    assert paths, f"{module} is gone: name its successor in this rule"
+    wrong = [
+        f"{module_name(path)} imports {name}"
+        for path in paths
+        for name in imports(path)
+        for parent in FORBIDDEN[module]
+        if within(name, parent) and not within(name, module)
+    ]
+    assert wrong == []
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """The modules can be read in one order, each after what it builds on."""
+    modules = {module_name(path): path for path in python_files(RUNTIME)}
+    needs: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        imported = modules.keys() & set(imports(path, deep=False))
+        # "from . import sibling" names the package too, but needs the sibling only.
+        needs[name] = {other for other in imported if not within(name, other)}
+    TopologicalSorter(needs).prepare()
+
+
+def test_the_app_imports_only_public_names() -> None:
+    """The app uses the runtime as a reader would, without names that start with an underscore."""
+    wrong = [
+        f"{path.name}: {name}"
+        for path in python_files(APP)
+        for name in imports(path)
+        if within(name, "fast_channels") and re.search(r"\._[a-z]", name)
+    ]
+    assert wrong == []
+
+
+def test_no_jinja_in_python() -> None:
+    """Source files run as they stand; presence of a file or a setting makes the variants."""
+    wrong = [
+        path.relative_to(TEMPLATE).as_posix()
+        for path in python_files(SOURCES)
+        if re.search(r"\{\{\s*cookiecutter|\{%", path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+
+
+def test_no_file_is_too_long() -> None:
+    """Whoever opens a file can read it whole."""
+    checked = python_files(SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks")
+    long = {
+        path.name: count
+        for path in checked
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    }
+    assert long == {}
+
+
+def test_every_module_says_what_it_owns() -> None:
+    """The first lines of a module are its docstring."""
+    silent = [
+        path.relative_to(ROOT).as_posix()
+        for path in python_files(SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks")
+        if path.stat().st_size and not path.read_text(encoding="utf-8").startswith('"""')
+    ]
+    assert silent == []
+
+
+def test_no_path_of_a_machine(tmp_path: Path) -> None:
+    """No committed text names a folder of somebody's home."""
+    listed = run(
+        *scratch_repository(tmp_path), "ls-files", "-z", "--others", "--exclude-standard", cwd=ROOT
+    )
+    assert listed.returncode == 0, listed.stdout
+    names = list(filter(None, listed.stdout.split("\0")))
+    assert "cookiecutter.json" in names
+    wrong = []
+    for name in names:
+        path = ROOT / name
+        if path.is_file() and path.suffix not in {".png", ".lock"}:
+            text = path.read_text(encoding="utf-8")
+            wrong += [
+                f"{name}: {hit}" for hit in re.findall(r"/(?:home|Users)/\w+|[A-Z]:\\Users", text)
+            ]
+    assert wrong == []
+
+
+def test_the_templates_own_python_is_clean() -> None:
+    """``make lint``: ruff check, ruff format --check and mypy --strict."""
+    linted = run("make", "lint", cwd=ROOT)
+    assert linted.returncode == 0, linted.stdout

@@ -1,0 +1,112 @@
+"""What the generated Makefile does beyond calling a tool: checks, bootstrapping, the password."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import Render
+from rendering import ROOT, run
+
+COMMANDS = ("dev", "test", "lint", "format", "up", "down", "help")
+
+
+def fake(folder: Path, name: str, script: str) -> Path:
+    """An executable shell script in place of a tool."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def with_docker(tmp_path: Path) -> dict[str, str]:
+    """A PATH on which docker is a script that prints its arguments."""
+    tools = fake(tmp_path / "tools", "docker", 'echo "docker $*"').parent
+    return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_help_lists_every_command(render: Render) -> None:
+    """Plain make explains the commands, in the project and in the template."""
+    project = render()
+    for folder, commands in (
+        (project, COMMANDS),
+        (ROOT, ("demo", "test", "lint", "docs", "lock", "help")),
+    ):
+        shown = run("make", cwd=folder)
+        assert shown.returncode == 0, shown.stdout
+        assert [name for name in commands if f"make {name} " not in shown.stdout] == []
+
+
+@pytest.mark.parametrize("folder", ["project", "template"])
+def test_an_old_python_is_one_sentence(render: Render, folder: str) -> None:
+    """Whoever has no recent enough Python is told so, before anything else happens."""
+    where, target = (render(), "dev") if folder == "project" else (ROOT, "demo")
+    done = run("make", "--silent", target, "PYTHON=false", cwd=where)
+    assert done.returncode != 0
+    sentences = [line for line in done.stdout.splitlines() if not line.startswith("make")]
+    assert sentences == [
+        "Python 3.11 or later is needed as false; name another: make PYTHON=python3.12"
+    ]
+
+
+def test_up_writes_a_password_once(render: Render, tmp_path: Path) -> None:
+    """The first start makes a random password that only its owner can read; the next one keeps it."""
+    project = render()
+    env = with_docker(tmp_path)
+    done = run("make", "up", cwd=project, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "docker compose up --wait --build" in done.stdout
+    secret = (project / ".env").read_text()
+    assert re.fullmatch(r"REDIS_PASSWORD=[0-9a-f]{48}\n", secret)
+    assert (project / ".env").stat().st_mode & 0o777 == 0o600
+    assert secret.strip() not in done.stdout
+    assert run("make", "up", cwd=project, env=env).returncode == 0
+    assert (project / ".env").read_text() == secret
+    assert run("git", "status", "--porcelain", "--", ".env", cwd=project).stdout == ""
+
+
+def test_up_completes_a_copied_example(render: Render, tmp_path: Path) -> None:
+    """A .env without a password keeps its lines and gets one at its end, where it counts."""
+    project = render()
+    example = (project / ".env.example").read_text(encoding="utf-8")
+    (project / ".env").write_text(example, encoding="utf-8")
+    assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
+    text = (project / ".env").read_text(encoding="utf-8")
+    assert text.startswith(example)
+    assert re.fullmatch(r"REDIS_PASSWORD=[0-9a-f]{48}\n", text.removeprefix(example))
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A folder for PATH with the shell's basics and Python, but without uv."""
+    folder = tmp_path / "bare"
+    for name in ("sh", "bash", "make", "python3", "env", "git", "dirname", "basename", "cat"):
+        found = shutil.which(name)
+        if found:
+            fake(folder, name, f'exec "{found}" "$@"')
+    return folder
+
+
+def test_uv_is_installed_where_there_is_none(render: Render, bare_path: Path) -> None:
+    """Without uv on PATH the project fetches it into .tools with pip, and then uses it."""
+    project = render()
+    done = run("make", "test", "ARGS=--version", cwd=project, env={"PATH": str(bare_path)})
+    assert done.returncode == 0, done.stdout
+    assert "Installing uv into .tools" in done.stdout
+    assert (project / ".tools" / "bin" / "uv").is_file()
+    assert "pytest" in done.stdout.splitlines()[-1]
+
+
+def test_a_python_without_venv_is_one_sentence(render: Render, bare_path: Path) -> None:
+    """Debian's python3 comes without it; the sentence names the package."""
+    python = f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{shutil.which("python3")}" "$@"'
+    fake(bare_path, "python3", python)
+    done = run("make", "--silent", "dev", cwd=render(), env={"PATH": str(bare_path)})
+    assert done.returncode != 0
+    sentences = [line for line in done.stdout.splitlines() if not line.startswith("make")]
+    assert sentences == [
+        "python3 lacks venv: install it (Debian, Ubuntu: apt install python3-venv) or uv."
+    ]
