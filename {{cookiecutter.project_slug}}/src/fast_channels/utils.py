@@ -56,6 +56,12 @@ async def await_many_dispatch(
                 await dispatch(call.result())
 
 
+def is_cancelled() -> bool:
+    """Whether somebody cancelled the running task itself, not only what it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def is_same_domain(host: str, pattern: str) -> bool:
     """Whether `host` is the domain `pattern`, or with a leading dot, it or one of its subdomains.
 

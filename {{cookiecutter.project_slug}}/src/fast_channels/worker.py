@@ -23,6 +23,7 @@ from .exceptions import ChannelLayerUnavailable, InvalidChannelLayerError, StopC
 from .layers.base import BaseChannelLayer
 from .layers.jobs import Delivery, WorkQueue
 from .names import check_channel_name
+from .utils import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Worker:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leased = await _collect(leases)
-            if leased and not _is_cancelled():
+            if leased and not is_cancelled():
                 # Several channels may have had one in the same moment: each gets its turn.
                 chosen = leased.pop(random.randrange(len(leased)))
             for delivery, _ in leased:
@@ -134,13 +135,13 @@ class Worker:
         try:
             async with self._renewed(delivery):
                 await self._dispatch(delivery, app)
-        except asyncio.CancelledError:
-            if _is_cancelled():
+        except asyncio.CancelledError as error:
+            if is_cancelled():
                 await self._queue.reject(delivery)
                 raise
-            await self._failed(delivery)  # something that the handler awaited was cancelled
-        except Exception:
-            await self._failed(delivery)
+            await self._failed(delivery, error)  # something that the handler awaited was cancelled
+        except Exception as error:
+            await self._failed(delivery, error)
         else:
             await self._queue.acknowledge(delivery)
 
@@ -158,13 +159,14 @@ class Worker:
         with suppress(StopConsumer):
             await consumer.dispatch(delivery.message)
 
-    async def _failed(self, delivery: Delivery) -> None:
-        logger.exception(
+    async def _failed(self, delivery: Delivery, error: BaseException) -> None:
+        logger.error(
             "Attempt %d of %d at message %s of %s failed",
             delivery.attempt,
             self._max_attempts,
             delivery.id,
             delivery.channel,
+            exc_info=error,
         )
         final = delivery.attempt >= self._max_attempts
         await self._queue.reject(delivery, delay=self._delay(delivery.attempt), final=final)
@@ -208,12 +210,6 @@ async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody cancelled the running task, not only what it awaits."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Leased]:

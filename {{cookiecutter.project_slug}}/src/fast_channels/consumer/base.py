@@ -26,6 +26,7 @@ from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Headers, HeadersInput, Receive, Scope, Send
+from ..utils import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -217,8 +218,7 @@ class _Connection:
         try:
             await self.consumer.dispatch(message)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():
                 raise
             # A task group takes a cancelled task for a finished one: the socket would stay deaf.
             raise RuntimeError("Something that a handler awaited was cancelled") from error

@@ -198,10 +198,12 @@ class _Puller:
             self._wake.clear()
             count = self._wanted - self._ready.qsize()
             claim = time.monotonic() >= self._claim_at
-            if claim:
-                self._claim_at = time.monotonic() + POLL
             if count > 0:
+                if claim:
+                    self._claim_at = time.monotonic() + POLL
                 deliveries = await self._named.fetch(self._channel, count, claim=claim)
+                if claim and len(deliveries) == count:
+                    self._claim_at = 0.0  # there may be more leases that have ended
                 for delivery in filter(None, deliveries):
                     self._ready.put_nowait(delivery)
                 if deliveries:

@@ -18,6 +18,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from ...exceptions import ChannelLayerUnavailable
+from ...utils import is_cancelled
 from .endpoints import Endpoint, close_pool
 from .link import CONNECTION_ERRORS, Link, LinkLost, OnMessage, Reply
 
@@ -132,6 +133,8 @@ class PersistentLink:
                     await connection.connect()
                     await self._serve(Link(connection, self._on_message))
                 except Exception as error:
+                    if is_cancelled():  # the loss came in the same step, in place of CancelledError
+                        raise asyncio.CancelledError from error
                     if not isinstance(error, CONNECTION_ERRORS):
                         logger.exception("The connection to Redis is dropped for a bug")
                     self._note(error)

@@ -1,0 +1,83 @@
+"""The page, its assets, and what HTTP refuses."""
+
+import re
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+async def test_the_page_comes_with_headers_that_protect_it(client: httpx.AsyncClient) -> None:
+    """Only its own code and styles run, nobody frames it, and no type is guessed."""
+    response = await client.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "same-origin"
+
+
+async def test_everything_that_the_page_names_is_served_with_its_type(
+    client: httpx.AsyncClient,
+) -> None:
+    """Beginning with the page, through the imports of its modules; nothing is elsewhere."""
+    found = await crawl(client, "/")
+    assert {path.rpartition(".")[2] for path in found} == set(TYPES)
+    for path, content_type in found.items():
+        assert content_type.partition(";")[0] == TYPES[path.rpartition(".")[2]], path
+
+
+async def test_no_asset_is_left_over(client: httpx.AsyncClient) -> None:
+    static = files("{{ cookiecutter.project_slug }}") / "static"
+    assets = {f"/static/{asset.name}" for asset in static.iterdir()} - {"/static/index.html"}
+    assert set(await crawl(client, "/")) == assets
+
+
+@pytest.mark.parametrize("path", ["/static/", "/static/../main.py", "/static/%2e%2e/main.py"])
+async def test_nothing_but_assets_is_served(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("room", "body"),
+    [
+        ("two words", {"name": "Ada", "text": "Hello"}),
+        ("r" * 51, {"name": "Ada", "text": "Hello"}),
+        ("lobby", {"name": "", "text": "Hello"}),
+        ("lobby", {"name": "n" * 51, "text": "Hello"}),
+        ("lobby", {"name": "Ada", "text": " "}),
+        ("lobby", {"name": "Ada", "text": "t" * 2001}),
+        ("lobby", {"name": "Ada", "text": 5}),
+        ("lobby", {"name": "Ada"}),
+        ("lobby", []),
+    ],
+)
+async def test_a_bad_message_is_refused_with_the_reason(
+    client: httpx.AsyncClient, room: str, body: Any
+) -> None:
+    response = await client.post(f"/rooms/{room}/messages", json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["msg"]
+
+
+async def crawl(client: httpx.AsyncClient, start: str) -> dict[str, str]:
+    """The content type of each file that `start` or a file found before refers to."""
+    found: dict[str, str] = {}
+    waiting = [start]
+    while waiting:
+        base = waiting.pop()
+        response = await client.get(base)
+        assert response.status_code == 200, base
+        if base != start:
+            found[base] = response.headers["content-type"]
+        pattern = r'from "(\./[^"]+)"' if base.endswith(".js") else r'(?:href|src)="([^"]+)"'
+        paths = {urljoin(base, link) for link in re.findall(pattern, response.text)}
+        waiting += paths - found.keys() - set(waiting)
+    return found

@@ -1,0 +1,192 @@
+"""Groups: what is sent to one reaches each member once, and nobody else."""
+
+import asyncio
+from collections.abc import Callable
+
+from backends import REDIS, WORK, Backend, over
+from expect import eventually, messages, silence
+from fast_channels.layers import BaseChannelLayer
+
+MakeLayer = Callable[..., BaseChannelLayer]
+
+
+async def test_each_member_receives_once(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """Members in both processes get the message; a channel that is no member does not."""
+    members = [(one, await one.new_channel()) for one in (layer, layer, peer_layer)]
+    outsider = await layer.new_channel()
+    for one, channel in members:
+        await one.group_add("room", channel)
+    await peer_layer.group_send("room", {"type": "hello"})
+    for one, channel in members:
+        assert await messages(one, channel) == [{"type": "hello"}]
+        await silence(one, channel, 0.05)
+    await silence(layer, outsider, 0.05)
+
+
+async def test_order_is_kept_between_groups_and_channels_of_one_sender(
+    make_layer: MakeLayer,
+) -> None:
+    """A sender's group messages arrive in its order at every member."""
+    layer = make_layer(capacity=1000)
+    channels = [await layer.new_channel() for _ in range(3)]
+    for channel in channels:
+        await layer.group_add("room", channel)
+    for number in range(300):
+        await layer.group_send("room", {"number": number})
+    for channel in channels:
+        received = await messages(layer, channel, 300)
+        assert [message["number"] for message in received] == list(range(300))
+
+
+async def test_a_member_that_left_receives_no_more(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """`group_discard` ends one membership and leaves the others; twice is no error."""
+    leaver, stayer = await layer.new_channel(), await layer.new_channel()
+    for channel in (leaver, stayer):
+        await layer.group_add("room", channel)
+    await layer.group_discard("room", leaver)
+    await layer.group_discard("room", leaver)
+    await layer.group_discard("another", leaver)
+    await peer_layer.group_send("room", {"type": "hello"})
+    assert await messages(layer, stayer) == [{"type": "hello"}]
+    await silence(layer, leaver, 0.05)
+
+
+async def test_a_last_member_may_come_back(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """A group that nobody was in for a moment works again, as often as it happens."""
+    channel = await layer.new_channel()
+    for number in range(20):
+        await layer.group_add("room", channel)
+        await peer_layer.group_send("room", {"number": number})
+        assert await messages(layer, channel) == [{"number": number}]
+        await layer.group_discard("room", channel)
+        await peer_layer.group_send("room", {"number": "missed"})
+    await silence(layer, channel)
+
+
+async def test_joining_twice_delivers_once(layer: BaseChannelLayer) -> None:
+    """A group is a set: a second `group_add` changes nothing, one `group_discard` ends it."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_add("room", channel)
+    await layer.group_send("room", {"type": "once"})
+    assert await messages(layer, channel) == [{"type": "once"}]
+    await layer.group_discard("room", channel)
+    await layer.group_send("room", {"type": "never"})
+    await silence(layer, channel)
+
+
+async def test_what_was_sent_before_the_joining_is_not_received(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """A member gets what is sent after `group_add` returned, and no history."""
+    first, second = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add("room", first)
+    await peer_layer.group_send("room", {"type": "before"})
+    assert await messages(layer, first) == [{"type": "before"}]
+    await layer.group_add("room", second)
+    await peer_layer.group_send("room", {"type": "after"})
+    assert await messages(layer, second) == [{"type": "after"}]
+
+
+async def test_many_groups_at_once(layer: BaseChannelLayer, peer_layer: BaseChannelLayer) -> None:
+    """200 groups with a member each, joined concurrently: each gets its own message only."""
+    channels = [await layer.new_channel() for _ in range(200)]
+    await asyncio.gather(*(layer.group_add(f"g{i}", c) for i, c in enumerate(channels)))
+    await asyncio.gather(*(peer_layer.group_send(f"g{i}", {"for": i}) for i in range(200)))
+    for number, channel in enumerate(channels):
+        assert await messages(layer, channel) == [{"for": number}]
+    assert all(len(layer.mailbox(channel)) == 0 for channel in channels)
+
+
+async def test_a_channel_in_many_groups_hears_all(layer: BaseChannelLayer) -> None:
+    """One channel, 50 groups, one message through each."""
+    channel = await layer.new_channel()
+    for number in range(50):
+        await layer.group_add(f"g{number}", channel)
+    for number in range(50):
+        await layer.group_send(f"g{number}", {"number": number})
+    received = await messages(layer, channel, 50)
+    assert [message["number"] for message in received] == list(range(50))
+
+
+async def test_each_receiver_has_a_copy_of_its_own(layer: BaseChannelLayer) -> None:
+    """What one receiver does to its message, no other sees, however deep."""
+    channels = [await layer.new_channel() for _ in range(3)]
+    for channel in channels:
+        await layer.group_add("room", channel)
+    await layer.group_send("room", {"deep": {"list": [1]}, "flat": 1})
+    for channel in channels:
+        (message,) = await messages(layer, channel)
+        assert message == {"deep": {"list": [1]}, "flat": 1}
+        message["deep"]["list"].append(2)
+        message["flat"] = 2
+
+
+async def test_a_closed_channel_has_left_its_groups(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """`close_channel` ends every membership; the other members stay."""
+    closed, other = await layer.new_channel(), await layer.new_channel()
+    for channel in (closed, other):
+        await layer.group_add("room", channel)
+    await layer.close_channel(closed)
+    await peer_layer.group_send("room", {"type": "hello"})
+    assert await messages(layer, other) == [{"type": "hello"}]
+    await silence(layer, closed, 0.05)
+
+
+async def test_another_processes_channel_can_be_added(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """`group_add` and `group_discard` of a channel that another process owns take effect there."""
+    channel = await layer.new_channel()
+    mailbox = layer.mailbox(channel)
+    await peer_layer.group_add("room", channel)
+
+    async def hears_the_group() -> bool:
+        await peer_layer.group_send("room", {"type": "ping"})
+        return mailbox.take() is not None
+
+    await eventually(hears_the_group, "the channel to be a member")
+    await peer_layer.group_discard("room", channel)
+
+    async def hears_nothing() -> bool:
+        while mailbox.take() is not None:
+            pass
+        await peer_layer.group_send("room", {"type": "ping"})
+        await asyncio.sleep(0.05)
+        return len(mailbox) == 0
+
+    await eventually(hears_nothing, "the channel to have left")
+
+
+@over(WORK)
+async def test_a_named_channel_can_be_a_member(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """What is sent to the group waits in the named channel for one receiver, wherever it is."""
+    await layer.group_add("everyone", "audit")
+    await peer_layer.group_send("everyone", {"number": 1})
+    await layer.group_send("everyone", {"number": 2})
+    received = await messages(peer_layer, "audit", 2)
+    assert sorted(message["number"] for message in received) == [1, 2]
+    await layer.group_discard("everyone", "audit")
+    await layer.group_send("everyone", {"number": 3})
+    await silence(peer_layer, "audit")
+
+
+@over(REDIS)
+async def test_a_group_is_the_apps_own(make_layer: MakeLayer, backend: Backend) -> None:
+    """The same group name under another prefix is another group."""
+    ours, theirs = make_layer(), make_layer(prefix=backend.prefix + "-other")
+    channel = await ours.new_channel()
+    await ours.group_add("room", channel)
+    await theirs.group_send("room", {"type": "theirs"})
+    await ours.group_send("room", {"type": "ours"})
+    assert await messages(ours, channel) == [{"type": "ours"}]

@@ -1,0 +1,196 @@
+"""The queue layer through outages: nothing that was accepted is lost, doubled or out of order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from expect import eventually, messages, silence
+from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.layers import RedisChannelLayer
+from redis_servers import RedisServer
+
+COUNT = 1000
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Each write is on disk before it is answered, so that a kill loses nothing accepted."""
+    with RedisServer(appendonly=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def listener(server: RedisServer) -> AsyncIterator[RedisChannelLayer]:
+    async with RedisChannelLayer([server.url], capacity=2 * COUNT) as layer:
+        yield layer
+
+
+@pytest.fixture
+async def sender(server: RedisServer) -> AsyncIterator[RedisChannelLayer]:
+    async with RedisChannelLayer([server.url], capacity=2 * COUNT, timeout=15) as layer:
+        yield layer
+
+
+async def while_sending(send: Callable[[int], Any], disturb: Callable[[], Any], times: int) -> None:
+    """Send `COUNT` messages one after the other, and disturb that, evenly, so many times."""
+    progress = 0
+
+    async def send_all() -> None:
+        nonlocal progress
+        for progress in range(COUNT):
+            await send(progress)
+
+    sending = asyncio.create_task(send_all())
+    async with asyncio.timeout(60):
+        for time in range(1, times + 1):
+            at = time * COUNT // (times + 1)
+            await eventually(lambda at=at: progress >= at, f"message {at}", within=30)  # type: ignore[misc]
+            await asyncio.to_thread(disturb)
+        await sending
+
+
+def numbers(received: list[dict[str, Any]]) -> list[int]:
+    return [message["number"] for message in received]
+
+
+@pytest.mark.parametrize("kinds", [("pubsub",), ("normal",), ("normal", "pubsub")])
+async def test_killed_connections(
+    listener: Any, sender: Any, server: RedisServer, kinds: tuple[str, ...]
+) -> None:
+    """1,000 messages to a group and as many to a channel, under 10 kills: each once, in order."""
+    channel, member = await listener.new_channel(), await listener.new_channel()
+    await listener.group_add("room", member)
+
+    async def send(number: int) -> None:
+        await sender.group_send("room", {"number": number})
+        await sender.send(channel, {"number": number})
+
+    def kill() -> None:
+        for kind in kinds:
+            server.execute("CLIENT", "KILL", "TYPE", kind)
+
+    await while_sending(send, kill, times=10)
+    for one in (member, channel):
+        assert numbers(await messages(listener, one, COUNT)) == list(range(COUNT))
+        await silence(listener, one, 0.1)
+
+
+async def test_a_killed_server(listener: Any, sender: Any, server: RedisServer) -> None:
+    """1,000 messages, with the server killed and restarted twice: each once, in order."""
+    channel = await listener.new_channel()
+    await listener.group_add("room", channel)
+
+    def crash() -> None:
+        server.kill()
+        server.start()
+
+    await while_sending(lambda n: sender.group_send("room", {"number": n}), crash, times=2)
+    assert numbers(await messages(listener, channel, COUNT)) == list(range(COUNT))
+    await silence(listener, channel, 0.1)
+
+
+async def test_a_paused_server(listener: Any, sender: Any, server: RedisServer) -> None:
+    """The same with a server that hangs for a moment."""
+    channel = await listener.new_channel()
+    await listener.group_add("room", channel)
+
+    def hang() -> None:
+        server.pause()
+        server.resume()
+
+    await while_sending(lambda n: sender.group_send("room", {"number": n}), hang, times=5)
+    assert numbers(await messages(listener, channel, COUNT)) == list(range(COUNT))
+
+
+async def test_jobs_survive_a_killed_server(
+    listener: Any, sender: Any, server: RedisServer
+) -> None:
+    """Accepted messages of a named channel are all received after a restart; none was in a queue
+    of ours only.
+    """
+    for number in range(100):
+        await sender.send("jobs", {"number": number})
+    first = numbers(await messages(listener, "jobs", 10))
+    await asyncio.to_thread(server.kill)
+    waiting = asyncio.create_task(listener.receive("jobs"))
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(20):
+        first.append((await waiting)["number"])
+    rest = numbers(await messages(listener, "jobs", 100 - len(set(first)), within=40))
+    assert set(first + rest) == set(range(100))
+
+
+@pytest.fixture
+async def early_channel(server: RedisServer) -> AsyncIterator[tuple[RedisChannelLayer, str]]:
+    """A channel made while the server is gone, by a layer that looks for it only once a second by
+    now; the server has just come back.
+    """
+    async with RedisChannelLayer([server.url], capacity=2 * COUNT, timeout=0.5) as layer:
+        server.kill()
+        for _ in range(4):
+            with pytest.raises(ChannelLayerUnavailable):
+                await layer.group_add("room", "member")
+        channel = await layer.new_channel()
+        await asyncio.to_thread(server.start)
+        yield layer, channel
+
+
+async def test_a_channel_made_in_an_outage_gets_what_is_accepted(
+    early_channel: Any, sender: Any
+) -> None:
+    """Also what another process sends before the channel's own process is connected again."""
+    listener, channel = early_channel
+    await sender.send(channel, {"number": 1})
+    assert await messages(listener, channel) == [{"number": 1}]
+
+
+async def test_a_channel_made_in_an_outage_is_as_good_as_any(
+    early_channel: Any, sender: Any, server: RedisServer
+) -> None:
+    """Its messages survive the next broken connections too."""
+    listener, channel = early_channel
+    await while_sending(
+        lambda n: sender.send(channel, {"number": n}),
+        lambda: server.execute("CLIENT", "KILL", "TYPE", "pubsub"),
+        times=10,
+    )
+    assert numbers(await messages(listener, channel, COUNT)) == list(range(COUNT))
+
+
+async def test_a_demoted_server_is_an_outage(server: RedisServer) -> None:
+    """A server that became a replica refuses writes: `ChannelLayerUnavailable`, and no other."""
+    async with RedisChannelLayer([server.url], timeout=0.5) as layer:
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await layer.send("jobs", {"number": 0})
+        server.execute("REPLICAOF", "127.0.0.1", "1")
+        for sending in (layer.group_send("room", {}), layer.send("jobs", {})):
+            with pytest.raises(ChannelLayerUnavailable):
+                await sending
+        server.execute("REPLICAOF", "NO", "ONE")
+
+        async def works() -> bool:
+            try:
+                await layer.group_send("room", {"type": "back"})
+            except ChannelLayerUnavailable:
+                return False
+            return True
+
+        await eventually(works, "the server to take writes")
+        assert await messages(layer, channel) == [{"type": "back"}]
+
+
+async def test_a_full_server_is_an_outage() -> None:
+    """A server that is out of memory refuses writes: the same error, until there is room."""
+    with RedisServer() as server:
+        async with RedisChannelLayer([server.url], timeout=0.5) as layer:
+            channel = await layer.new_channel()
+            await layer.group_add("room", channel)
+            server.execute("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(ChannelLayerUnavailable):
+                await layer.group_send("room", {"number": 1})
+            server.execute("CONFIG", "SET", "maxmemory", "0")
+            await layer.group_send("room", {"number": 2})
+            assert numbers(await messages(layer, channel)) == [2]

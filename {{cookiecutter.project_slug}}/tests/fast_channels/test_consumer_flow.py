@@ -1,0 +1,124 @@
+"""The order in which a consumer handles what comes, and what it does when too much comes."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.testing import ApplicationCommunicator
+from sample_consumers import LEAVE, SCOPE, Recorder, channel_of, frame
+
+# Order
+
+
+async def test_frames_and_messages_keep_their_orders(memory_layer: InMemoryChannelLayer) -> None:
+    """Each source's events are handled in its order, and neither source starves the other."""
+    async with ApplicationCommunicator(Recorder, SCOPE) as client:
+        channel = await channel_of(client)
+        for number in range(50):
+            await client.send_input(frame(number))
+            await memory_layer.send(channel, {"type": "chat.message", "number": number})
+        got = [await client.receive_output() for _ in range(100)]
+    for kind in ("frame", "message"):
+        assert [event["number"] for event in got if event["type"] == kind] == list(range(50))
+    first_half = [event["type"] for event in got[:50]]
+    assert first_half.count("frame") >= 10
+    assert first_half.count("message") >= 10
+
+
+async def test_handlers_run_one_at_a_time(memory_layer: InMemoryChannelLayer) -> None:
+    """No handler starts before the one before it has returned, whatever its source."""
+
+    class Slow(Recorder):
+        running = 0
+
+        async def test_frame(self, message: dict[str, Any]) -> None:
+            self.running += 1
+            await asyncio.sleep(0.001)
+            await self.send({"type": "running", "count": self.running})
+            self.running -= 1
+
+        chat_message = test_frame
+
+    async with ApplicationCommunicator(Slow, SCOPE) as client:
+        channel = await channel_of(client)
+        for number in range(10):
+            await client.send_input(frame(number))
+            await memory_layer.send(channel, {"type": "chat.message", "number": number})
+        assert {(await client.receive_output())["count"] for _ in range(20)} == {1}
+
+
+# Flow control
+
+
+async def test_reader_stops_at_the_backlog(memory_layer: InMemoryChannelLayer) -> None:
+    """A client that floods is read only `backlog` frames ahead, and loses none of them."""
+    total = 200
+    numbers = itertools.count()
+    gate = asyncio.Event()
+    handled: list[int] = []
+
+    class Stuck(Recorder):
+        backlog = 8
+
+        async def test_frame(self, message: dict[str, Any]) -> None:
+            await gate.wait()
+            handled.append(message["number"])
+
+    reads = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal reads
+        reads += 1
+        number = next(numbers)
+        return frame(number) if number < total else LEAVE
+
+    async def send(event: dict[str, Any]) -> None:
+        assert event == {"type": "left"}
+        assert handled == list(range(total))
+
+    task = asyncio.create_task(Stuck.as_asgi()(SCOPE, receive, send))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    # One is being handled, and one is in the reader's hand: it might have been the client's end.
+    assert reads <= Stuck.backlog + 2
+    gate.set()
+    async with asyncio.timeout(5):
+        await task
+    assert handled == list(range(total))
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"), [("drop_newest", [0, 1, 2, 3, 4]), ("drop_oldest", [5, 6, 7, 8, 9])]
+)
+async def test_overflow_policy(memory_layer: InMemoryChannelLayer, policy: Any, kept: Any) -> None:
+    """A full mailbox drops by the consumer's policy, and the layer counts what it dropped."""
+    memory_layer.capacity = 5
+
+    class Busy(Recorder):
+        overflow = policy
+
+        async def test_work(self, message: dict[str, Any]) -> None:
+            await self.channel_layer.group_add("crowd", self.channel_name)
+            for number in range(10):  # while this handler runs nobody takes from the mailbox
+                await self.channel_layer.group_send(
+                    "crowd", {"type": "chat.message", "number": number}
+                )
+
+    async with ApplicationCommunicator(Busy, SCOPE) as client:
+        await client.send_input({"type": "test.work"})
+        assert [(await client.receive_output())["number"] for _ in kept] == kept
+        assert await client.receive_nothing(0.05)
+    assert memory_layer.dropped == 5
+
+
+async def test_unknown_overflow_policy(memory_layer: InMemoryChannelLayer) -> None:
+    """A misspelt policy is a ValueError naming the policies, not a silent default."""
+
+    class Misspelt(Recorder):
+        overflow = "drop_latest"  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="drop_oldest"):
+        await ApplicationCommunicator(Misspelt, SCOPE).wait()

@@ -1,0 +1,146 @@
+"""Channels and groups inside one process, without a loop."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from fast_channels.layers.local import LocalDelivery, copier
+from fast_channels.layers.tally import LOG_INTERVAL, Tally
+
+
+@pytest.fixture
+def local() -> LocalDelivery:
+    return LocalDelivery(lambda channel: 2 if channel.startswith("small") else 10, expiry=None)
+
+
+def waiting(local: LocalDelivery, channel: str) -> list[Any]:
+    mailbox = local.mailboxes[channel]
+    return [mailbox.take() for _ in range(len(mailbox))]
+
+
+def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalDelivery) -> None:
+    """Opening again gives the same one; another policy may be set then."""
+    mailbox = local.open("small")
+    assert local.open("small", "drop_oldest") is mailbox
+    assert (mailbox.capacity, mailbox.overflow) == (2, "drop_oldest")
+    with pytest.raises(ValueError, match="overflow"):
+        local.open("small", "typo")  # type: ignore[arg-type]
+
+
+def test_the_first_joins_and_the_last_leaves(local: LocalDelivery) -> None:
+    """`join` and `leave` tell when the process's part of a group begins and ends."""
+    assert local.join("room", "a")
+    assert not local.join("room", "b")
+    assert not local.join("room", "b")
+    assert not local.leave("room", "stranger")
+    assert not local.leave("room", "a")
+    assert local.leave("room", "b")
+    assert not local.leave("room", "b")
+    assert (local.groups, local.is_member("b")) == ({}, False)
+
+
+def test_closing_leaves_all_groups(local: LocalDelivery) -> None:
+    """It returns the groups that are empty by it; the mailbox is gone."""
+    for group in ("mine", "ours", "also mine"):
+        local.join(group, "a")
+    local.join("ours", "b")
+    assert sorted(local.close("a")) == ["also mine", "mine"]
+    assert list(local.groups) == ["ours"]
+    assert "a" not in local.mailboxes
+    assert local.close("a") == []
+
+
+def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalDelivery) -> None:
+    """So that names that were used once take no memory."""
+    local.open("idle")
+    local.open("filled").put({})
+    local.join("room", "member")
+    for channel in ("idle", "filled", "member", "unknown"):
+        local.close_if_idle(channel)
+    assert set(local.mailboxes) == {"filled", "member"}
+
+
+def test_a_group_message_reaches_each_member_as_a_copy(local: LocalDelivery) -> None:
+    """Each gets a message of its own; a full one misses it, which is counted."""
+    for channel in ("a", "b", "small"):
+        local.join("room", channel)
+    for number in range(3):
+        local.deliver_group("room", {"n": number, "deep": []})
+    received = {channel: waiting(local, channel) for channel in ("a", "b", "small")}
+    assert [m["n"] for m in received["a"]] == [0, 1, 2]
+    assert [m["n"] for m in received["small"]] == [0, 1]
+    assert received["a"][0] == received["b"][0]
+    assert received["a"][0] is not received["b"][0]
+    assert received["a"][0]["deep"] is not received["b"][0]["deep"]
+    assert local.drops.total == 1
+    local.deliver_group("unknown", {})
+
+
+def test_a_message_to_a_closed_channel_is_nobodys(local: LocalDelivery) -> None:
+    """`deliver` says so, and makes no mailbox."""
+    assert not local.deliver("closed", {})
+    local.open("small")
+    assert [local.deliver("small", {}) for _ in range(3)] == [True, True, False]
+    assert (list(local.mailboxes), local.drops.total) == (["small"], 1)
+
+
+def test_only_consumers_are_told_of_the_layers_events(local: LocalDelivery) -> None:
+    """A mailbox that a consumer takes from gets a copy; a plain receiver's does not."""
+    local.open("plain")
+    local.open("consumer").wants_events = True
+    event = {"type": "layer.reconnected"}
+    local.tell(event)
+    (told,) = waiting(local, "consumer")
+    assert told == event
+    assert told is not event
+    assert waiting(local, "plain") == []
+
+
+def test_crowded_means_more_than_half_full(local: LocalDelivery) -> None:
+    """One such mailbox is enough."""
+    mailbox = local.open("small")
+    local.open("other")
+    mailbox.put({})
+    assert not local.crowded
+    mailbox.put({})
+    assert local.crowded
+
+
+def test_clear_keeps_the_mailboxes(local: LocalDelivery) -> None:
+    """Messages and memberships go; open channels stay open."""
+    local.join("room", "a")
+    local.deliver_group("room", {})
+    local.clear()
+    assert (local.groups, waiting(local, "a")) == ({}, [])
+    assert not local.is_member("a")
+
+
+@pytest.mark.parametrize("message", [{"flat": 1, "text": "x"}, {"deep": {"list": [1]}}])
+def test_a_copier_makes_independent_copies(message: dict[str, Any]) -> None:
+    """Equal, and sharing nothing that can change."""
+    make_copy = copier(message)
+    first, second = make_copy(), make_copy()
+    assert first == second == message
+    assert first is not second
+    assert first is not message
+    if "deep" in message:
+        assert first["deep"]["list"] is not second["deep"]["list"]
+
+
+def test_a_tally_counts_all_and_logs_little(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first event is logged at once, then at most one line an interval, with the number."""
+    now = 1000.0
+    monkeypatch.setattr("fast_channels.layers.tally.time.monotonic", lambda: now)
+    tally = Tally(logging.getLogger("test"), "%d lost, the last: %s")
+    for number in range(5):
+        tally.add(number)
+    now += LOG_INTERVAL
+    tally.add("late")
+    assert [r.getMessage() for r in caplog.records] == [
+        "1 lost, the last: 0",
+        "5 lost, the last: late",
+    ]
+    assert tally.total == 6

@@ -1,0 +1,66 @@
+"""The worker as a process of its own: it works until SIGTERM or SIGINT, then drains."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fast_channels
+
+SOURCES = Path(fast_channels.__file__).parents[1]
+
+PROGRAM = """
+import asyncio, signal, sys
+from fast_channels.consumer import AsyncConsumer
+from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.worker import Worker
+
+def say(text):
+    print(text, flush=True)
+
+class Slow(AsyncConsumer):
+    async def job(self, message):
+        say("started")
+        await asyncio.sleep(0.3)
+        say("ended")
+
+async def main():
+    layer = InMemoryChannelLayer()
+    await layer.send("jobs", {"type": "job"})
+    await Worker(layer, {"jobs": Slow}).run()
+    restored = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    say("stopped, " + ("signals restored" if restored else "signals kept"))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        cwd=SOURCES,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_drains(worker: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """On the signal run() lets the handler finish, returns, and puts the signals back."""
+    assert worker.stdout is not None
+    async with asyncio.timeout(20):
+        assert await asyncio.to_thread(worker.stdout.readline) == "started\n"
+        worker.send_signal(number)
+        output, errors = await asyncio.to_thread(worker.communicate)
+    assert output == "ended\nstopped, signals restored\n"
+    assert errors == ""
+    assert worker.returncode == 0

@@ -1,0 +1,28 @@
+"""A uvicorn server inside the test's own loop, on a free port of 127.0.0.1."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+
+from expect import eventually
+from fast_channels.type_defs import ASGIApplication
+
+
+@asynccontextmanager
+async def serving(app: ASGIApplication, *, ws: str = "auto") -> AsyncIterator[str]:
+    """Serve `app`; gives host:port. At the end the server closes its connections and returns."""
+    config = uvicorn.Config(
+        app, ws=ws, lifespan="off", log_config=None, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await eventually(lambda: server.started or running.done(), "uvicorn to start")
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await running
