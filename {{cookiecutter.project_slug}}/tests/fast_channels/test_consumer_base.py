@@ -135,9 +135,9 @@ async def test_unregistered_alias(memory_layer: InMemoryChannelLayer) -> None:
     class Misspelt(Recorder):
         channel_layer_alias = "defualt"
 
-    client = ApplicationCommunicator(Misspelt, SCOPE)
-    with pytest.raises(InvalidChannelLayerError, match=r"'defualt'.*registered: 'default'"):
-        await client.wait()
+    async with ApplicationCommunicator(Misspelt, SCOPE) as client:
+        with pytest.raises(InvalidChannelLayerError, match=r"'defualt'.*registered: 'default'"):
+            await client.wait()
 
 
 async def test_layer_reconnected_is_no_unknown_type(memory_layer: InMemoryChannelLayer) -> None:

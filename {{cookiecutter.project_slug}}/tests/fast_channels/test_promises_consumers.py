@@ -101,7 +101,8 @@ async def test_promise_12_misspelt_alias_is_an_error() -> None:
         channel_layer_alias = "defualt"
 
     with pytest.raises(InvalidChannelLayerError, match="'defualt'"):
-        await WebsocketCommunicator(Misspelt, "/").connect()
+        async with WebsocketCommunicator(Misspelt, "/"):
+            """It must not connect."""
 
 
 async def test_promise_16_slow_handler_does_not_delay_the_disconnect() -> None:

@@ -1,7 +1,8 @@
 """Promises of the README of fast-channels that version 1.1.0 broke, kept here: those of layers.
 
-The numbers are of the project's list of twenty; the consumers' are in `test_promises_consumers`, and
-4 (a Sentinel failover ends no receiver) is `contract/test_failover.py`.
+The numbers are of the project's list of twenty. 4 (a Sentinel failover ends no receiver) is
+`contract/test_failover.py`, 6, 7 and 9 are `contract/test_promises_delivery.py`, 19 is
+`test_promises_loops.py`; the others are the consumers' and the worker's.
 """
 
 import asyncio
@@ -15,9 +16,7 @@ import pytest
 import redis.asyncio
 
 from expect import eventually, messages, silence
-from fast_channels.exceptions import ChannelFull
 from fast_channels.layers import (
-    InMemoryChannelLayer,
     RedisChannelLayer,
     RedisPubSubChannelLayer,
 )
@@ -99,83 +98,6 @@ async def test_promise_3_every_spelling_of_sentinel(
         kind(sentinels=sentinel_group.addresses, sentinel_name="misspelt")
 
 
-async def test_promise_6_a_stable_consumer_loses_nothing(make: Any) -> None:
-    """1,000 messages arrive in order while other consumers of the same group come and go."""
-    layer, sender = make(RedisChannelLayer, capacity=2000), make(RedisChannelLayer)
-    stable = await layer.new_channel()
-    await layer.group_add("room", stable)
-
-    async def come_and_go() -> None:
-        while True:
-            channel = await layer.new_channel()
-            await layer.group_add("room", channel)
-            receiving = asyncio.create_task(layer.receive(channel))
-            await asyncio.wait([receiving], timeout=0.002)
-            receiving.cancel()
-            await layer.close_channel(channel)
-
-    guests = [asyncio.create_task(come_and_go()) for _ in range(5)]
-    for number in range(1000):
-        await sender.group_send("room", {"number": number})
-    received = [message["number"] for message in await messages(layer, stable, 1000)]
-    for guest in guests:
-        guest.cancel()
-    outcomes = await asyncio.gather(*guests, return_exceptions=True)
-    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
-    assert received == list(range(1000))
-
-
-async def test_promise_6_a_cancelled_receive_loses_nothing(make: Any) -> None:
-    """300 jobs, each with a receiver that is cancelled about when its message comes: none lost."""
-    layer = make(RedisChannelLayer, capacity=500)
-    received: list[int] = []
-    for number in range(300):
-        receiving = asyncio.create_task(layer.receive("jobs"))
-        await layer.send("jobs", {"number": number})
-        for _ in range(number % 10):
-            await asyncio.sleep(0)
-        receiving.cancel()
-        await asyncio.wait([receiving])
-        if not receiving.cancelled():
-            received.append(receiving.result()["number"])
-    rest = await messages(layer, "jobs", 300 - len(received))
-    assert sorted([*received, *(message["number"] for message in rest)]) == list(range(300))
-
-
-async def test_promise_6_a_full_channel_leaves_a_sign(kind: Any, make: Any) -> None:
-    """What a slow member of a group misses is counted, by its layer and by its mailbox."""
-    layer = make(kind, capacity=5)
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    for _ in range(12):
-        await layer.group_send("room", {})
-    await eventually(lambda: layer.dropped == 7, "7 counted drops")
-    assert layer.mailbox(channel).dropped == 7
-
-
-async def test_promise_7_capacity_is_each_channels_own(kind: Any, make: Any) -> None:
-    """A full channel makes no other one raise or drop; pub/sub keeps to the capacity too."""
-    layer = make(kind, capacity=3)
-    full, other = await layer.new_channel(), await layer.new_channel()
-    for _ in range(9):
-        await layer.send(full, {})
-    for _ in range(3):
-        await layer.send(other, {"type": "other"})
-    assert await messages(layer, other, 3) == [{"type": "other"}] * 3
-    assert len(layer.mailbox(full)) == 3
-
-
-async def test_promise_7_channel_full_is_the_named_channels_own(make: Any) -> None:
-    """`ChannelFull` for the full one; the others take their messages."""
-    for layer in (make(RedisChannelLayer, capacity=2), InMemoryChannelLayer(capacity=2)):
-        for _ in range(2):
-            await layer.send("busy", {})
-        with pytest.raises(ChannelFull):
-            await layer.send("busy", {})
-        for name in ("a", "b", "c"):
-            await layer.send(name, {})
-
-
 @pytest.fixture
 def second_server() -> Iterator[RedisServer]:
     with RedisServer() as server:
@@ -198,15 +120,6 @@ async def test_promise_8_two_hosts_reach_everybody(
         received = await messages(layer, channel, 2)
         assert {"direct": number} in received
         assert {"group": number} in received
-
-
-async def test_promise_9_expiry_may_be_half_a_second(make: Any, kind: Any) -> None:
-    """`expiry=0.5` is a number like any other, for groups too."""
-    layer = make(kind, expiry=0.5)
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    await layer.group_send("room", {"type": "hello"})
-    assert await messages(layer, channel) == [{"type": "hello"}]
 
 
 def test_promise_13_the_documented_import() -> None:

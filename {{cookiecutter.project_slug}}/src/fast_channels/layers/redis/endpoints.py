@@ -7,7 +7,7 @@ Connections are made by redis-py, which does TLS, authentication, Sentinel disco
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import (
     ConnectionPool,
@@ -144,12 +144,10 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
             "A Sentinel URL must be like redis+sentinel://host:26379,host:26379/service_name/0"
         )
     username, _, password = credentials.partition(":")
-    # redis-py's own parser converts the query, so that "socket_connect_timeout=1" is a number
-    query = dict(parse_url(f"redis://host?{parts.query}"))
-    query.pop("host", None)
+    query = dict(parse_qsl(parts.query))
     prefix = "sentinel_"
-    options = {key: value for key, value in query.items() if not key.startswith(prefix)}
-    own = {key.removeprefix(prefix): v for key, v in query.items() if key.startswith(prefix)}
+    options = _typed({key: value for key, value in query.items() if not key.startswith(prefix)})
+    own = _typed({k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)})
     if username:
         options["username"] = unquote(username)
     if password:
@@ -160,6 +158,13 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
         options["ssl"] = own["ssl"] = True
     nodes = [_address(node) for node in parts.netloc.split(",")]
     return _service(nodes, service, own, options | extra)
+
+
+def _typed(options: dict[str, str]) -> dict[str, Any]:
+    """By redis-py's own parser of queries, so that ``socket_connect_timeout=1`` is a number."""
+    typed = dict(parse_url(f"redis://host?{urlencode(options)}"))
+    del typed["host"]
+    return typed
 
 
 def _address(text: str) -> Address:

@@ -223,7 +223,11 @@ class QueuePeer(Peer):
 
     async def on_open(self, shard: Shard, topics: list[str]) -> None:
         self._refreshed.clear()  # a new primary may lack our logs
-        await asyncio.gather(*(self._recover(topic) for topic in topics))
+        try:
+            await asyncio.gather(*(self._recover(topic) for topic in topics))
+        except BaseException:
+            self.on_lost(shard)  # the connection is given up; what was recovered starts again
+            raise
         self.named.wake_all()
 
     async def _recover(self, topic: str) -> None:

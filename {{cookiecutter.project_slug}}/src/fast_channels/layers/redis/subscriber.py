@@ -103,8 +103,8 @@ class Subscriber:
         for start in range(0, len(topics), BATCH):
             link.cast("SUBSCRIBE", *topics[start : start + BATCH])
         await link.call("PING")
-        self._confirmed = self._wanted.intersection(topics)
         await self._after_open(topics)
+        self._confirmed = self._wanted.intersection(topics)  # not before: the opening may fail yet
 
     def _lost(self) -> None:
         self._confirmed.clear()

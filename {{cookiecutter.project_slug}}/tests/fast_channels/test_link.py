@@ -1,0 +1,244 @@
+"""One connection that many callers share, against a server that answers as the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import hiredis
+import pytest
+from redis.exceptions import ResponseError
+
+from expect import eventually
+from fast_channels.layers.redis import link as link_module
+from fast_channels.layers.redis.endpoints import parse_hosts
+from fast_channels.layers.redis.link import CONNECTION_ERRORS, Link, LinkLost
+
+Answer = Callable[[list[bytes]], bytes]
+
+
+class FakeServer:
+    """Keeps what it reads; `answer` makes the reply to a command, b"" for none."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[bytes]] = []
+        self.reads: list[int] = []  # how many commands came at once
+        self.answer: Answer = lambda command: b"+OK\r\n"
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        parser = hiredis.Reader()
+        while data := await reader.read(1 << 20):
+            parser.feed(data)
+            commands = []
+            while (command := parser.gets()) is not False:
+                commands.append(command)
+            self.reads.append(len(commands))
+            self.commands += commands
+            for command in commands:
+                self.send(self.answer(command))
+
+    def send(self, data: bytes) -> None:
+        self._writers[-1].write(data)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+            await asyncio.wait([asyncio.create_task(writer.wait_closed())])
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    fake = FakeServer()
+    listening = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    fake.port = listening.sockets[0].getsockname()[1]
+    yield fake
+    await fake.close()
+    listening.close()
+    await listening.wait_closed()
+
+
+class Running:
+    """A link and the task that runs it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.task = asyncio.create_task(link.run())
+
+    async def lost(self, match: str | None = None) -> None:
+        """The run ends with an error that makes the layer connect again."""
+        with pytest.raises(CONNECTION_ERRORS, match=match):
+            await asyncio.wait_for(self.task, 5)
+
+
+@pytest.fixture
+async def connect(server: FakeServer) -> AsyncIterator[Any]:
+    runs: list[Running] = []
+
+    async def connect(on_message: Any = None) -> Running:
+        (endpoint,) = parse_hosts([("127.0.0.1", server.port)])
+        connection = endpoint.pool().make_connection()
+        answer, server.answer = server.answer, lambda command: b"+OK\r\n"
+        await connection.connect()  # redis-py introduces itself
+        server.answer = answer
+        server.commands.clear()
+        server.reads.clear()
+        runs.append(Running(Link(connection, on_message)))
+        return runs[-1]
+
+    yield connect
+    for run in runs:
+        run.task.cancel()
+        await asyncio.wait([run.task])
+        assert run.task.cancelled() or isinstance(run.task.exception(), CONNECTION_ERRORS)
+
+
+def echo(command: list[bytes]) -> bytes:
+    return b"+" + command[-1] + b"\r\n"
+
+
+async def test_commands_of_one_turn_leave_in_one_write(server: FakeServer, connect: Any) -> None:
+    """50 callers, one write, and each gets the reply to its own command."""
+    server.answer = echo
+    link = (await connect()).link
+    replies = await asyncio.gather(*(link.call("ECHO", number) for number in range(50)))
+    assert replies == [str(number).encode() for number in range(50)]
+    assert server.reads == [50]
+
+
+async def test_an_error_reply_is_its_callers_alone(server: FakeServer, connect: Any) -> None:
+    """Those before and behind it get theirs."""
+    server.answer = lambda c: b"-ERR wrong\r\n" if c[-1] == b"1" else echo(c)
+    link = (await connect()).link
+    calls = (link.call("ECHO", number) for number in range(3))
+    first, second, third = await asyncio.gather(*calls, return_exceptions=True)
+    assert (first, third) == (b"0", b"2")
+    assert isinstance(second, ResponseError)
+
+
+async def test_a_cancelled_caller_does_not_shift_the_replies(
+    server: FakeServer, connect: Any
+) -> None:
+    """Its reply is thrown away when it comes; the next caller gets the next one."""
+    server.answer = lambda command: b""
+    link = (await connect()).link
+    calls = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    await eventually(lambda: len(server.commands) == 3, "the commands")
+    calls[1].cancel()
+    server.send(b"+0\r\n+1\r\n+2\r\n")
+    await asyncio.wait(calls)
+    assert calls[1].cancelled()
+    assert (await calls[0], await calls[2]) == (b"0", b"2")
+
+
+async def test_a_reply_that_nobody_asked_for_ends_the_link(
+    server: FakeServer, connect: Any
+) -> None:
+    """The order of replies cannot be trusted any more."""
+    run = await connect()
+    await run.link.call("PING")
+    server.send(b"+surprise\r\n")
+    await run.lost("what nobody asked for: b'surprise'")
+
+
+async def test_bytes_that_are_no_reply_end_the_link(server: FakeServer, connect: Any) -> None:
+    """As with a server that does not speak Redis; whoever waits is told."""
+    server.answer = lambda command: b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    run = await connect()
+    with pytest.raises(LinkLost):
+        await run.link.call("PING")
+    await run.lost()
+
+
+async def test_a_silent_server_is_lost(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `REPLY_TIMEOUT` without the reply that is due."""
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
+    server.answer = lambda command: b""
+    run = await connect()
+    with pytest.raises(LinkLost, match="no reply"):
+        await run.link.call("GET", "x")
+    await run.lost("no reply for 0.1 s")
+
+
+async def test_an_idle_link_is_looked_after(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PING every `HEARTBEAT`; a server that answers it is not lost."""
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
+    run = await connect()
+    await eventually(lambda: server.commands.count([b"PING"]) >= 20, "20 PINGs")
+    assert not run.task.done()
+
+
+async def test_a_closed_connection_tells_everybody(server: FakeServer, connect: Any) -> None:
+    """Those who wait and those who come later get `LinkLost`; `cast` is no error."""
+    server.answer = lambda command: b""
+    run = await connect()
+    waiting = [asyncio.create_task(run.link.call("GET", "x")) for _ in range(3)]
+    await eventually(lambda: len(server.commands) == 3, "the commands")
+    await server.close()
+    await run.lost()
+    for call in [*waiting, run.link.call("PING")]:
+        with pytest.raises(LinkLost):
+            await call
+    run.link.cast("SUBSCRIBE", "x")
+
+
+async def test_a_cancelled_run_tells_everybody(server: FakeServer, connect: Any) -> None:
+    """Closing the layer ends the waits of its callers."""
+    server.answer = lambda command: b""
+    run = await connect()
+    waiting = asyncio.create_task(run.link.call("GET", "x"))
+    await eventually(lambda: len(server.commands) == 1, "the command")
+    run.task.cancel()
+    with pytest.raises(LinkLost, match="closed"):
+        await waiting
+
+
+async def test_a_replica_is_no_server_to_write_to(server: FakeServer, connect: Any) -> None:
+    """READONLY ends the link: its successor asks the Sentinels for the primary."""
+    server.answer = lambda command: b"-READONLY You can't write against a read only replica.\r\n"
+    run = await connect()
+    with pytest.raises(LinkLost, match="replica"):
+        await run.link.call("SET", "x", 1)
+    await run.lost("replica")
+
+
+async def test_callers_over_the_limit_wait(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than `MAX_PENDING` commands are unanswered; the others go when there is room."""
+    monkeypatch.setattr(link_module, "MAX_PENDING", 2)
+    server.answer = lambda command: b""
+    link = (await connect()).link
+    calls = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    await eventually(lambda: len(server.commands) == 2, "two commands")
+    await asyncio.sleep(0.05)
+    assert len(server.commands) == 2
+    server.answer = echo
+    server.send(b"+0\r\n+1\r\n")
+    assert await asyncio.gather(*calls) == [b"0", b"1", b"2"]
+
+
+async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect: Any) -> None:
+    """Between replies, in order; what SUBSCRIBE answers and a PONG as a list are understood."""
+    heard: list[tuple[bytes, bytes]] = []
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"SUBSCRIBE":
+            return b"*3\r\n$9\r\nsubscribe\r\n$1\r\nt\r\n:1\r\n"
+        message = b"*3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$%d\r\n%s\r\n"
+        pong = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+        return message % (3, b"one") + pong + message % (3, b"two")
+
+    server.answer = answer
+    link = (await connect(lambda topic, data: heard.append((topic, data)))).link
+    link.cast("SUBSCRIBE", "t")
+    assert await link.call("PING") == [b"pong", b""]
+    await eventually(lambda: len(heard) == 2, "both messages")
+    assert heard == [(b"t", b"one"), (b"t", b"two")]
