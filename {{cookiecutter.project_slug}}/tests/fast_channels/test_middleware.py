@@ -265,6 +265,7 @@ class TestWebsocketDenier:
         with pytest.raises(ValueError, match="not 'http'"):
             await HttpCommunicator(WebsocketDenier, "/").get_response()
 
+
 class TestSelf:
     """The pattern "self": pages of the host that the browser connected to."""
 

@@ -21,7 +21,9 @@ __all__ = ["no_task_left"]
 class TestApplications:
     """What can be driven."""
 
-    @pytest.mark.parametrize("application", [Echo, Echo.as_asgi(), echo], ids=["class", "asgi", "function"])
+    @pytest.mark.parametrize(
+        "application", [Echo, Echo.as_asgi(), echo], ids=["class", "asgi", "function"]
+    )
     async def test_consumer_class_its_asgi_form_and_functions(self, application: Any) -> None:
         """A consumer class, its `as_asgi()` and a plain function behave alike."""
         client = WebsocketCommunicator(application, "/echo")
@@ -55,7 +57,9 @@ class TestApplications:
             await client.send_to(text_data="through")
             assert await client.receive_from() == "through"
 
-    @pytest.mark.parametrize("wrong", [object(), object, None, "app"], ids=["object", "type", "none", "str"])
+    @pytest.mark.parametrize(
+        "wrong", [object(), object, None, "app"], ids=["object", "type", "none", "str"]
+    )
     def test_anything_else_is_refused(self, wrong: Any) -> None:
         """What is no application is a TypeError that shows it, at once."""
         with pytest.raises(TypeError, match="an ASGI application or a consumer class"):
