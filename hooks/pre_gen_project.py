@@ -30,7 +30,7 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 OWN_NAMES = frozenset(
     """
     asgi_apps backends build conftest dist docs expect fast_channels http_consumers public_api
-    redis_servers sample_consumers src static tests uvicorn_server worker_bench
+    redis_servers sample_consumers src static tests traffic uvicorn_server worker_bench
     """.split()
 )
 

@@ -16,8 +16,8 @@ from fast_channels.layers import (
 )
 
 MEMORY = ["memory"]
-PUBSUB = ["pubsub-standalone", "pubsub-sentinel"]
-QUEUE = ["queue-standalone", "queue-sentinel"]
+PUBSUB = ["pubsub-standalone", "pubsub-sentinel", "pubsub-cluster"]
+QUEUE = ["queue-standalone", "queue-sentinel", "queue-cluster"]
 REDIS = PUBSUB + QUEUE
 WORK = MEMORY + QUEUE  # layers that keep a named channel's messages until a receiver takes them
 ALL = MEMORY + REDIS

@@ -10,6 +10,7 @@ from expect import eventually
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.subscriber import Subscriber
+from fast_channels.layers.redis.topology import Events
 from redis_servers import RedisServer
 
 
@@ -24,9 +25,7 @@ class Listener:
         self.subscriber = Subscriber(
             parse_hosts([url])[0],
             timeout=0.4,
-            on_message=lambda topic, data: self.heard.append(data),
-            on_open=self._open,
-            on_lost=self._lost,
+            events=Events(lambda topic, data: self.heard.append(data), self._open, self._lost),
         )
 
     async def _open(self, topics: list[str]) -> None:
@@ -34,7 +33,7 @@ class Listener:
             raise ChannelLayerUnavailable("the opening needs another connection, which is down")
         self.opened.append(set(topics))
 
-    def _lost(self) -> None:
+    def _lost(self, topics: list[str]) -> None:
         self.lost += 1
 
 

@@ -49,8 +49,9 @@ class ClusterGroup:
 
     @property
     def url(self) -> str:
-        """The first running node's; a Cluster client learns the others from it."""
-        return next(node.url for node in self.nodes if node.alive)
+        """All nodes, running or not, as the layers take them."""
+        nodes = ",".join(f"{host}:{port}" for host, port in self.addresses)
+        return f"redis+cluster://{f':{self.password}@' if self.password else ''}{nodes}"
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

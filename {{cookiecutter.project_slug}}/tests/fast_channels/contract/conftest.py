@@ -10,7 +10,13 @@ import redis.asyncio
 
 from backends import ALL, Backend
 from fast_channels.layers import BaseChannelLayer
-from redis_servers import RedisServer, SentinelGroup
+from redis_servers import ClusterGroup, RedisServer, SentinelGroup
+
+FIXTURES = {
+    "standalone": "redis_server",
+    "sentinel": "sentinel_group",
+    "cluster": "cluster_group",
+}
 
 MakeLayer = Callable[..., BaseChannelLayer]
 
@@ -20,8 +26,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     name: str = request.param
     if name == "memory":
         return Backend(name)
-    fixture = "sentinel_group" if name.endswith("sentinel") else "redis_server"
-    server: RedisServer | SentinelGroup = request.getfixturevalue(fixture)
+    topology = name.partition("-")[2]
+    server: RedisServer | SentinelGroup | ClusterGroup = request.getfixturevalue(FIXTURES[topology])
     return Backend(name, server.url, prefix=f"test-{uuid.uuid4().hex[:8]}")
 
 

@@ -128,7 +128,7 @@ async def test_a_renewed_lease_is_kept(make_layer: MakeLayer) -> None:
     await asyncio.wait([waiting])
 
 
-@over(QUEUE)
+@over(["queue-standalone", "queue-sentinel"])  # the test looks into one server
 async def test_a_finally_rejected_message_is_a_dead_letter(
     make_layer: MakeLayer, backend: Backend, redis_client: Any
 ) -> None:

@@ -20,9 +20,9 @@ class RedisLayer(BaseChannelLayer):
     """Arguments that both layers take beyond those of ``BaseChannelLayer``
 
     ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
-    ``redis+sentinel://host:port,host:port/service/db``), ``(host, port)``, ``{"address": …}``,
-    ``{"host": …, "port": …}`` or ``{"sentinels": [(host, port)], "master_name": …,
-    "sentinel_kwargs": {…}}``; or instead ``sentinels``, ``service_name`` and ``sentinel_kwargs``.
+    ``redis+sentinel://host:port,host:port/service/db``, ``redis+cluster://host:port,host:port``),
+    ``(host, port)``, ``{"address": …}``, ``{"host": …, "port": …}``, ``{"cluster": [(host, port)]}``
+    or ``{"sentinels": [(host, port)], "master_name": …, "sentinel_kwargs": {…}}``; or instead ``sentinels``, ``service_name`` and ``sentinel_kwargs``.
     ``connection_kwargs`` go to redis-py's connections. Default: ``redis://localhost:6379``.
 
     ``prefix`` keeps apps apart that share a server. ``timeout`` is how long an operation waits for

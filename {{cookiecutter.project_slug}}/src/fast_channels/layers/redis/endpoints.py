@@ -1,6 +1,6 @@
 """Where Redis is: every accepted way of writing it, turned into one form. No I/O.
 
-An endpoint is one server, or one Sentinel service and so whatever primary it has at the moment.
+An endpoint is one server, one Sentinel service and so whatever primary it has, or one Cluster.
 Connections are made by redis-py, which does TLS, authentication, Sentinel discovery and URL parsing.
 """
 
@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from .type_defs import Address, Hosts, Sentinels
 
 DEFAULT_HOST = "redis://localhost:6379"
+DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 CONNECT_TIMEOUT = 2.0  # seconds; a dead Sentinel must not hold up asking the next one for long
 
@@ -43,14 +44,20 @@ class Endpoint:
     sentinels: tuple[Address, ...] = ()
     service_name: str = ""
     sentinel_kwargs: dict[str, Any] = field(default_factory=dict)
+    cluster: tuple[Address, ...] = ()  # nodes to ask first; the Cluster names the others
 
     def __str__(self) -> str:
+        if self.cluster:
+            return f"the Cluster of {_nodes(self.cluster)}"
         if self.sentinels:
-            nodes = ",".join(f"{host}:{port}" for host, port in self.sentinels)
-            return f"{self.service_name} at the Sentinels {nodes}"
+            return f"{self.service_name} at the Sentinels {_nodes(self.sentinels)}"
         if "path" in self.kwargs:
             return str(self.kwargs["path"])
         return f"{self.kwargs.get('host', 'localhost')}:{self.kwargs.get('port', 6379)}"
+
+    def at(self, address: Address) -> "Endpoint":
+        """One node of the Cluster."""
+        return Endpoint(_with_tls(self.kwargs | {"host": address[0], "port": address[1]}))
 
     def pool(self) -> ConnectionPool:
         """A factory of connections, for the running event loop only."""
@@ -66,6 +73,10 @@ class Endpoint:
         sentinel_kwargs = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": 1.0}
         manager = Sentinel(self.sentinels, sentinel_kwargs=sentinel_kwargs | self.sentinel_kwargs)
         return SentinelConnectionPool(self.service_name, manager, ssl=tls, **kwargs)
+
+
+def _nodes(addresses: tuple[Address, ...]) -> str:
+    return ",".join(f"{host}:{port}" for host, port in addresses)
 
 
 async def close_pool(pool: ConnectionPool) -> None:
@@ -112,6 +123,9 @@ def _endpoint(host: Any, extra: dict[str, Any]) -> Endpoint:
             name = options.pop("service_name", None) or options.pop("master_name", None)
             options.pop("master_name", None)
             return _service(nodes, name, options.pop("sentinel_kwargs", None), options | extra)
+        if "cluster" in options:
+            nodes = options.pop("cluster")
+            return Endpoint(options | extra, cluster=_addresses("cluster", nodes))
         if "address" in options:
             return _endpoint(options.pop("address"), options | extra)
         if "url" in options:
@@ -121,43 +135,52 @@ def _endpoint(host: Any, extra: dict[str, Any]) -> Endpoint:
     elif isinstance(host, Sequence) and len(host) == 2:
         return Endpoint(_with_tls({"host": host[0], "port": int(host[1])} | extra))
     raise ValueError(
-        f"A host must be a URL, (host, port), {{'address': …}}, {{'host': …, 'port': …}} or "
-        f"{{'sentinels': […], 'master_name': …}}, not {host!r}"
+        f"A host must be a URL, (host, port), {{'address': …}}, {{'host': …, 'port': …}}, "
+        f"{{'sentinels': […], 'master_name': …}} or {{'cluster': […]}}, not {host!r}"
     )
 
 
 def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
-    """``redis://``, ``rediss://``, ``unix://``, or ``redis+sentinel://`` (``rediss+sentinel://``).
+    """``redis://``, ``rediss://``, ``unix://``, or a list of nodes:
 
     ``redis+sentinel://user:password@host:port,host:port/service/db?sentinel_password=…``: user,
     password and db are those of the data servers; a query key that starts with ``sentinel_`` is an
-    option of the connections to the Sentinels.
+    option of the connections to the Sentinels. ``redis+cluster://user:password@host:port,host:port``
+    names nodes of a Cluster. ``rediss+sentinel`` and ``rediss+cluster`` use TLS.
     """
     scheme, _, rest = url.partition("://")
-    if scheme not in ("redis+sentinel", "rediss+sentinel"):
+    protocol, _, kind = scheme.partition("+")
+    if kind not in ("sentinel", "cluster") or protocol not in ("redis", "rediss"):
         return Endpoint(dict(parse_url(url)) | extra)
     credentials, _, location = rest.rpartition("@")
     parts = urlsplit(f"//{location}")
-    service, _, db = parts.path.strip("/").partition("/")
-    if not parts.netloc or not service:
-        raise ValueError(
-            "A Sentinel URL must be like redis+sentinel://host:26379,host:26379/service_name/0"
-        )
-    username, _, password = credentials.partition(":")
     query = dict(parse_qsl(parts.query))
     prefix = "sentinel_"
     options = _typed({key: value for key, value in query.items() if not key.startswith(prefix)})
     own = _typed({k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)})
+    username, _, password = credentials.partition(":")
     if username:
         options["username"] = unquote(username)
     if password:
         options["password"] = unquote(password)
+    if protocol == "rediss":
+        options["ssl"] = True
+    service, _, db = parts.path.strip("/").partition("/")
+    if kind == "cluster":
+        if not parts.netloc or service:
+            raise ValueError("A Cluster URL must be like redis+cluster://host:6379,host:6379")
+        nodes = tuple(_address(node, DEFAULT_PORT) for node in parts.netloc.split(","))
+        return Endpoint(options | extra, cluster=nodes)
+    if not parts.netloc or not service:
+        raise ValueError(
+            "A Sentinel URL must be like redis+sentinel://host:26379,host:26379/service_name/0"
+        )
     if db:
         options["db"] = int(db)
-    if scheme == "rediss+sentinel":
-        options["ssl"] = own["ssl"] = True
-    nodes = [_address(node) for node in parts.netloc.split(",")]
-    return _service(nodes, service, own, options | extra)
+    if protocol == "rediss":
+        own["ssl"] = True
+    sentinels = [_address(node, DEFAULT_SENTINEL_PORT) for node in parts.netloc.split(",")]
+    return _service(sentinels, service, own, options | extra)
 
 
 def _typed(options: dict[str, str]) -> dict[str, Any]:
@@ -167,9 +190,9 @@ def _typed(options: dict[str, str]) -> dict[str, Any]:
     return typed
 
 
-def _address(text: str) -> Address:
+def _address(text: str, default_port: int) -> Address:
     host, colon, port = text.rpartition(":")
-    return (host, int(port)) if colon and port.isdigit() else (text, DEFAULT_SENTINEL_PORT)
+    return (host, int(port)) if colon and port.isdigit() else (text, default_port)
 
 
 def _service(
@@ -180,10 +203,14 @@ def _service(
 ) -> Endpoint:
     if not service_name:
         raise ValueError("Sentinels need the name of the service: service_name (or master_name)")
-    if isinstance(sentinels, str | bytes) or not sentinels:
-        raise ValueError(f"sentinels must be a list of (host, port), not {sentinels!r}")
-    nodes = tuple((str(host), int(port)) for host, port in sentinels)
+    nodes = _addresses("sentinels", sentinels)
     return Endpoint(kwargs, nodes, service_name, dict(sentinel_kwargs or {}))
+
+
+def _addresses(name: str, nodes: Any) -> tuple[Address, ...]:
+    if isinstance(nodes, str | bytes) or not nodes:
+        raise ValueError(f"{name} must be a list of (host, port), not {nodes!r}")
+    return tuple((str(host), int(port)) for host, port in nodes)
 
 
 def _with_tls(kwargs: dict[str, Any]) -> dict[str, Any]:

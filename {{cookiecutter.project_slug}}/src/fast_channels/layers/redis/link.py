@@ -22,9 +22,20 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 HEARTBEAT = 1.0  # seconds between looks at the connection, and between PINGs on an idle one
 REPLY_TIMEOUT = 3.0
+WAIT_MS = 1000  # less than REPLY_TIMEOUT; it is repeated until the caller gives up
 MAX_PENDING = 10_000
 
+PUSHES = {
+    b"message",
+    b"smessage",
+    b"subscribe",
+    b"ssubscribe",
+    b"unsubscribe",
+    b"sunsubscribe",
+}
+
 OnMessage = Callable[[bytes, bytes], None]
+OnEnded = Callable[[bytes], None]
 Reply = Any
 Command = tuple[Any, ...]
 
@@ -34,11 +45,21 @@ class LinkLost(ConnectionError):
 
 
 class Link:
-    """``on_message(channel, payload)`` makes it a subscriber's link; see ``Subscriber``."""
+    """``on_message(channel, payload)`` makes it a subscriber's link; see ``Subscriber``.
 
-    def __init__(self, connection: AbstractConnection, on_message: OnMessage | None = None) -> None:
+    ``on_ended(channel)`` is called when the server says that a subscription has ended.
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        on_message: OnMessage | None = None,
+        on_ended: OnEnded | None = None,
+    ) -> None:
         self._connection = connection
         self._on_message = on_message
+        self._on_ended = on_ended
+        self._replication: asyncio.Future[Reply] | None = None
         self._outbox: list[Command] = []
         self._outgoing = asyncio.Event()
         self._pending: deque[tuple[float, asyncio.Future[Reply]]] = deque()
@@ -68,6 +89,24 @@ class Link:
             await self._room.wait()
         return await self.post(*command)
 
+    async def call_replicated(self, *command: Any) -> Reply:
+        """As ``call``, but returns only when a replica has confirmed what the command wrote.
+
+        Commands of one turn share one WAIT, which goes out behind them in the same write.
+        """
+        while not self._room.is_set():
+            await self._room.wait()
+        reply = self.post(*command)
+        if self._replication is None and self._lost is None:
+            self._replication = asyncio.get_running_loop().create_future()
+            self._replication.add_done_callback(_retrieve)
+        confirmed = self._replication
+        result = await reply
+        replicas = 0 if confirmed is None else await asyncio.shield(confirmed)
+        while not replicas:
+            replicas = await self.call("WAIT", 1, WAIT_MS)
+        return result
+
     def post(self, *command: Any) -> "asyncio.Future[Reply]":
         """Send a command now; the future gets its reply, and may be left alone."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -91,6 +130,10 @@ class Link:
         while True:
             await self._outgoing.wait()
             self._outgoing.clear()
+            if self._replication is not None:
+                self._outbox.append(("WAIT", 1, WAIT_MS))
+                self._pending.append((time.monotonic(), self._replication))
+                self._replication = None
             commands, self._outbox = self._outbox, []
             packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
@@ -113,9 +156,11 @@ class Link:
         if not isinstance(reply, list):
             return False
         kind = reply[0]
-        if kind == b"message" and self._on_message is not None:
+        if kind in (b"message", b"smessage") and self._on_message is not None:
             self._on_message(reply[1], reply[2])
-        return kind in (b"message", b"subscribe", b"unsubscribe")
+        elif kind in (b"unsubscribe", b"sunsubscribe") and self._on_ended is not None:
+            self._on_ended(reply[1])
+        return kind in PUSHES
 
     def _settle(self, reply: Reply) -> None:
         if not self._pending:
@@ -141,6 +186,8 @@ class Link:
     def _lose(self, reason: Exception) -> None:
         self._lost = reason
         self._room.set()
+        if self._replication is not None:
+            self._pending.append((0.0, self._replication))
         for _, future in self._pending:
             if not future.done():
                 future.set_exception(LinkLost(str(reason)))

@@ -24,7 +24,7 @@ from ...mailbox import Message
 from ..jobs import Delivery
 from . import scripts
 from .envelope import decode
-from .persistent import PersistentLink
+from .topology import Commands
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -51,7 +51,12 @@ class NamedChannels:
         server, topic = self._place(channel)
         capacity = self._peer.config.capacity_of(channel)
         accepted = await scripts.enqueue(
-            server, topic, envelope, capacity=capacity, expiry_ms=self._expiry_ms
+            server,
+            topic,
+            envelope,
+            capacity=capacity,
+            expiry_ms=self._expiry_ms,
+            replicated=self._peer.config.replicated,
         )
         if not accepted:
             raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
@@ -129,7 +134,7 @@ class NamedChannels:
     async def aclose(self) -> None:
         await asyncio.gather(*(puller.aclose() for puller in self._pullers.values()))
 
-    def _place(self, channel: str) -> tuple[PersistentLink, str]:
+    def _place(self, channel: str) -> tuple[Commands, str]:
         topic = self._peer.config.topics.channel(channel)
         return self._peer.shard_of(topic).commands, topic
 

@@ -24,13 +24,12 @@ from ...mailbox import Mailbox, Message, Overflow
 from ..base import ChannelNames, owner_of
 from ..local import LocalDelivery
 from ..tally import Tally
+from .cluster import make_topology
 from .endpoints import Endpoint
 from .envelope import Envelope, Uids, decode
-from .persistent import PersistentLink
 from .serializers import BaseMessageSerializer
-from .subscriber import Subscriber
 from .topics import Topics
-from .utils import consistent_hash
+from .topology import Commands, Events, Route
 
 logger = logging.getLogger(__name__)
 
@@ -48,28 +47,7 @@ class Config:
     expiry: float
     timeout: float
     max_message_size: int
-
-
-class Shard:
-    """One endpoint as a peer sees it: a link for commands, and one for subscriptions."""
-
-    def __init__(self, endpoint: Endpoint, peer: "Peer") -> None:
-        timeout = peer.config.timeout
-        self.commands = PersistentLink(endpoint, timeout)
-        self.subscriber = Subscriber(
-            endpoint,
-            timeout,
-            on_message=peer.on_message,
-            on_open=partial(peer.on_open, self),
-            on_lost=partial(peer.on_lost, self),
-        )
-
-    def start(self) -> None:
-        self.commands.start()
-        self.subscriber.start()
-
-    async def aclose(self) -> None:
-        await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
+    replicated: bool = False  # a send waits for a replica
 
 
 class Peer(abc.ABC):
@@ -78,14 +56,13 @@ class Peer(abc.ABC):
         self.names = ChannelNames()
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
-        self.shards = [Shard(endpoint, self) for endpoint in config.endpoints]
+        self.topology = make_topology(
+            config.endpoints, config.timeout, Events(self.on_message, self.on_open, self.on_lost)
+        )
+        self.start = self.topology.start
         self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
         self._joining: set[asyncio.Task[None]] = set()
-
-    def start(self) -> None:
-        for shard in self.shards:
-            shard.start()
 
     # How bytes travel
 
@@ -101,12 +78,12 @@ class Peer(abc.ABC):
     async def receive_named(self, channel: str) -> Message: ...
 
     @abc.abstractmethod
-    async def on_open(self, shard: Shard, topics: list[str]) -> None:
+    async def on_open(self, topics: list[str]) -> None:
         """The topics are subscribed (again) on a new connection."""
 
     @abc.abstractmethod
-    def on_lost(self, shard: Shard) -> None:
-        """The connection of the subscriptions is gone."""
+    def on_lost(self, topics: list[str]) -> None:
+        """The subscriptions are gone; they will be made again."""
 
     def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
         """The envelope in what was published; None if it was received before."""
@@ -170,8 +147,8 @@ class Peer(abc.ABC):
 
     # Topics
 
-    def shard_of(self, topic: str) -> Shard:
-        return self.shards[consistent_hash(topic, len(self.shards))]
+    def shard_of(self, topic: str) -> Route:
+        return self.topology.route(topic)
 
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published to a group or an inbox."""
@@ -252,10 +229,9 @@ class Peer(abc.ABC):
             logger.warning("A channel could not be added to a group from outside: %s", error)
 
     async def flush(self) -> None:
-        for shard in self.shards:
-            keys = await _scan(shard.commands, self.config.topics.pattern)
-            if keys:
-                await shard.commands.execute("UNLINK", *keys)
+        for server in await self.topology.primaries():
+            for key in await _scan(server, self.config.topics.pattern):
+                await server.execute("UNLINK", key)
         for group in list(self.local.groups):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
@@ -263,10 +239,10 @@ class Peer(abc.ABC):
     async def aclose(self) -> None:
         for task in self._joining:
             task.cancel()
-        await asyncio.gather(*(shard.aclose() for shard in self.shards))
+        await self.topology.aclose()
 
 
-async def _scan(server: PersistentLink, pattern: str) -> list[bytes]:
+async def _scan(server: Commands, pattern: str) -> list[bytes]:
     keys: list[bytes] = []
     cursor: bytes | int = 0
     while True:

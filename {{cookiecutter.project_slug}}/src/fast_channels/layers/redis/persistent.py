@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from ...exceptions import ChannelLayerUnavailable
 from ...utils import is_cancelled
 from .endpoints import Endpoint, close_pool
-from .link import CONNECTION_ERRORS, Link, LinkLost, OnMessage, Reply
+from .link import CONNECTION_ERRORS, Link, LinkLost, OnEnded, OnMessage, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,14 @@ class PersistentLink:
         on_open: Callable[[Link], Awaitable[None]] = _nothing,
         on_lost: Callable[[], None] = lambda: None,
         on_message: OnMessage | None = None,
+        on_ended: OnEnded | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
         self._on_open = on_open
         self._on_lost = on_lost
         self._on_message = on_message
+        self._on_ended = on_ended
         self._link: Link | None = None
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -82,8 +84,25 @@ class PersistentLink:
             await self._opened.wait()
         return self._link
 
-    async def execute(self, *command: Any, repeatable: bool = True) -> Reply:
+    async def publishing(self) -> str:
+        return "PUBLISH"
+
+    async def attempt(self, *command: Any, patience: float, replicated: bool = False) -> Reply:
+        """One try, with ``TimeoutError`` if there is no connection for ``patience`` seconds."""
+        async with asyncio.timeout(patience):
+            link = await self.connected()
+        try:
+            return await (link.call_replicated if replicated else link.call)(*command)
+        except LinkLost:
+            self.lose(link)
+            raise
+
+    async def execute(
+        self, *command: Any, repeatable: bool = True, replicated: bool = False
+    ) -> Reply:
         """The reply to a command, across reconnections if it is ``repeatable``.
+
+        ``replicated`` waits until a replica has confirmed it as well.
 
         ``ChannelLayerUnavailable`` if the server refuses it; ``NoScriptError`` is left to scripts.
         A command that is not repeatable and whose connection is lost before the reply raises at
@@ -92,11 +111,11 @@ class PersistentLink:
         try:
             async with asyncio.timeout(self.timeout):
                 while True:
-                    link = await self.connected()
                     try:
-                        return await link.call(*command)
+                        return await self.attempt(
+                            *command, patience=self.timeout, replicated=replicated
+                        )
                     except LinkLost:
-                        self.lose(link)
                         if not repeatable:
                             raise
         except NoScriptError:
@@ -131,7 +150,7 @@ class PersistentLink:
                 try:
                     connection = pool.make_connection()
                     await connection.connect()
-                    await self._serve(Link(connection, self._on_message))
+                    await self._serve(Link(connection, self._on_message, self._on_ended))
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError
                         raise asyncio.CancelledError from error

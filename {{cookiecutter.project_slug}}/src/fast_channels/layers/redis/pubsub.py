@@ -14,7 +14,7 @@ from typing import Any
 
 from ...mailbox import Message
 from .base import RedisLayer
-from .peer import Config, Peer, Shard
+from .peer import Config, Peer
 from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
@@ -61,12 +61,12 @@ class PubSubPeer(Peer):
         super().__init__(config)
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
-        self._gaps: set[Shard] = set()
+        self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
 
     async def publish(self, topic: str, envelope: bytes) -> None:
         server = self.shard_of(topic).commands
-        await server.execute("PUBLISH", topic, envelope, repeatable=False)
+        await server.execute(await server.publishing(), topic, envelope, repeatable=False)
 
     async def send_named(self, channel: str, envelope: bytes) -> None:
         await self.publish(self.config.topics.channel(channel), envelope)
@@ -82,14 +82,14 @@ class PubSubPeer(Peer):
         if envelope is not None:
             self.local.deliver(channel, self.config.serializer.deserialize(envelope.payload))
 
-    def on_lost(self, shard: Shard) -> None:
-        self._gaps.add(shard)
+    def on_lost(self, topics: list[str]) -> None:
+        self._gap = True
         self._call(self._on_disconnect)
 
-    async def on_open(self, shard: Shard, topics: list[str]) -> None:
-        if shard not in self._gaps:
+    async def on_open(self, topics: list[str]) -> None:
+        if not self._gap:
             return
-        self._gaps.discard(shard)
+        self._gap = False
         self.local.tell({"type": "layer.reconnected"})
         self._call(self._on_reconnect)
 

@@ -10,7 +10,8 @@ What is lost, and when
 - a message that nobody read for ``expiry`` seconds, or that ``history`` younger ones followed while
   a listener was cut off;
 - a message that finds a consumer's mailbox full: by the consumer's policy, counted and logged;
-- with the server: what it had not written to disk (``appendfsync``), or not replicated yet.
+- with the server: what it had not written to disk (``appendfsync``) or, without
+  ``durability="replicated"``, had not passed on to the replica that takes its place.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
 
 from ...exceptions import FastChannelsError, UndecodableMessage
 from ...mailbox import Message
@@ -30,10 +32,12 @@ from .base import RedisLayer
 from .envelope import Envelope, decode
 from .history import BEGINNING, Position, Seen, parse_id
 from .named import NamedChannels
-from .peer import Config, Peer, Shard
+from .peer import Config, Peer
 from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
+
+Durability = Literal["memory", "replicated"]
 
 MAX_TTL_REFRESH = 30.0  # seconds between two renewals of a log's time to live
 PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
@@ -44,7 +48,8 @@ class RedisChannelLayer(RedisLayer):
     """``history`` is how many messages of each group a listener that is cut off can catch up on.
 
     ``lease`` is how long a worker may hold a message without renewing it, in seconds, before
-    another one gets it. ``group_expiry`` is accepted for compatibility: a member stays until it
+    another one gets it. ``durability="replicated"`` has a send return only when at least one
+    replica has the message too; ``"memory"`` when the primary has it. ``group_expiry`` is accepted for compatibility: a member stays until it
     leaves, closes or its process ends. See ``RedisLayer`` for the rest.
     """
 
@@ -62,9 +67,15 @@ class RedisChannelLayer(RedisLayer):
         *,
         history: int = 10_000,
         lease: float = 30.0,
+        durability: Durability = "memory",
         **options: Any,
     ) -> None:
+        if durability not in get_args(Durability):
+            raise ValueError(
+                f"durability must be one of {get_args(Durability)}, not {durability!r}"
+            )
         self.group_expiry = group_expiry
+        self.durability = durability
         self.history = history
         self.lease_time = lease
         super().__init__(
@@ -78,6 +89,7 @@ class RedisChannelLayer(RedisLayer):
             serializer_format=serializer_format,
             **options,
         )
+        self._config = replace(self._config, replicated=durability == "replicated")
 
     def _make_peer(self, config: Config) -> "QueuePeer":
         return QueuePeer(config, self.history, self.lease_time)
@@ -127,6 +139,7 @@ class QueuePeer(Peer):
             envelope,
             keep=self._history,
             ttl_ms=self._ttl_if_due(topic),
+            replicated=self.config.replicated,
         )
 
     async def send_named(self, channel: str, envelope: bytes) -> None:
@@ -216,17 +229,17 @@ class QueuePeer(Peer):
 
     # Recovering
 
-    def on_lost(self, shard: Shard) -> None:
-        for topic, position in self._positions.items():
-            if self.shard_of(topic) is shard:
-                position.recovering = True
+    def on_lost(self, topics: list[str]) -> None:
+        for topic in topics:
+            if topic in self._positions:
+                self._positions[topic].recovering = True
 
-    async def on_open(self, shard: Shard, topics: list[str]) -> None:
+    async def on_open(self, topics: list[str]) -> None:
         self._refreshed.clear()  # a new primary may lack our logs
         try:
             await asyncio.gather(*(self._recover(topic) for topic in topics))
         except BaseException:
-            self.on_lost(shard)  # the connection is given up; what was recovered starts again
+            self.on_lost(topics)  # the connection is given up; what was recovered starts again
             raise
         self.named.wake_all()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from redis.exceptions import NoScriptError
 
 from .link import Reply
-from .persistent import PersistentLink
+from .topology import Commands
 
 SOURCES = Path(__file__).with_name("lua")
 
@@ -20,12 +20,18 @@ class Script:
         self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
-        self, server: PersistentLink, keys: list[str], *values: bytes | str | int
+        self,
+        server: Commands,
+        keys: list[str],
+        *values: bytes | str | int,
+        replicated: bool = False,
     ) -> Reply:
+        """``replicated`` waits until a replica has what the script wrote."""
+        arguments = (len(keys), *keys, *values)
         try:
-            return await server.execute("EVALSHA", self._digest, len(keys), *keys, *values)
+            return await server.execute("EVALSHA", self._digest, *arguments, replicated=replicated)
         except NoScriptError:
-            return await server.execute("EVAL", self._source, len(keys), *keys, *values)
+            return await server.execute("EVAL", self._source, *arguments, replicated=replicated)
 
 
 _publish = Script("publish")
@@ -39,20 +45,37 @@ Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
 async def publish(
-    server: PersistentLink, topic: str, envelope: bytes, *, keep: int, ttl_ms: int
+    server: Commands, topic: str, envelope: bytes, *, keep: int, ttl_ms: int, replicated: bool = False
 ) -> None:
-    await _publish.run(server, [topic], envelope, keep, ttl_ms)
+    await _publish.run(
+        server, [topic], envelope, keep, ttl_ms, await server.publishing(), replicated=replicated
+    )
 
 
 async def enqueue(
-    server: PersistentLink, topic: str, envelope: bytes, *, capacity: int, expiry_ms: int
+    server: Commands,
+    topic: str,
+    envelope: bytes,
+    *,
+    capacity: int,
+    expiry_ms: int,
+    replicated: bool = False,
 ) -> bool:
     """False if the channel is full."""
-    return await _enqueue.run(server, [topic], envelope, capacity, expiry_ms) is not None
+    entry = await _enqueue.run(
+        server,
+        [topic],
+        envelope,
+        capacity,
+        expiry_ms,
+        await server.publishing(),
+        replicated=replicated,
+    )
+    return entry is not None
 
 
 async def lease(
-    server: PersistentLink,
+    server: Commands,
     topic: str,
     worker: tuple[str, str],
     *,
@@ -66,12 +89,12 @@ async def lease(
     return [(entry, envelope, attempt) for entry, envelope, attempt in reply]
 
 
-async def acknowledge(server: PersistentLink, topic: str, group: str, entry: str) -> None:
+async def acknowledge(server: Commands, topic: str, group: str, entry: str) -> None:
     await _acknowledge.run(server, [topic], group, entry)
 
 
 async def give_back(
-    server: PersistentLink,
+    server: Commands,
     topic: str,
     worker: tuple[str, str],
     entry: str,
@@ -80,10 +103,12 @@ async def give_back(
     attempts: int,
     wake: bool,
 ) -> None:
-    await _give_back.run(server, [topic], *worker, entry, age_ms, attempts, int(wake))
+    await _give_back.run(
+        server, [topic], *worker, entry, age_ms, attempts, int(wake), await server.publishing()
+    )
 
 
 async def bury(
-    server: PersistentLink, topic: str, dead: str, group: str, entry: str, *, keep: int
+    server: Commands, topic: str, dead: str, group: str, entry: str, *, keep: int
 ) -> None:
     await _bury.run(server, [topic, dead], group, entry, keep)

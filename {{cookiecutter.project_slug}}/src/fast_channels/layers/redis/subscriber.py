@@ -9,40 +9,39 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
 
 from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
-from .link import Link, LinkLost, OnMessage
+from .link import Link, LinkLost
 from .persistent import PersistentLink
+
+if TYPE_CHECKING:
+    from .topology import Events
 
 BATCH = 1000  # topics in one SUBSCRIBE, so that no command grows without bound
 
 
 class Subscriber:
-    """``on_open(topics)`` is awaited after each (re)connection, when ``topics`` are subscribed."""
+    """``sharded`` uses the sharded publish/subscribe of Redis Cluster, where a topic has a slot."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        timeout: float,
-        *,
-        on_message: OnMessage,
-        on_open: Callable[[list[str]], Awaitable[None]],
-        on_lost: Callable[[], None],
+        self, endpoint: Endpoint, timeout: float, events: "Events", *, sharded: bool = False
     ) -> None:
         self._wanted: set[str] = set()
         self._confirmed: set[str] = set()
-        self._after_open = on_open
-        self._after_lost = on_lost
+        self._events = events
+        self._prefix = "S" if sharded else ""
+        self._batch = 1 if sharded else BATCH  # topics of one command must share a slot
         self._connection = PersistentLink(
             endpoint,
             timeout,
             on_open=self._subscribe_all,
             on_lost=self._lost,
-            on_message=on_message,
+            on_message=events.on_message,
+            on_ended=self._ended,
         )
         self.start = self._connection.start
         self.aclose = self._connection.aclose
@@ -57,6 +56,9 @@ class Subscriber:
 
     def wants(self, topic: str) -> bool:
         return topic in self._wanted
+
+    def confirmed(self, topic: str) -> bool:
+        return topic in self._confirmed
 
     async def add(self, topic: str) -> bool:
         """Subscribe and wait until that is confirmed; True if this call made it so.
@@ -77,7 +79,7 @@ class Subscriber:
             self._wanted.discard(topic)
             self._confirmed.discard(topic)
             if self._connection.link is not None:
-                self._connection.link.cast("UNSUBSCRIBE", topic)
+                self._connection.link.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
     async def _confirm(self, topic: str) -> bool:
         while topic not in self._confirmed:
@@ -85,7 +87,7 @@ class Subscriber:
             if link is None:
                 await self._connection.connected()  # subscribes all that is wanted
                 continue
-            link.cast("SUBSCRIBE", topic)
+            link.cast(f"{self._prefix}SUBSCRIBE", topic)
             try:
                 await link.call("PING")
             except LinkLost:
@@ -100,12 +102,22 @@ class Subscriber:
 
     async def _subscribe_all(self, link: Link) -> None:
         topics = list(self._wanted)
-        for start in range(0, len(topics), BATCH):
-            link.cast("SUBSCRIBE", *topics[start : start + BATCH])
-        await link.call("PING")
-        await self._after_open(topics)
+        for start in range(0, len(topics), self._batch):
+            link.cast(f"{self._prefix}SUBSCRIBE", *topics[start : start + self._batch])
+        try:
+            await link.call("PING")
+        except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
+            raise LinkLost(f"Redis refused to subscribe: {error}") from error
+        await self._events.on_open(topics)
         self._confirmed = self._wanted.intersection(topics)  # not before: the opening may fail yet
 
     def _lost(self) -> None:
         self._confirmed.clear()
-        self._after_lost()
+        self._events.on_lost(list(self._wanted))
+
+    def _ended(self, topic: bytes) -> None:
+        """The server confirms an UNSUBSCRIBE, or has moved the topic's slot to another node."""
+        name = topic.decode()
+        if name in self._confirmed:
+            self._confirmed.discard(name)
+            self._events.on_lost([name])

@@ -4,6 +4,7 @@
 -- ARGV[1]  envelope
 -- ARGV[2]  capacity in messages; leased ones count until they are acknowledged
 -- ARGV[3]  expiry in milliseconds
+-- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
 -- returns  the entry's id, or nil if the channel is full
 local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[3]
@@ -15,5 +16,5 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
   end
 end
 local id = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1])
-redis.call('PUBLISH', KEYS[1], id)
+redis.call(ARGV[4], KEYS[1], id)
 return id

@@ -5,10 +5,11 @@
 -- ARGV[1]  envelope
 -- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
 -- ARGV[3]  new time to live of the log in milliseconds, or 0 to leave it
+-- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
 -- returns  the entry's id
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])
 if ARGV[3] ~= '0' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[1])
+redis.call(ARGV[4], KEYS[1], id .. ' ' .. ARGV[1])
 return id

@@ -1,0 +1,333 @@
+"""Redis Cluster: a topic lives where its slot is, and slots move.
+
+Invariants
+- ``_map`` is what some node last said of the slots. Anything that contradicts it (a redirection, a
+  lost connection, a subscription that the server ended) has it asked for again, at most every
+  ``MIN_REFRESH`` seconds, until nothing contradicts it.
+- A wanted topic is listened to at the node in ``_placed``. When it has to be another one, or the
+  server ended the subscription, the topic counts as lost (so that a log is read on from where it
+  was) before it is subscribed again; it is confirmed only then.
+- On Redis 7 and later publish/subscribe is sharded: a notification stays on its slot's node, and the
+  subscription follows the slot. Before, it goes to all nodes over the cluster bus, and the
+  subscription stays where it is.
+- A node that holds no slot any more has no connection.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
+
+from ...exceptions import ChannelLayerUnavailable
+from .endpoints import Endpoint
+from .link import CONNECTION_ERRORS, Link, LinkLost, Reply
+from .topology import Commands, Events, Route, Shard, Shards, Topology
+from .type_defs import Address
+
+logger = logging.getLogger(__name__)
+
+MIN_REFRESH = 0.2  # seconds
+MAX_REFRESH = 15.0
+PATIENCE = 0.5  # seconds that an operation waits for one node before it looks at the map again
+SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
+
+
+class SlotMap:
+    """Which address holds which slot, from the reply of CLUSTER SLOTS."""
+
+    def __init__(self, reply: list[list[Any]], asked: Address) -> None:
+        self._ranges: list[tuple[int, int, Address]] = []
+        for first, last, (host, port, *_), *_ in reply:
+            # A node that does not know its own address leaves the host empty.
+            self._ranges.append((first, last, (host.decode() or asked[0], port)))
+
+    def owner(self, topic: str) -> Address | None:
+        slot = key_slot(topic.encode())
+        for first, last, address in self._ranges:
+            if first <= slot <= last:
+                return address
+        return None
+
+    @property
+    def addresses(self) -> set[Address]:
+        return {address for _, _, address in self._ranges}
+
+
+class Cluster:
+    """The topology of one Cluster; also the subscriptions of all its topics."""
+
+    def __init__(self, endpoint: Endpoint, timeout: float, events: Events) -> None:
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._events = events
+        self._map = SlotMap([], endpoint.cluster[0])
+        self._nodes: dict[Address, Shard] = {}
+        self._placed: dict[str, Shard] = {}
+        self._homeless: set[str] = set()  # wanted topics without a confirmed place
+        self._sharded = False
+        self._stale = asyncio.Event()
+        self._stale.set()
+        self._mapped = asyncio.Event()
+        self._error: BaseException | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._moving: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"redis {self._endpoint}")
+
+    async def aclose(self) -> None:
+        tasks = [task for task in (self._keeper, *self._moving) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._keeper = None
+        await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
+
+    def route(self, topic: str) -> Route:
+        return Route(_ClusterCommands(self, topic), self)
+
+    async def primaries(self) -> list[Commands]:
+        await self.publishing()  # waits for the map
+        return [node.commands for node in self._nodes.values()]
+
+    # Commands
+
+    async def publishing(self) -> str:
+        self.start()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._mapped.wait()
+        except TimeoutError:
+            raise self._unavailable() from self._error
+        return "SPUBLISH" if self._sharded else "PUBLISH"
+
+    def link(self, topic: str) -> Link | None:
+        node = self._node_now(topic)
+        return None if node is None else node.commands.link
+
+    async def execute(self, topic: str, *command: Any, repeatable: bool, replicated: bool) -> Reply:
+        self.start()
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    node = await self._node(topic)
+                    try:
+                        return await node.commands.attempt(
+                            *command, patience=PATIENCE, replicated=replicated
+                        )
+                    except LinkLost:
+                        self._stale.set()
+                        if not repeatable:
+                            raise
+                    except MovedError:
+                        self._stale.set()
+                    except AskError as error:
+                        return await self._ask((error.host, error.port), *command)
+                    except (TimeoutError, ClusterError, TryAgainError) as error:
+                        self._error = error
+                        self._stale.set()
+                    await asyncio.sleep(MIN_REFRESH / 4)
+        except LinkLost as error:
+            raise ChannelLayerUnavailable(
+                f"The connection to {self._endpoint} was lost before {command[0]} was confirmed"
+            ) from error
+        except TimeoutError:
+            raise self._unavailable() from self._error
+
+    async def _ask(self, address: Address, *command: Any) -> Reply:
+        """The slot is on its way to that node: only a command behind ASKING is served there."""
+        link = await self._open_node(address).commands.connected()
+        link.post("ASKING")
+        return await link.call(*command)
+
+    def _unavailable(self) -> ChannelLayerUnavailable:
+        return ChannelLayerUnavailable(
+            f"{self._endpoint} did not answer within {self._timeout} s; "
+            f"last error: {self._error or 'none'}"
+        )
+
+    # Subscriptions
+
+    @property
+    def down(self) -> bool:
+        return not self._mapped.is_set() and self._error is not None
+
+    def want(self, topic: str) -> None:
+        self._homeless.add(topic)
+        self._stale.set()
+        self.start()
+
+    def wants(self, topic: str) -> bool:
+        return topic in self._placed or topic in self._homeless
+
+    async def add(self, topic: str) -> bool:
+        self.start()
+        placed = self._placed.get(topic)
+        if placed is not None and placed.subscriber.confirmed(topic):
+            return False
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    node = await self._node(topic)
+                    self._place(topic, node)
+                    try:
+                        async with asyncio.timeout(PATIENCE):
+                            await node.subscriber.add(topic)
+                        self._homeless.discard(topic)
+                        return True
+                    except (TimeoutError, ChannelLayerUnavailable) as error:
+                        self._error = error
+                        self._stale.set()
+                        await asyncio.sleep(MIN_REFRESH / 4)
+        except TimeoutError:
+            raise self._unavailable() from self._error
+
+    def discard(self, topic: str) -> None:
+        self._homeless.discard(topic)
+        node = self._placed.pop(topic, None)
+        if node is not None:
+            node.subscriber.discard(topic)
+
+    def _place(self, topic: str, node: Shard) -> None:
+        former = self._placed.get(topic)
+        if former is not None and former is not node:
+            former.subscriber.discard(topic)
+        self._placed[topic] = node
+
+    def _on_lost(self, topics: list[str]) -> None:
+        """A node's connection is gone, or the server ended subscriptions on it."""
+        self._stale.set()
+        self._homeless.update(topic for topic in topics if topic in self._placed)
+        self._events.on_lost(topics)
+
+    async def _on_open(self, topics: list[str]) -> None:
+        await self._events.on_open(topics)
+        self._homeless.difference_update(topics)
+
+    async def _settle(self, topic: str) -> None:
+        """Find a place for a topic that lost its own, for as long as it is wanted."""
+        while topic in self._homeless:
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self.add(topic)
+                if self.wants(topic):
+                    await self._events.on_open([topic])
+
+    # The map
+
+    def _node_now(self, topic: str) -> Shard | None:
+        address = self._map.owner(topic)
+        return None if address is None else self._nodes.get(address)
+
+    async def _node(self, topic: str) -> Shard:
+        while (node := self._node_now(topic)) is None:
+            self._stale.set()
+            await asyncio.sleep(MIN_REFRESH / 4)
+        return node
+
+    def _open_node(self, address: Address) -> Shard:
+        node = self._nodes.get(address)
+        if node is None:
+            events = Events(self._events.on_message, self._on_open, self._on_lost)
+            node = Shard(self._endpoint.at(address), self._timeout, events, sharded=self._sharded)
+            self._nodes[address] = node
+        return node
+
+    async def _keep(self) -> None:
+        while True:
+            self._stale.clear()
+            try:
+                await self._refresh()
+            except CONNECTION_ERRORS as error:
+                if str(error) != str(self._error):
+                    logger.warning("No map of %s: %s", self._endpoint, error)
+                self._error = error
+                self._stale.set()
+            await asyncio.sleep(MIN_REFRESH)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stale.wait(), MAX_REFRESH)
+
+    async def _refresh(self) -> None:
+        new_map = await self._ask_for_map()
+        if not new_map.addresses:
+            raise LinkLost("The Cluster serves no slot yet")
+        self._map = new_map
+        for address in new_map.addresses:
+            self._open_node(address)
+        self._mapped.set()
+        remaining = {self._nodes[address] for address in new_map.addresses}
+        for topic, node in list(self._placed.items()):
+            # Unsharded notifications reach every node, so only a node that goes away is left.
+            stays = self._node_now(topic) is node if self._sharded else node in remaining
+            if not stays and topic not in self._homeless:
+                node.subscriber.discard(topic)
+                self._on_lost([topic])
+        for topic in self._homeless - {task.get_name() for task in self._moving}:
+            task = asyncio.create_task(self._settle(topic), name=topic)
+            self._moving.add(task)
+            task.add_done_callback(self._moving.discard)
+        gone = self._nodes.keys() - new_map.addresses
+        await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
+
+    async def _ask_for_map(self) -> SlotMap:
+        """The answer of the first node that gives one, whichever is known."""
+        last: BaseException = LinkLost("No node is known")
+        for address in [*self._nodes, *self._endpoint.cluster]:
+            connection = self._endpoint.at(address).pool().make_connection()
+            try:
+                async with asyncio.timeout(PATIENCE * 2):
+                    await connection.connect()
+                    slots = await _ask(connection, "CLUSTER", "SLOTS")
+                    self._sharded = await _is_sharded(connection)
+                return SlotMap(slots, address)
+            except CONNECTION_ERRORS as error:
+                last = error
+            finally:
+                await connection.disconnect(nowait=True)
+        raise last
+
+
+def make_topology(endpoints: list[Endpoint], timeout: float, events: Events) -> Topology:
+    """A Cluster if the endpoint is one, else the shards; a Cluster is not sharded once more."""
+    if any(endpoint.cluster for endpoint in endpoints):
+        if len(endpoints) > 1:
+            raise ValueError("A Redis Cluster must be the only entry of hosts")
+        return Cluster(endpoints[0], timeout, events)
+    return Shards(endpoints, timeout, events)
+
+
+class _ClusterCommands:
+    """Commands of one topic, executed where its slot is at the moment."""
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+
+    @property
+    def link(self) -> Link | None:
+        return self._cluster.link(self._topic)
+
+    async def publishing(self) -> str:
+        return await self._cluster.publishing()
+
+    async def execute(
+        self, *command: Any, repeatable: bool = True, replicated: bool = False
+    ) -> Reply:
+        return await self._cluster.execute(
+            self._topic, *command, repeatable=repeatable, replicated=replicated
+        )
+
+
+async def _ask(connection: AbstractConnection, *command: str) -> Any:
+    await connection.send_command(*command, check_health=False)
+    return await connection.read_response()
+
+
+async def _is_sharded(connection: AbstractConnection) -> bool:
+    info: bytes = await _ask(connection, "INFO", "server")
+    version = next(line for line in info.split(b"\r\n") if line.startswith(b"redis_version:"))
+    return int(version.partition(b":")[2].split(b".")[0]) >= SHARDED_SINCE

@@ -1,0 +1,110 @@
+"""How a topic finds its server. Delivery above does not know whether there is one, several or a Cluster.
+
+A route is the pair of what a peer needs for one topic: where its commands go, and who listens.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .endpoints import Endpoint
+from .link import Link, OnMessage, Reply
+from .persistent import PersistentLink
+from .subscriber import Subscriber
+from .utils import consistent_hash
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a topology tells its peer. ``on_open`` is awaited before a connection counts as open."""
+
+    on_message: OnMessage
+    on_open: Callable[[list[str]], Awaitable[None]]
+    on_lost: Callable[[list[str]], None]
+
+
+class Commands(Protocol):
+    """Executes commands where one topic lives."""
+
+    @property
+    def link(self) -> Link | None:
+        """The open link, if there is one."""
+
+    async def publishing(self) -> str:
+        """The command that reaches this topic's listeners; waits until that is known."""
+
+    async def execute(
+        self, *command: Any, repeatable: bool = True, replicated: bool = False
+    ) -> Reply:
+        """See ``PersistentLink.execute``."""
+
+
+class Subscriptions(Protocol):
+    """See ``Subscriber``."""
+
+    @property
+    def down(self) -> bool: ...
+
+    def want(self, topic: str) -> None: ...
+
+    def wants(self, topic: str) -> bool: ...
+
+    async def add(self, topic: str) -> bool: ...
+
+    def discard(self, topic: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Route:
+    commands: Commands
+    subscriber: Subscriptions
+
+
+class Topology(Protocol):
+    def start(self) -> None: ...
+
+    def route(self, topic: str) -> Route: ...
+
+    async def primaries(self) -> list[Commands]:
+        """One for each server that holds a part of the keys."""
+
+    async def aclose(self) -> None: ...
+
+
+class Shard:
+    """One endpoint: a link for commands, and one for subscriptions."""
+
+    def __init__(
+        self, endpoint: Endpoint, timeout: float, events: Events, *, sharded: bool = False
+    ) -> None:
+        self.commands = PersistentLink(endpoint, timeout)
+        self.subscriber = Subscriber(endpoint, timeout, events, sharded=sharded)
+        self.route = Route(self.commands, self.subscriber)
+
+    def start(self) -> None:
+        self.commands.start()
+        self.subscriber.start()
+
+    async def aclose(self) -> None:
+        await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
+
+
+class Shards:
+    """Servers that know nothing of each other; a topic's name alone chooses one of them."""
+
+    def __init__(self, endpoints: list[Endpoint], timeout: float, events: Events) -> None:
+        self._shards = [Shard(endpoint, timeout, events) for endpoint in endpoints]
+
+    def start(self) -> None:
+        for shard in self._shards:
+            shard.start()
+
+    def route(self, topic: str) -> Route:
+        return self._shards[consistent_hash(topic, len(self._shards))].route
+
+    async def primaries(self) -> list[Commands]:
+        return [shard.commands for shard in self._shards]
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(shard.aclose() for shard in self._shards))
