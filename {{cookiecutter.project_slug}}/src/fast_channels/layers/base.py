@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from .. import names
 from ..exceptions import InvalidMessageError
 from ..mailbox import Mailbox, Message, Overflow
-from .local import LocalDelivery
 
 
 class BaseChannelLayer:
@@ -160,5 +159,3 @@ def owner_of(channel: str) -> str | None:
     head, mark, _ = channel.partition("!")
     return head[-16:] if mark else None
 
-
-__all__ = ["BaseChannelLayer", "ChannelNames", "LocalDelivery", "owner_of"]

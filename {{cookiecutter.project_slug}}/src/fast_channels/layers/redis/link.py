@@ -68,7 +68,7 @@ class Link:
         self._lost: Exception | None = None
 
     async def run(self) -> None:
-        """Read and write until the connection is lost; returns the reason never, raises it."""
+        """Read and write until the connection is lost, then raise the reason."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
