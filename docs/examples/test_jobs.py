@@ -40,8 +40,9 @@ async def test_a_job_that_fails_becomes_a_dead_letter() -> None:
     async with layer, Worker(layer, {"thumbnails": ThumbnailConsumer}, max_attempts=2):
         await layer.send("thumbnails", {"type": "thumbnail.make", "path": "notes.txt"})
         async with asyncio.timeout(5):
-            while not layer.dead_letters:
+            while not (letters := await layer.dead_letters("thumbnails")):
                 await asyncio.sleep(0.01)
-        (letter,) = layer.dead_letters
-        assert letter.message["path"] == "notes.txt"
-        assert letter.attempt == 2
+        (letter,) = letters
+        assert letter.message == {"type": "thumbnail.make", "path": "notes.txt"}
+        assert letter.attempts == 2
+        assert letter.reason == "ValueError('notes.txt is no image')"

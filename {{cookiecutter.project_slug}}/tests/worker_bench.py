@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+from expect import eventually
 from fast_channels.consumer import AsyncConsumer
-from fast_channels.layers import BaseChannelLayer, Delivery, InMemoryChannelLayer
+from fast_channels.layers import BaseChannelLayer, DeadLetter, Delivery, InMemoryChannelLayer
 
 
 class Ledger(InMemoryChannelLayer):
@@ -19,9 +20,16 @@ class Ledger(InMemoryChannelLayer):
         self.acknowledged.append(delivery.message["number"])
         await super().acknowledge(delivery)
 
-    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
+    async def reject(
+        self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
+    ) -> None:
         self.rejected.append((delay, final))
-        await super().reject(delivery, final=final)
+        await super().reject(delivery, final=final, reason=reason)
+
+    async def buried(self, count: int = 1) -> list[DeadLetter]:
+        """The dead letters, when there are so many."""
+        await eventually(lambda: len(self._dead.get("jobs", ())) == count, "the dead letter")
+        return await self.dead_letters("jobs")
 
 
 class Job(AsyncConsumer):

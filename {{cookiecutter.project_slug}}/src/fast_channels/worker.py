@@ -4,7 +4,8 @@ Invariants
 - A message is acknowledged after its handler has returned, never before.
 - A handler that raises gives its message back for another attempt, later each time; after
   ``max_attempts`` it goes to the layer's dead letters.
-- What a handler holds is renewed while it runs; when the process dies, its leases end.
+- What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
+  lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
 - At most ``concurrency`` handlers run at once, and no more messages than that are held.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
   them and gives their messages back.
@@ -14,6 +15,7 @@ import asyncio
 import logging
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
@@ -31,6 +33,10 @@ FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles w
 LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
 
 Leased = tuple[Delivery, ConsumerApp]
+
+
+class NoAttemptEnded(Exception):
+    """The reason of a dead letter whose last handlers neither returned nor raised."""
 
 
 class Worker:
@@ -122,8 +128,14 @@ class Worker:
                 # Several channels may have had one in the same moment: each gets its turn.
                 chosen = leased.pop(random.randrange(len(leased)))
             for delivery, _ in leased:
-                await self._queue.release(delivery)
+                await self._release(delivery)
         return chosen
+
+    async def _release(self, delivery: Delivery) -> None:
+        try:
+            await self._queue.release(delivery)
+        except Exception as error:  # the worker goes on
+            logger.warning("Message %s is left to its lease: %r", delivery.id, error)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._handling.discard(task)
@@ -143,11 +155,22 @@ class Worker:
         except Exception as error:
             await self._failed(delivery, error)
         else:
-            await self._queue.acknowledge(delivery)
+            await self._acknowledge(delivery)
+
+    async def _acknowledge(self, delivery: Delivery) -> None:
+        """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
+        deadline = time.monotonic() + (self._queue.lease_time or 0.0)
+        while True:
+            try:
+                return await self._queue.acknowledge(delivery)
+            except ChannelLayerUnavailable:
+                if time.monotonic() + FIRST_RETRY > deadline:
+                    raise
+                await asyncio.sleep(FIRST_RETRY)
 
     async def _dispatch(self, delivery: Delivery, app: ConsumerApp) -> None:
         if delivery.attempt > self._max_attempts:
-            raise RuntimeError("Its workers died, or did not renew its lease")
+            raise NoAttemptEnded("Its workers died, were stopped or lost their leases")
         consumer = app.consumer_class(**app.consumer_initkwargs)
         consumer.scope = {
             "type": "channel",
@@ -168,8 +191,12 @@ class Worker:
             delivery.channel,
             exc_info=error,
         )
-        final = delivery.attempt >= self._max_attempts
-        await self._queue.reject(delivery, delay=self._delay(delivery.attempt), final=final)
+        await self._queue.reject(
+            delivery,
+            delay=self._delay(delivery.attempt),
+            final=delivery.attempt >= self._max_attempts,
+            reason=_describe(error),
+        )
 
     def _delay(self, attempt: int) -> float:
         longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
@@ -192,7 +219,9 @@ class Worker:
         while True:
             await asyncio.sleep(interval)
             try:
-                await self._queue.renew(delivery)
+                if not await self._queue.renew(delivery):
+                    logger.warning("The lease of message %s was lost", delivery.id)
+                    return
             except ChannelLayerUnavailable as error:
                 logger.warning("The lease of message %s is not renewed: %s", delivery.id, error)
 
@@ -204,6 +233,13 @@ def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp
     if isinstance(target, type) and issubclass(target, AsyncConsumer):
         return target.as_asgi()
     raise TypeError(f"The route of channel {name!r} must be a consumer class, not {target!r}")
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # of a user's class
+        return type(error).__name__
 
 
 async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:

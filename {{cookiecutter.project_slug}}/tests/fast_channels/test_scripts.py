@@ -93,6 +93,19 @@ async def test_lease(server: PersistentLink, topic: str) -> None:
     assert await pending(server, topic) == 0
 
 
+async def test_renew(server: PersistentLink, topic: str) -> None:
+    """The lease gets an age of 0, if the attempt is the one that it counts."""
+    assert not await scripts.renew(server, topic, WORKER, "1-1", 1)
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+    await scripts.give_back(server, topic, WORKER, entry, 1, age_ms=MINUTE, attempts=1, wake=False)
+    assert not await scripts.renew(server, topic, WORKER, entry, 2)
+    assert await scripts.renew(server, topic, WORKER, entry, 1)
+    assert await lease(server, topic, lease_ms=MINUTE) == []
+    await scripts.acknowledge(server, topic, WORKER[0], entry)
+    assert not await scripts.renew(server, topic, WORKER, entry, 1)
+
+
 async def test_acknowledge(server: PersistentLink, topic: str) -> None:
     """The message is gone from the channel and from what is leased; twice is no error."""
     await enqueue(server, topic, b"one", b"two")
@@ -106,30 +119,68 @@ async def test_acknowledge(server: PersistentLink, topic: str) -> None:
 async def test_give_back(server: PersistentLink, topic: str) -> None:
     """The lease gets an age, so that it ends at once or later, and keeps count of the attempts."""
     await enqueue(server, topic, b"one")
-    ((entry, _, attempt),) = await lease(server, topic)
-    options: dict[str, Any] = {"attempts": attempt, "wake": True}
-    await scripts.give_back(server, topic, WORKER, entry, age_ms=0, **options)
+    ((entry, _, _),) = await lease(server, topic)
+
+    async def give_back(attempt: int, age_ms: int, attempts: int) -> None:
+        options: dict[str, Any] = {"age_ms": age_ms, "attempts": attempts, "wake": True}
+        await scripts.give_back(server, topic, WORKER, entry, attempt, **options)
+
+    await give_back(1, age_ms=0, attempts=1)
     assert await lease(server, topic, lease_ms=MINUTE) == []
-    await scripts.give_back(server, topic, WORKER, entry, age_ms=MINUTE, **options)
+    await give_back(1, age_ms=MINUTE, attempts=1)
     assert await lease(server, topic, lease_ms=MINUTE) == [(entry, b"one", 2)]
-    await scripts.give_back(
-        server, topic, WORKER, entry, age_ms=MINUTE, attempts=0, wake=False
-    )  # as if nobody had seen it
+    await give_back(1, age_ms=MINUTE, attempts=1)  # too late: the second attempt runs
+    assert await lease(server, topic, lease_ms=MINUTE) == []
+    await give_back(2, age_ms=MINUTE, attempts=0)  # as if nobody had seen it
     assert await lease(server, topic, lease_ms=MINUTE) == [(entry, b"one", 1)]
 
 
 async def test_bury(server: PersistentLink, topic: str) -> None:
-    """The message moves to the dead letters, once."""
-    dead = topic + ":dead"
+    """The message moves to the dead letters with attempts and reason, once, by its holder."""
+    keys = (topic, topic + ":dead")
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
-    for _ in range(2):
-        await scripts.bury(server, topic, dead, WORKER[0], entry, keep=100)
-    assert [fields for _, fields in await server.execute("XRANGE", dead, "-", "+")] == [
-        [b"m", b"one"]
-    ]
+
+    async def bury(attempt: int) -> bool:
+        arguments = (server, keys, WORKER[0], entry, attempt)
+        return await scripts.bury(*arguments, reason=b"why", keep=100)
+
+    assert [await bury(attempt) for attempt in (2, 1, 1)] == [False, True, False]
+    ((_, fields),) = await server.execute("XRANGE", keys[1], "-", "+")
+    assert fields == [b"m", b"one", b"attempts", b"1", b"reason", b"why"]
     assert await server.execute("XLEN", topic) == 0
     assert await pending(server, topic) == 0
+
+
+async def test_replay(server: PersistentLink, topic: str) -> None:
+    """The letter becomes the channel's youngest message, once, and only if there is room."""
+    keys = (topic, topic + ":dead")
+    letter = (await server.execute("XADD", keys[1], "*", "m", "one")).decode()
+    await enqueue(server, topic, b"two")
+
+    async def replay(capacity: int) -> int:
+        options = {"capacity": capacity, "expiry_ms": MINUTE}
+        return await scripts.replay(server, keys, letter, b"again", **options)
+
+    assert [await replay(capacity) for capacity in (1, 2, 3)] == [-1, 1, 0]
+    assert [(e, a) for _, e, a in await lease(server, topic)] == [(b"two", 1), (b"again", 1)]
+    assert await server.execute("XLEN", keys[1]) == 0
+
+
+async def test_depth(server: PersistentLink, topic: str) -> None:
+    """Waiting, leased, dead; what has expired is in none of them."""
+    keys = (topic, topic + ":dead")
+
+    async def depth(expiry_ms: int = MINUTE) -> tuple[int, int, int]:
+        return await scripts.depth(server, keys, WORKER[0], expiry_ms=expiry_ms)
+
+    assert await depth() == (0, 0, 0)
+    await enqueue(server, topic, b"one", b"two", b"three")
+    assert await depth() == (3, 0, 0)
+    await lease(server, topic, count=2)
+    await server.execute("XADD", keys[1], "*", "m", "dead")
+    assert await depth() == (1, 2, 1)
+    assert await depth(expiry_ms=-1000) == (0, 0, 1)
 
 
 async def test_a_server_that_forgot_a_script_is_sent_it(server: PersistentLink, topic: str) -> None:

@@ -90,11 +90,13 @@ async def test_retried_later_each_time_then_buried(jobs: Ledger) -> None:
 
     async with Worker(jobs, {"jobs": Failing}, max_attempts=8):
         await put(jobs, 1)
-        await eventually(lambda: len(jobs.dead_letters) == 1, "the dead letter")
+        (letter,) = await jobs.buried()
     assert [attempt for _, attempt in attempts] == list(range(1, 9))
     assert len({identity for identity, _ in attempts}) == 1
     assert [delay for delay, final in jobs.rejected if not final] == [1, 2, 4, 8, 16, 32, 60]
-    assert jobs.dead_letters[0].message == {"type": "job", "number": 0}
+    assert letter.message == {"type": "job", "number": 0}
+    assert letter.id == attempts[0][0]
+    assert (letter.attempts, letter.reason) == (8, "ZeroDivisionError()")
     assert jobs.acknowledged == []
 
 
@@ -102,7 +104,7 @@ async def test_failure_is_logged(jobs: Ledger, caplog: pytest.LogCaptureFixture)
     """Each failed attempt is in the log, with its number, its channel and the traceback."""
     async with Worker(jobs, {"jobs": raising(KeyError("the reason"))}, max_attempts=2):
         await put(jobs, 1)
-        await eventually(lambda: len(jobs.dead_letters) == 1, "the dead letter")
+        await jobs.buried()
     assert "Attempt 1 of 2" in caplog.text
     assert "Attempt 2 of 2" in caplog.text
     assert "the reason" in caplog.text
@@ -120,7 +122,7 @@ async def test_message_without_a_handler_is_a_failure(jobs: Ledger, message: Any
     async with Worker(jobs, {"jobs": Noting}, max_attempts=2):
         await jobs.send("jobs", message)
         await put(jobs, 1)
-        await eventually(lambda: len(jobs.dead_letters) == 1, "the dead letter")
+        await jobs.buried()
         await eventually(lambda: done == [0], "the good message")
 
 
@@ -128,7 +130,7 @@ async def test_handler_that_is_cancelled_from_inside(jobs: Ledger) -> None:
     """A CancelledError of the handler's own is a failed attempt, not the worker's end."""
     async with Worker(jobs, {"jobs": raising(asyncio.CancelledError())}, max_attempts=3):
         await put(jobs, 1)
-        await eventually(lambda: len(jobs.dead_letters) == 1, "the dead letter", within=2)
+        await jobs.buried()
     assert jobs.rejected == [(1, False), (2, False), (4, True)]
 
 
@@ -137,7 +139,7 @@ async def test_message_that_kills_its_workers_is_buried(jobs: Ledger, bench: Ben
     bench.gate.set()
     await jobs.reject(Delivery("jobs", {"type": "job", "number": 0}, "id", attempt=5))
     async with Worker(jobs, {"jobs": bench.app}, max_attempts=5):
-        await eventually(lambda: len(jobs.dead_letters) == 1, "the dead letter", within=2)
+        await jobs.buried()
     assert bench.started == []
 
 

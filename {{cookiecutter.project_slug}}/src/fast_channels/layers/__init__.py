@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import BaseChannelLayer
 from .in_memory import InMemoryChannelLayer
-from .jobs import Delivery, WorkQueue
+from .jobs import DeadLetter, Delivery, Depth, InspectableWorkQueue, WorkQueue
 from .registry import (
     ChannelLayerRegistry,
     channel_layers,
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseChannelLayer",
     "ChannelLayerRegistry",
+    "DeadLetter",
     "Delivery",
+    "Depth",
     "InMemoryChannelLayer",
+    "InspectableWorkQueue",
     "RedisChannelLayer",
     "RedisPubSubChannelLayer",
     "WorkQueue",

@@ -4,29 +4,20 @@ Each message arrives once and in order. Several event loops (threads) of the pro
 What the process held is gone when it ends.
 """
 
-import asyncio
 import copy
 import re
-import uuid
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar
 
 from ..exceptions import ChannelFull
 from ..mailbox import Mailbox, Message, Overflow
-from .base import BaseChannelLayer, ChannelNames
-from .jobs import Delivery
-from .local import LocalDelivery
-
-DEAD_LETTERS_KEPT = 1000  # per layer; the oldest go first
+from .in_memory_queue import InMemoryWorkQueue
 
 
-class InMemoryChannelLayer(BaseChannelLayer):
+class InMemoryChannelLayer(InMemoryWorkQueue):
     """``group_expiry`` is accepted for compatibility: a member stays until it leaves or closes."""
 
     extensions: ClassVar[list[str]] = ["groups", "flush"]
-    lease_time: float | None = None
 
     def __init__(
         self,
@@ -37,10 +28,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
-        self._names = ChannelNames()
-        self._local = LocalDelivery(self.get_capacity, expiry)
-        self._rejected: dict[str, deque[Delivery]] = {}
-        self.dead_letters: deque[Delivery] = deque(maxlen=DEAD_LETTERS_KEPT)
 
     @property
     def dropped(self) -> int:
@@ -56,7 +43,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         try:
             # Looked up anew in each round: an idle named channel is forgotten, and made again.
-            while (message := self._local.open(channel).take()) is None:
+            while (message := self._next(channel)) is None:
                 await self._local.open(channel).wait()
             return message
         finally:
@@ -84,8 +71,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def flush(self) -> None:
         self._local.clear()
-        self._rejected.clear()
-        self.dead_letters.clear()
+        self._forget_jobs()
 
     async def close(self) -> None:
         await self.flush()
@@ -99,47 +85,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def close_channel(self, channel: str) -> None:
         self._local.close(channel)
 
-    # A work queue without a broker
-
-    async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
-        self.require_valid_channel_name(channel)
-        try:
-            while not (batch := self._take(channel, count)):
-                await self._local.open(channel).wait()
-            return batch
-        finally:
-            self._tidy(channel)
-
-    async def acknowledge(self, delivery: Delivery) -> None:
-        """Nothing to do: what is leased has left its mailbox."""
-
-    async def renew(self, delivery: Delivery) -> None:
-        """Nothing to do: who holds a message here cannot die without the layer."""
-
-    async def release(self, delivery: Delivery) -> None:
-        self._offer_again(delivery)
-
-    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
-        if final:
-            self.dead_letters.append(delivery)
-            return
-        again = replace(delivery, attempt=delivery.attempt + 1)
-        asyncio.get_running_loop().call_later(delay, self._offer_again, again)
-
-    def _offer_again(self, delivery: Delivery) -> None:
-        self._rejected.setdefault(delivery.channel, deque()).append(delivery)
-        self._local.open(delivery.channel).poke()
-
-    def _take(self, channel: str, count: int) -> list[Delivery]:
-        mailbox = self._local.open(channel)
-        batch: list[Delivery] = []
-        rejected = self._rejected.get(channel)
-        while rejected and len(batch) < count:
-            batch.append(rejected.popleft())
-        while len(batch) < count and (message := mailbox.take()) is not None:
-            batch.append(Delivery(channel, message, uuid.uuid4().hex, attempt=1))
-        return batch
-
     def _put(self, channel: str, message: Message) -> None:
         if self._names.owns(channel):
             mailbox = self._local.mailboxes.get(channel)
@@ -151,6 +96,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
         mailbox.put(message)
 
-    def _tidy(self, channel: str) -> None:
-        if not self._names.owns(channel):
-            self._local.close_if_idle(channel)
+    def _next(self, channel: str) -> Message | None:
+        if returned := self._returned.get(channel):
+            return returned.popleft().message
+        return self._local.open(channel).take()

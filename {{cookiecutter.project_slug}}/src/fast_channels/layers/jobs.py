@@ -1,7 +1,12 @@
-"""Work queues: named channels whose messages are leased, then acknowledged.
+"""Work queues: named channels whose messages are leased, then acknowledged or given up.
 
 At least once: a delivery that is neither acknowledged nor rejected, because its worker died, is
-leased again to another worker. Layers that can promise this derive from ``WorkQueue``.
+leased again to another worker. Layers that can promise this derive from ``WorkQueue``; those whose
+queues an operator can look into, from ``InspectableWorkQueue``.
+
+Who has lost a lease
+- may still acknowledge: the work is done, so the message goes, although another worker has it now;
+- has no other say: ``renew``, ``release`` and ``reject`` do nothing to the new holder's lease.
 """
 
 from dataclasses import dataclass
@@ -9,13 +14,15 @@ from typing import Protocol, runtime_checkable
 
 from ..mailbox import Message
 
+REASON_LENGTH = 500  # characters of a dead letter's reason that are kept
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One lease of one message.
 
     ``id`` is the same at each delivery of the message, so that a handler can be idempotent.
-    ``attempt`` counts from 1. ``receipt`` is the layer's own name of the lease.
+    ``attempt`` counts from 1. ``receipt`` is the layer's own name of the message.
     """
 
     channel: str
@@ -23,6 +30,35 @@ class Delivery:
     id: str
     attempt: int
     receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up.
+
+    ``id`` is the one that its deliveries had. ``message`` is None if it cannot be decoded.
+    ``attempts`` is how often it was delivered, ``reason`` why it was given up, ``at`` when, in
+    seconds since 1970. ``receipt`` is the layer's own name of the letter.
+    """
+
+    id: str
+    message: Message | None
+    attempts: int
+    reason: str
+    at: float
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages of a named channel wait for a worker, are leased, and are dead letters.
+
+    What waits for another attempt after a failure counts as leased.
+    """
+
+    waiting: int
+    leased: int
+    dead: int
 
 
 @runtime_checkable
@@ -39,14 +75,51 @@ class WorkQueue(Protocol):
         """The message is dealt with and never delivered again."""
         ...
 
-    async def renew(self, delivery: Delivery) -> None:
-        """Let the lease last ``lease_time`` from now."""
+    async def renew(self, delivery: Delivery) -> bool:
+        """Let the lease last ``lease_time`` from now; False if it was lost."""
         ...
 
     async def release(self, delivery: Delivery) -> None:
         """Give back, at once, a message that no handler has seen: not counted as an attempt."""
         ...
 
-    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
-        """Give the message back for an attempt in ``delay`` seconds, or to the dead letters."""
+    async def reject(
+        self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
+    ) -> None:
+        """Give the message back for an attempt in ``delay`` seconds; or, if this was the ``final``
+        one, to the dead letters with the ``reason``, of which 500 characters are kept.
+        """
         ...
+
+
+@runtime_checkable
+class InspectableWorkQueue(WorkQueue, Protocol):
+    """What an operator needs of a layer."""
+
+    async def depth(self, channel: str) -> Depth:
+        """How much there is to do."""
+        ...
+
+    async def dead_letters(
+        self, channel: str, count: int = 100, after: str = ""
+    ) -> list[DeadLetter]:
+        """Up to ``count`` letters, the oldest first; with ``after``, those younger than the letter
+        with that receipt.
+        """
+        ...
+
+    async def replay(self, channel: str, letter: DeadLetter) -> bool:
+        """Move ``letter.message`` back into the channel, in one step, under its id and as if it had
+        not been tried yet. False if the letter is not there any more.
+
+        ``ChannelFull`` and ``UndecodableMessage`` (its ``message`` is None) leave it where it is.
+        """
+        ...
+
+    async def discard(self, channel: str, letter: DeadLetter) -> bool:
+        """Delete a letter; False if it is not there any more."""
+        ...
+
+
+def shortened(reason: str) -> str:
+    return reason if len(reason) <= REASON_LENGTH else reason[: REASON_LENGTH - 1] + "…"

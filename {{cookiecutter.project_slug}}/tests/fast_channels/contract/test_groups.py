@@ -104,15 +104,19 @@ async def test_many_groups_at_once(layer: BaseChannelLayer, peer_layer: BaseChan
     assert all(len(layer.mailbox(channel)) == 0 for channel in channels)
 
 
-async def test_a_channel_in_many_groups_hears_all(layer: BaseChannelLayer) -> None:
-    """One channel, 50 groups, one message through each."""
+async def test_a_channel_in_many_groups_hears_all(
+    layer: BaseChannelLayer, backend: Backend
+) -> None:
+    """One channel, 50 groups, one message through each; in order where one server carries all."""
     channel = await layer.new_channel()
     for number in range(50):
         await layer.group_add(f"g{number}", channel)
     for number in range(50):
         await layer.group_send(f"g{number}", {"number": number})
-    received = await messages(layer, channel, 50)
-    assert [message["number"] for message in received] == list(range(50))
+    numbers = [message["number"] for message in await messages(layer, channel, 50)]
+    if backend.name.endswith("cluster"):
+        numbers.sort()
+    assert numbers == list(range(50))
 
 
 async def test_each_receiver_has_a_copy_of_its_own(layer: BaseChannelLayer) -> None:

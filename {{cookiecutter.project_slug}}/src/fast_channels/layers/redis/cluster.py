@@ -27,6 +27,7 @@ from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, Link, LinkLost, Reply
 from .topology import Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
+from .utils import consistent_hash
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,8 @@ class Cluster:
             async with asyncio.timeout(self._timeout):
                 while True:
                     node = await self._node(topic)
+                    if command[0] == "PUBLISH":
+                        node = self._voice(topic)
                     try:
                         return await node.commands.attempt(
                             *command, patience=PATIENCE, replicated=replicated
@@ -218,6 +221,13 @@ class Cluster:
                     await self._events.on_open([topic])
 
     # The map
+
+    def _voice(self, topic: str) -> Shard:
+        """Where an unsharded notification starts its way to all nodes: not at the slot's node, as
+        two that start at different nodes, because the slot moves, may arrive in another order.
+        """
+        addresses = sorted(self._map.addresses)
+        return self._nodes[addresses[consistent_hash(topic, len(addresses))]]
 
     def _node_now(self, topic: str) -> Shard | None:
         address = self._map.owner(topic)

@@ -6,7 +6,9 @@ is an entry of the group's pending list, whose idle time is the age of its lease
 Invariants
 - An entry leaves the stream only when it is acknowledged, buried or expired.
 - An entry that has been pending for ``lease_time`` seconds without being renewed is claimed by
-  whoever asks next, and counts as one more attempt.
+  whoever asks next, one of them, and counts as one more attempt.
+- An entry's number of attempts names its lease: who comes with an older one has lost it. He may still
+  acknowledge; whatever else he asks for is not done.
 - What was fetched for a receiver that has been cancelled goes to the next receiver of this peer; if
   there is none it is given back at once.
 - No command blocks: a receiver is woken by the channel's notification, and looks again every
@@ -21,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelFull, ChannelLayerUnavailable, UndecodableMessage
 from ...mailbox import Message
-from ..jobs import Delivery
+from ..jobs import Delivery, Depth
 from . import scripts
+from .dead_letters import DeadLetters
 from .envelope import decode
 from .topology import Commands
 
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GROUP = "workers"
-CONSUMER = "worker"  # one name for all: who holds an entry does not matter, only for how long
+CONSUMER = "worker"  # one name for all: the attempt tells who holds an entry
 POLL = 1.0  # seconds
-DEAD_LETTERS_KEPT = 10_000
+FAREWELL = 1.0  # seconds in which, at the end, a fetch that is under way may finish
 LEASE_ENDED = b"again"  # the notification that a message was given back
 
 
@@ -45,6 +48,7 @@ class NamedChannels:
         self._peer = peer
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
+        self.dead = DeadLetters(peer, GROUP)
         self._pullers: dict[str, _Puller] = {}
 
     async def send(self, channel: str, envelope: bytes) -> None:
@@ -73,27 +77,30 @@ class NamedChannels:
             puller = self._pullers[channel] = _Puller(self, channel)
         return await puller.get(count)
 
-    async def renew(self, delivery: Delivery) -> None:
+    async def renew(self, delivery: Delivery) -> bool:
         server, topic = self._place(delivery.channel)
-        await server.execute(
-            "XCLAIM", topic, GROUP, CONSUMER, 0, delivery.receipt, "IDLE", 0, "JUSTID"
+        return await scripts.renew(
+            server, topic, (GROUP, CONSUMER), delivery.receipt, delivery.attempt
         )
 
     async def acknowledge(self, delivery: Delivery) -> None:
         server, topic = self._place(delivery.channel)
         await scripts.acknowledge(server, topic, GROUP, delivery.receipt)
 
-    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
-        server, topic = self._place(delivery.channel)
+    async def reject(self, delivery: Delivery, *, delay: float, final: bool, reason: str) -> None:
         if final:
-            dead = self._peer.config.topics.dead_letters(delivery.channel)
-            await scripts.bury(server, topic, dead, GROUP, delivery.receipt, keep=DEAD_LETTERS_KEPT)
+            await self.dead.bury(delivery, reason)
         else:
             await self._give_back(delivery, delay, delivery.attempt)
 
     async def release(self, delivery: Delivery) -> None:
         """Give back what no handler has seen; it does not count as an attempt."""
         await self._give_back(delivery, 0.0, delivery.attempt - 1)
+
+    async def depth(self, channel: str) -> Depth:
+        server, topic = self._place(channel)
+        keys = (topic, self._peer.config.topics.dead_letters(channel))
+        return Depth(*await scripts.depth(server, keys, GROUP, expiry_ms=self._expiry_ms))
 
     async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery | None]:
         server, topic = self._place(channel)
@@ -118,7 +125,9 @@ class NamedChannels:
             message = self._peer.config.serializer.deserialize(envelope.payload)
         except UndecodableMessage as error:
             self._peer.poison.add(error)
-            await self.reject(Delivery(channel, {}, "", attempt, receipt), final=True)
+            # Failing to bury it must not cost the rest of the batch; it comes again.
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self.dead.bury(Delivery(channel, {}, "", attempt, receipt), repr(error))
             return None
         return Delivery(channel, message, envelope.uid.hex(), attempt, receipt)
 
@@ -152,6 +161,7 @@ class NamedChannels:
             topic,
             (GROUP, CONSUMER),
             delivery.receipt,
+            delivery.attempt,
             age_ms=max(self._lease_ms - int(delay * 1000), 0),
             attempts=attempts,
             wake=delay <= 0,
@@ -167,6 +177,7 @@ class _Puller:
         self._ready: asyncio.Queue[Delivery] = asyncio.Queue()  # never more than is wanted
         self._wanted = 0
         self._wake = asyncio.Event()
+        self._closing = False
         self._claim_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -190,7 +201,7 @@ class _Puller:
         self._wake.set()
 
     async def _pull(self) -> None:
-        while self._wanted:
+        while self._wanted and not self._closing:
             try:
                 await self._named.listen(self._channel, self)
                 await self._fetch_while_wanted()
@@ -199,7 +210,7 @@ class _Puller:
                 logger.debug("Waiting to receive from %s: %s", self._channel, error)
 
     async def _fetch_while_wanted(self) -> None:
-        while self._wanted:
+        while self._wanted and not self._closing:
             self._wake.clear()
             count = self._wanted - self._ready.qsize()
             claim = time.monotonic() >= self._claim_at
@@ -222,7 +233,11 @@ class _Puller:
             await self._named.release(self._ready.get_nowait())
 
     async def aclose(self) -> None:
+        self._closing = True
+        self._wake.set()
         if self._task is not None:
+            # What a cancelled fetch had leased would only come again when its lease has ended.
+            await asyncio.wait({self._task}, timeout=FAREWELL)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         with contextlib.suppress(ChannelLayerUnavailable):

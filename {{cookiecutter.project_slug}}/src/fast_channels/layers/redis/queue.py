@@ -25,15 +25,14 @@ from typing import Any, Literal, cast, get_args
 from ...exceptions import FastChannelsError, UndecodableMessage
 from ...mailbox import Message
 from ..base import owner_of
-from ..jobs import Delivery
 from ..tally import Tally
 from . import scripts
-from .base import RedisLayer
 from .envelope import Envelope, decode
 from .history import BEGINNING, Position, Seen, parse_id
 from .named import NamedChannels
 from .peer import Config, Peer
 from .type_defs import Hosts
+from .work_queue import RedisWorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ PAGE = 50  # entries read at once when recovering; less than a mailbox holds by 
 PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
 
 
-class RedisChannelLayer(RedisLayer):
+class RedisChannelLayer(RedisWorkQueue):
     """``history`` is how many messages of each group a listener that is cut off can catch up on.
 
     ``lease`` is how long a worker may hold a message without renewing it, in seconds, before
@@ -97,22 +96,6 @@ class RedisChannelLayer(RedisLayer):
     @property
     def _named(self) -> NamedChannels:
         return cast(QueuePeer, self._peer).named
-
-    async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
-        self.require_valid_channel_name(channel)
-        return await self._named.lease(channel, count)
-
-    async def renew(self, delivery: Delivery) -> None:
-        await self._named.renew(delivery)
-
-    async def acknowledge(self, delivery: Delivery) -> None:
-        await self._named.acknowledge(delivery)
-
-    async def release(self, delivery: Delivery) -> None:
-        await self._named.release(delivery)
-
-    async def reject(self, delivery: Delivery, *, delay: float = 0.0, final: bool = False) -> None:
-        await self._named.reject(delivery, delay=delay, final=final)
 
 
 class QueuePeer(Peer):

@@ -37,15 +37,24 @@ class Script:
 _publish = Script("publish")
 _enqueue = Script("enqueue")
 _lease = Script("lease")
+_renew = Script("renew")
 _acknowledge = Script("acknowledge")
 _give_back = Script("give_back")
 _bury = Script("bury")
+_replay = Script("replay")
+_depth = Script("depth")
 
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
 async def publish(
-    server: Commands, topic: str, envelope: bytes, *, keep: int, ttl_ms: int, replicated: bool = False
+    server: Commands,
+    topic: str,
+    envelope: bytes,
+    *,
+    keep: int,
+    ttl_ms: int,
+    replicated: bool = False,
 ) -> None:
     await _publish.run(
         server, [topic], envelope, keep, ttl_ms, await server.publishing(), replicated=replicated
@@ -89,6 +98,13 @@ async def lease(
     return [(entry, envelope, attempt) for entry, envelope, attempt in reply]
 
 
+async def renew(
+    server: Commands, topic: str, worker: tuple[str, str], entry: str, attempt: int
+) -> bool:
+    """False if the lease was lost."""
+    return bool(await _renew.run(server, [topic], *worker, entry, attempt))
+
+
 async def acknowledge(server: Commands, topic: str, group: str, entry: str) -> None:
     await _acknowledge.run(server, [topic], group, entry)
 
@@ -98,17 +114,58 @@ async def give_back(
     topic: str,
     worker: tuple[str, str],
     entry: str,
+    attempt: int,
     *,
     age_ms: int,
     attempts: int,
     wake: bool,
 ) -> None:
+    """``attempt`` names the caller's lease, ``attempts`` is what the message gets to its account."""
     await _give_back.run(
-        server, [topic], *worker, entry, age_ms, attempts, int(wake), await server.publishing()
+        server,
+        [topic],
+        *worker,
+        entry,
+        attempt,
+        age_ms,
+        attempts,
+        int(wake),
+        await server.publishing(),
     )
 
 
 async def bury(
-    server: Commands, topic: str, dead: str, group: str, entry: str, *, keep: int
-) -> None:
-    await _bury.run(server, [topic, dead], group, entry, keep)
+    server: Commands,
+    keys: tuple[str, str],
+    group: str,
+    entry: str,
+    attempt: int,
+    *,
+    reason: bytes,
+    keep: int,
+) -> bool:
+    """``keys`` are those of the channel and of its dead letters. False if the lease was lost."""
+    return bool(await _bury.run(server, [*keys], group, entry, attempt, reason, keep))
+
+
+async def replay(
+    server: Commands,
+    keys: tuple[str, str],
+    letter: str,
+    envelope: bytes,
+    *,
+    capacity: int,
+    expiry_ms: int,
+    replicated: bool = False,
+) -> int:
+    """1, or 0 if there is no such letter, or -1 if the channel is full."""
+    values = (letter, envelope, capacity, expiry_ms, await server.publishing())
+    return int(await _replay.run(server, [*keys], *values, replicated=replicated))
+
+
+async def depth(
+    server: Commands, keys: tuple[str, str], group: str, *, expiry_ms: int
+) -> tuple[int, int, int]:
+    """How many messages wait, are leased, are dead letters."""
+    waiting, leased, dead = await _depth.run(server, [*keys], group, expiry_ms)
+    return waiting, leased, dead

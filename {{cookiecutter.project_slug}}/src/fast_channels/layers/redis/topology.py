@@ -30,14 +30,17 @@ class Commands(Protocol):
     @property
     def link(self) -> Link | None:
         """The open link, if there is one."""
+        ...
 
     async def publishing(self) -> str:
         """The command that reaches this topic's listeners; waits until that is known."""
+        ...
 
     async def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
     ) -> Reply:
         """See ``PersistentLink.execute``."""
+        ...
 
 
 class Subscriptions(Protocol):
@@ -68,6 +71,7 @@ class Topology(Protocol):
 
     async def primaries(self) -> list[Commands]:
         """One for each server that holds a part of the keys."""
+        ...
 
     async def aclose(self) -> None: ...
 

@@ -1,4 +1,4 @@
--- A leased message is dealt with: remove it.
+-- A leased message is dealt with: remove it, even if the lease has ended and somebody else has it now.
 --
 -- KEYS[1]  channel (stream)
 -- ARGV[1]  consumer group

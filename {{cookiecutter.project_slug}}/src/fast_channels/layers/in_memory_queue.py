@@ -1,0 +1,168 @@
+"""Named channels of the in-memory layer: work that is leased, acknowledged, retried or given up.
+
+Invariants
+- A message waits in its mailbox, or in the line of those that were given back, which go first; or it
+  is leased; or it is a dead letter.
+- A lease never ends by itself: who holds a message cannot die without the layer.
+- Each delivery is a copy: what a failed handler did to its message, the next attempt does not see.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count as count_from
+
+from ..exceptions import ChannelFull, UndecodableMessage
+from ..mailbox import Message
+from .base import BaseChannelLayer, ChannelNames
+from .jobs import DeadLetter, Delivery, Depth, shortened
+from .local import LocalDelivery, copier
+
+DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
+
+
+class InMemoryWorkQueue(BaseChannelLayer):
+    """An ``InspectableWorkQueue``, which documents the methods."""
+
+    lease_time: float | None = None
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | re.Pattern[str], int] | None = None,
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        self._names = ChannelNames()
+        self._local = LocalDelivery(self.get_capacity, expiry)
+        self._returned: dict[str, deque[Delivery]] = {}
+        self._leased: dict[tuple[str, str], Message] = {}  # by channel and id
+        self._dead: dict[str, deque[DeadLetter]] = {}
+        self._receipts = count_from(1)
+
+    async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
+        self.require_valid_channel_name(channel)
+        try:
+            while not (batch := self._take(channel, count)):
+                await self._local.open(channel).wait()
+            return batch
+        finally:
+            self._tidy(channel)
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        self._leased.pop((delivery.channel, delivery.id), None)
+
+    async def renew(self, delivery: Delivery) -> bool:
+        return True
+
+    async def release(self, delivery: Delivery) -> None:
+        self._offer_again(self._as_sent(delivery))
+
+    async def reject(
+        self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
+    ) -> None:
+        delivery = self._as_sent(delivery)
+        if final:
+            self._bury(delivery, reason)
+        else:
+            again = replace(delivery, attempt=delivery.attempt + 1)
+            asyncio.get_running_loop().call_later(delay, self._offer_again, again)
+
+    async def depth(self, channel: str) -> Depth:
+        self.require_valid_channel_name(channel)
+        return Depth(
+            waiting=self._unread(channel) + len(self._returned.get(channel, ())),
+            leased=sum(name == channel for name, _ in self._leased),
+            dead=len(self._dead.get(channel, ())),
+        )
+
+    async def dead_letters(
+        self, channel: str, count: int = 100, after: str = ""
+    ) -> list[DeadLetter]:
+        self.require_valid_channel_name(channel)
+        letters = self._dead.get(channel, ())
+        return [one for one in letters if int(one.receipt) > int(after or 0)][:count]
+
+    async def replay(self, channel: str, letter: DeadLetter) -> bool:
+        self.require_valid_channel_name(channel)
+        if letter.message is None:
+            raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
+        mailbox = self._local.open(channel)
+        if mailbox.full:
+            raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+        found = await self.discard(channel, letter)
+        if found:
+            self._return(Delivery(channel, copier(letter.message)(), letter.id, attempt=1))
+        return found
+
+    async def discard(self, channel: str, letter: DeadLetter) -> bool:
+        self.require_valid_channel_name(channel)
+        letters = self._dead.get(channel, deque())
+        kept = [one for one in letters if one.receipt != letter.receipt]
+        found = len(kept) < len(letters)
+        if found:
+            self._dead[channel] = deque(kept, maxlen=DEAD_LETTERS_KEPT)
+        return found
+
+    def _take(self, channel: str, count: int) -> list[Delivery]:
+        mailbox = self._local.open(channel)
+        batch: list[Delivery] = []
+        returned = self._returned.get(channel)
+        while returned and len(batch) < count:
+            batch.append(returned.popleft())
+        while len(batch) < count and (message := mailbox.take()) is not None:
+            batch.append(Delivery(channel, message, uuid.uuid4().hex, attempt=1))
+        for delivery in batch:
+            self._leased[channel, delivery.id] = delivery.message
+        return [replace(one, message=copier(one.message)()) for one in batch]
+
+    def _unread(self, channel: str) -> int:
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is None:
+            return 0
+        # To be asked whether it is full makes a mailbox drop what has expired.
+        return mailbox.capacity if mailbox.full else len(mailbox)
+
+    def _as_sent(self, delivery: Delivery) -> Delivery:
+        key = (delivery.channel, delivery.id)
+        return replace(delivery, message=self._leased.setdefault(key, delivery.message))
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        del self._leased[delivery.channel, delivery.id]
+        letters = self._dead.setdefault(delivery.channel, deque(maxlen=DEAD_LETTERS_KEPT))
+        letters.append(
+            DeadLetter(
+                id=delivery.id,
+                message=delivery.message,
+                attempts=delivery.attempt,
+                reason=shortened(reason),
+                at=time.time(),
+                receipt=str(next(self._receipts)),
+            )
+        )
+
+    def _offer_again(self, delivery: Delivery) -> None:
+        if self._leased.pop((delivery.channel, delivery.id), None) is not None:  # not flushed since
+            self._return(delivery)
+
+    def _return(self, delivery: Delivery) -> None:
+        self._returned.setdefault(delivery.channel, deque()).append(delivery)
+        self._local.open(delivery.channel).poke()
+
+    def _forget_jobs(self) -> None:
+        self._returned.clear()
+        self._leased.clear()
+        self._dead.clear()
+
+    def _tidy(self, channel: str) -> None:
+        if self._names.owns(channel):
+            return
+        if self._returned.get(channel):
+            self._local.open(channel).poke()  # the wake-up of one that is cancelled is another's
+        else:
+            self._returned.pop(channel, None)
+        self._local.close_if_idle(channel)

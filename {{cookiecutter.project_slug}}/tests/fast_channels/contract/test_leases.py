@@ -1,0 +1,166 @@
+"""Who holds a message when leases end: one worker, and what the one before may still say."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backends import QUEUE, WORK, over
+from expect import eventually, messages
+from fast_channels.layers import Delivery, Depth
+
+MakeLayer = Callable[..., Any]
+LEASE = 0.4  # seconds
+AGAIN = 3.0  # seconds; a lease, and the time within which a layer looks for ended ones
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for ended leases ten times as often as usual."""
+    monkeypatch.setattr("fast_channels.layers.redis.named.POLL", 0.1)
+
+
+async def lease(layer: Any, count: int = 1, *, within: float = 10.0) -> list[Delivery]:
+    async with asyncio.timeout(within):
+        deliveries: list[Delivery] = await layer.lease("jobs", count)
+    return deliveries
+
+
+async def lost_and_taken(make_layer: MakeLayer) -> tuple[Any, Delivery, Any, Delivery]:
+    """A layer whose lease of a message has ended, and the one that holds the message now."""
+    slow, quick = make_layer(lease=LEASE), make_layer(lease=LEASE)
+    await slow.send("jobs", {"number": 1})
+    (lost,) = await lease(slow)
+    (held,) = await lease(quick, within=AGAIN)
+    assert (held.id, held.attempt) == (lost.id, 2)
+    return slow, lost, quick, held
+
+
+async def renewed(layer: Any, delivery: Delivery, seconds: float) -> None:
+    """Keep the lease for so long."""
+    for _ in range(round(seconds / 0.1)):
+        assert await layer.renew(delivery)
+        await asyncio.sleep(0.1)
+
+
+@over(QUEUE)
+async def test_an_ended_lease_has_one_heir(make_layer: MakeLayer) -> None:
+    """However many workers ask at the same moment, each message goes to one of them."""
+    dead = make_layer(lease=LEASE)
+    for number in range(10):
+        await dead.send("jobs", {"number": number})
+    assert len(await lease(dead, 10)) == 10
+    await dead.aclose()
+    heirs = [make_layer(lease=LEASE) for _ in range(4)]
+    taken: list[Delivery] = []
+
+    async def take(layer: Any) -> None:
+        while True:
+            for delivery in await layer.lease("jobs", 3):
+                taken.append(delivery)
+                await layer.acknowledge(delivery)
+
+    async with asyncio.TaskGroup() as tasks:
+        takers = [tasks.create_task(take(heir)) for heir in heirs]
+        await eventually(lambda: len(taken) >= 10, "all messages")
+        await asyncio.sleep(2 * LEASE)  # each of them looks for ended leases again
+        for taker in takers:
+            taker.cancel()
+    assert sorted(d.message["number"] for d in taken) == list(range(10))
+    assert {d.attempt for d in taken} == {2}
+
+
+@over(QUEUE)
+async def test_a_late_acknowledgement_counts(make_layer: MakeLayer) -> None:
+    """The work is done, so nobody does it a third time, although another worker has begun it."""
+    slow, lost, quick, held = await lost_and_taken(make_layer)
+    await slow.acknowledge(lost)
+    assert await slow.depth("jobs") == Depth(0, 0, 0)
+    assert not await quick.renew(held)
+    await quick.reject(held, final=True, reason="too late")
+    await quick.acknowledge(held)
+    assert await slow.depth("jobs") == Depth(0, 0, 0)
+
+
+@over(QUEUE)
+@pytest.mark.parametrize("word", ["reject", "release", "bury"])
+async def test_who_lost_a_lease_has_no_other_say(make_layer: MakeLayer, word: str) -> None:
+    """The message stays with its new holder, with its count of attempts."""
+    slow, lost, quick, held = await lost_and_taken(make_layer)
+    if word == "release":
+        await slow.release(lost)
+    else:
+        await slow.reject(lost, final=word == "bury", reason="late")
+    waiting = asyncio.create_task(lease(slow))
+    await renewed(quick, held, 2 * LEASE)
+    assert not waiting.done()
+    assert await quick.depth("jobs") == Depth(waiting=0, leased=1, dead=0)
+    await quick.reject(held)
+    (third,) = await waiting
+    assert (third.id, third.attempt) == (held.id, 3)
+
+
+@over(QUEUE)
+async def test_a_lost_lease_cannot_be_renewed(make_layer: MakeLayer) -> None:
+    """`renew` says that it was lost; the new holder's lease ends in its own time."""
+    slow, lost, quick, held = await lost_and_taken(make_layer)
+    waiting = asyncio.create_task(lease(quick))
+    async with asyncio.timeout(AGAIN):
+        while not waiting.done():
+            assert not await slow.renew(lost)
+            await asyncio.sleep(0.05)
+    assert (await waiting)[0].attempt == 3
+    assert not await quick.renew(held)
+
+
+@over(QUEUE)
+async def test_a_lease_that_ended_and_that_nobody_took_can_be_renewed(
+    make_layer: MakeLayer,
+) -> None:
+    layer = make_layer(lease=0.1)
+    await layer.send("jobs", {"number": 1})
+    (delivery,) = await lease(layer)
+    await asyncio.sleep(0.2)
+    assert await layer.renew(delivery)
+
+
+@over(QUEUE)
+async def test_what_a_closing_layer_fetches_is_given_back(make_layer: MakeLayer) -> None:
+    """Closed in the moment in which a message comes, it leaves that at its first attempt."""
+    other = make_layer()
+    for number in range(5):
+        closing = make_layer()
+        waiting = asyncio.create_task(closing.lease("jobs"))
+        await asyncio.sleep(0.05)
+        await other.send("jobs", {"number": number})
+        waiting.cancel()
+        await closing.aclose()
+        await asyncio.wait([waiting])
+        taken = await lease(other) if waiting.cancelled() else waiting.result()
+        assert [(d.message["number"], d.attempt) for d in taken] == [(number, 1)]
+        await other.acknowledge(taken[0])
+
+
+@over(WORK)
+async def test_an_attempt_sees_the_message_as_it_was_sent(layer: Any) -> None:
+    """What a handler does to its message is not in the next attempt, nor in the dead letter."""
+    sent = {"number": 1, "list": [1]}
+    await layer.send("jobs", sent)
+    for final in (False, True):
+        (delivery,) = await lease(layer)
+        assert delivery.message == sent
+        delivery.message["list"].append(2)
+        delivery.message.clear()
+        await layer.reject(delivery, final=final)
+    (letter,) = await layer.dead_letters("jobs")
+    assert letter.message == sent
+
+
+@over(WORK)
+async def test_what_was_given_back_can_be_received(layer: Any) -> None:
+    """Also by a plain `receive`."""
+    await layer.send("jobs", {"number": 1})
+    (delivery,) = await lease(layer)
+    await layer.release(delivery)
+    assert await messages(layer, "jobs") == [{"number": 1}]

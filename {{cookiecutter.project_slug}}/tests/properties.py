@@ -1,0 +1,40 @@
+"""What the property tests share: their settings, and a clock that stands until it is told to move."""
+
+import atexit
+import tempfile
+import time
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+# Hypothesis notes the constants of the sources in a folder, by default in the working directory.
+_notes = tempfile.TemporaryDirectory(prefix="hypothesis-")
+atexit.register(_notes.cleanup)
+set_hypothesis_home_dir(Path(_notes.name))
+
+
+def sequences(count: int, steps: int, *, shrink: bool = True) -> settings:
+    """`count` random sequences of up to `steps` operations, the same ones in each run.
+
+    A sequence that fails is cut down to a short one, unless each attempt at that takes seconds.
+    """
+    return settings(
+        max_examples=count,
+        stateful_step_count=steps,
+        derandomize=True,
+        database=None,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        deadline=None,  # of one sequence; a busy machine is no failure, and pytest has a timeout
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
