@@ -11,6 +11,7 @@ Invariants
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 Message = dict[str, Any]
@@ -33,6 +34,8 @@ class Mailbox:
         "dropped",
         "expired",
         "expiry",
+        "on_expired",
+        "on_overflow",
         "overflow",
         "overflowed",
         "wants_events",
@@ -45,9 +48,12 @@ class Mailbox:
         self.expiry = expiry
         self.set_overflow(overflow)
         self.overflowed = False
+        # Called, in the putter's thread, when the policy "close" drops a message.
+        self.on_overflow: Callable[[], object] | None = None
         self.wants_events = False  # a consumer takes from here, who understands the layer's events
         self.dropped = 0
         self.expired = 0
+        self.on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
         self._messages: deque[tuple[float, Message]] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -85,6 +91,8 @@ class Mailbox:
                 self._messages.popleft()
             else:
                 self.overflowed = self.overflow == "close"
+                if self.overflowed and self.on_overflow is not None:
+                    self.on_overflow()
                 self.poke()
                 return False
         self._messages.append((time.monotonic(), message))
@@ -139,9 +147,13 @@ class Mailbox:
         if self.expiry is None:
             return
         oldest = time.monotonic() - self.expiry
+        before = len(self._messages)
         while self._messages and self._messages[0][0] < oldest:
             self._messages.popleft()
-            self.expired += 1
+        if count := before - len(self._messages):
+            self.expired += count
+            if self.on_expired is not None:
+                self.on_expired(count)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -21,6 +21,7 @@ from fast_channels import mailbox as mailbox_module
 from fast_channels.mailbox import Mailbox, Overflow
 from properties import Clock, sequences
 
+
 class MailboxMachine(RuleBasedStateMachine):
     def __init__(self, clock: Clock) -> None:
         super().__init__()

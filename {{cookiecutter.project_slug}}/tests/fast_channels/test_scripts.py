@@ -30,13 +30,14 @@ def topic() -> str:
 
 async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
     defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
-    leased = await scripts.lease(server, topic, WORKER, **(defaults | options))
+    leased, _ = await scripts.lease(server, topic, WORKER, **(defaults | options))
     return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
 
 
 async def enqueue(server: PersistentLink, topic: str, *envelopes: bytes) -> None:
     for envelope in envelopes:
-        assert await scripts.enqueue(server, topic, envelope, capacity=10, expiry_ms=MINUTE)
+        accepted, _ = await scripts.enqueue(server, topic, envelope, capacity=10, expiry_ms=MINUTE)
+        assert accepted
 
 
 async def pending(server: PersistentLink, topic: str) -> int:
@@ -71,12 +72,12 @@ async def test_publish(server: PersistentLink, topic: str) -> None:
 async def test_enqueue(server: PersistentLink, topic: str) -> None:
     """Up to `capacity` messages that have not expired."""
 
-    async def put(expiry_ms: int) -> bool:
+    async def put(expiry_ms: int) -> tuple[bool, int]:
         return await scripts.enqueue(server, topic, b"m", capacity=2, expiry_ms=expiry_ms)
 
-    assert [await put(MINUTE) for _ in range(3)] == [True, True, False]
+    assert [await put(MINUTE) for _ in range(3)] == [(True, 0), (True, 0), (False, 0)]
     assert await server.execute("XLEN", topic) == 2
-    assert await put(-1000)  # as seen a second later than their expiry
+    assert await put(-1000) == (True, 2)  # as seen a second later than their expiry
     assert await server.execute("XLEN", topic) == 1
 
 

@@ -7,7 +7,8 @@ Invariants
 - Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
 - The client's leaving is handled within ``disconnect_patience`` seconds, also beside a handler that
   is still running; what the client sent before is handled first if that takes no longer.
-- A handler that still runs ``disconnect_grace`` seconds after that is cancelled.
+- A handler that still runs ``disconnect_grace`` seconds after that is cancelled; so is one that runs
+  ``overflow_grace`` seconds after the mailbox overflowed, if the policy is to close.
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
   dispatched anything to it, its ``cleanup()`` runs first, exactly once.
 - At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
@@ -78,6 +79,7 @@ class AsyncConsumer:
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
     disconnect_grace: float = 10.0
+    overflow_grace: ClassVar[float] = 5.0
     final_types: ClassVar[frozenset[str]] = frozenset()
 
     scope: Scope
@@ -160,14 +162,19 @@ class _Connection:
         self.mailbox = mailbox
         self.frames: deque[Event] = deque()
         self.ended = False
+        self.handlers: asyncio.Task[None] | None = None
+        self.hurrying: asyncio.TimerHandle | None = None
+        self.gave_up = False  # the running handler is cancelled because the mailbox overflowed
         self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
         self.settled: asyncio.Future[None] | None = None  # set when the reader waits for handlers
 
     async def run(self, receive: Receive) -> None:
         """Returns when the client has left or a handler stopped the consumer; raises its error."""
+        loop = asyncio.get_running_loop()
+        self.mailbox.on_overflow = lambda: loop.call_soon_threadsafe(self.hurry)
         try:
             async with asyncio.TaskGroup() as tasks:
-                handlers = tasks.create_task(self.handle())
+                handlers = self.handlers = tasks.create_task(self.handle())
                 final = await self.read(receive)
                 await self.settle()
                 await self.handle_final(final)
@@ -183,6 +190,8 @@ class _Connection:
         except asyncio.CancelledError as error:
             await self.fail(error)
             raise
+        finally:
+            self.calm_down()
 
     async def read(self, receive: Receive) -> Event:
         """Pass on what the client sends; returns the event that says it has left."""
@@ -206,6 +215,7 @@ class _Connection:
                     return
             elif self.mailbox.overflowed:
                 self.mailbox.overflowed = False
+                self.calm_down()
                 await self.consumer.overflowed()
             elif (message := self.mailbox.take()) is not None:
                 await self.dispatch(message)
@@ -218,10 +228,29 @@ class _Connection:
         try:
             await self.consumer.dispatch(message)
         except asyncio.CancelledError as error:
+            if self.gave_up:
+                cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
+                self.gave_up = False
+                return
             if is_cancelled():
                 raise
             # A task group takes a cancelled task for a finished one: the socket would stay deaf.
             raise RuntimeError("Something that a handler awaited was cancelled") from error
+
+    def hurry(self) -> None:
+        """The mailbox overflowed and its policy is to close: the running handler must end soon."""
+        if self.hurrying is None and self.mailbox.overflowed:
+            loop = asyncio.get_running_loop()
+            self.hurrying = loop.call_later(self.consumer.overflow_grace, self.give_up)
+
+    def give_up(self) -> None:
+        if self.mailbox.overflowed and self.handlers is not None:
+            self.gave_up = self.handlers.cancel()
+
+    def calm_down(self) -> None:
+        if self.hurrying is not None:
+            self.hurrying.cancel()
+            self.hurrying = None
 
     def next_frame(self) -> Event:
         frame = self.frames.popleft()

@@ -6,6 +6,7 @@ may leave at any moment, and its handlers cannot know. Accepting or sending out 
 the caller and raises ``RuntimeError``.
 """
 
+import asyncio
 import contextlib
 import enum
 import json
@@ -159,7 +160,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self._disconnect(INTERNAL_ERROR)
 
     async def overflowed(self) -> None:
-        await self.close(OVERLOADED, "messages came faster than they were handled")
+        """Close with 4008; if the client reads nothing, so that this cannot be sent, just end."""
+        try:
+            async with asyncio.timeout(self.overflow_grace):
+                await self.close(OVERLOADED, "messages came faster than they were handled")
+        except TimeoutError:
+            await self._disconnect(OVERLOADED)
+            raise StopConsumer from None
 
     # Internals
 

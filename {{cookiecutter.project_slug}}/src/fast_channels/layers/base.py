@@ -158,4 +158,3 @@ def owner_of(channel: str) -> str | None:
     """The process id in a process-local channel name, None for a named channel."""
     head, mark, _ = channel.partition("!")
     return head[-16:] if mark else None
-

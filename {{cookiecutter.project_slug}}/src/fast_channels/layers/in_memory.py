@@ -34,6 +34,11 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
         """Messages dropped because a receiver's mailbox was full, since the layer was made."""
         return self._local.drops.total
 
+    @property
+    def expired(self) -> int:
+        """Messages dropped because nobody read them for ``expiry`` seconds."""
+        return self._local.expirations.total
+
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
         self.require_valid_message(message)

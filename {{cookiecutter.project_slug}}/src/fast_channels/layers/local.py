@@ -41,6 +41,7 @@ class LocalDelivery:
         self.mailboxes: dict[str, Mailbox] = {}
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, set[str]] = {}
+        self.expirations = Tally(logger, "%d message(s) dropped that nobody read for %s s")
         self.drops = Tally(
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
         )
@@ -50,6 +51,7 @@ class LocalDelivery:
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
             mailbox = Mailbox(self._capacity_of(channel), expiry=self._expiry)
+            mailbox.on_expired = self._count_expired
             self.mailboxes[channel] = mailbox
         if overflow is not None:
             mailbox.set_overflow(overflow)
@@ -136,6 +138,9 @@ class LocalDelivery:
             return False
         del self.groups[group]
         return True
+
+    def _count_expired(self, count: int) -> None:
+        self.expirations.add(self._expiry, count=count)
 
     def _count_drop(self, channel: str, mailbox: Mailbox) -> None:
         self.drops.add(channel, mailbox.capacity, mailbox.overflow)

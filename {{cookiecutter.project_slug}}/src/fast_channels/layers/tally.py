@@ -16,8 +16,8 @@ class Tally:
         self._told = 0
         self._told_at = -LOG_INTERVAL
 
-    def add(self, *details: object) -> None:
-        self.total += 1
+    def add(self, *details: object, count: int = 1) -> None:
+        self.total += count
         now = time.monotonic()
         if now - self._told_at >= LOG_INTERVAL:
             self._logger.warning(self._template, self.total - self._told, *details)

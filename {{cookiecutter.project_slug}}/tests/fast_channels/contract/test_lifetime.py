@@ -73,4 +73,4 @@ async def test_an_unread_message_expires(make_layer: MakeLayer) -> None:
     await eventually(lambda: len(mailbox) == 2, "both messages")
     await asyncio.sleep(0.55)
     await silence(layer, channel)
-    assert mailbox.expired == 2
+    assert mailbox.expired == layer.expired == 2

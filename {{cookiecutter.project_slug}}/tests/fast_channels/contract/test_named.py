@@ -170,12 +170,13 @@ async def test_a_received_message_leaves_redis(
 
 @over(WORK)
 async def test_a_message_that_nobody_takes_expires(make_layer: MakeLayer) -> None:
-    """After `expiry` seconds it is not delivered any more, and takes no room."""
+    """After `expiry` seconds it is not delivered any more, takes no room, and is counted."""
     layer = make_layer(expiry=0.4, capacity=1)
     await layer.send("jobs", {"type": "old"})
     await asyncio.sleep(0.5)
     await layer.send("jobs", {"type": "new"})
     assert await messages(layer, "jobs") == [{"type": "new"}]
+    assert layer.expired == 1
 
 
 @over(PUBSUB)

@@ -104,6 +104,11 @@ class RedisLayer(BaseChannelLayer):
         return self._peer.local.drops.total
 
     @property
+    def expired(self) -> int:
+        """Messages that this loop dropped because nobody had read them for ``expiry`` seconds."""
+        return self._peer.local.expirations.total
+
+    @property
     def undecodable(self) -> int:
         """Messages skipped by this loop because they could not be decoded."""
         return self._peer.poison.total

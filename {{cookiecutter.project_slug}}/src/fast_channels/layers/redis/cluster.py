@@ -59,9 +59,13 @@ class SlotMap:
 
 
 class Cluster:
-    """The topology of one Cluster; also the subscriptions of all its topics."""
+    """The topology of one Cluster; also the subscriptions of all its topics.
 
-    def __init__(self, endpoint: Endpoint, timeout: float, events: Events) -> None:
+    ``keyed`` says that topics are keys too, and so have to be where their slots are.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float, events: Events, *, keyed: bool) -> None:
+        self._keyed = keyed
         self._endpoint = endpoint
         self._timeout = timeout
         self._events = events
@@ -107,6 +111,10 @@ class Cluster:
             raise self._unavailable() from self._error
         return "SPUBLISH" if self._sharded else "PUBLISH"
 
+    @property
+    def by_bus(self) -> bool:
+        return not self._sharded
+
     def link(self, topic: str) -> Link | None:
         node = self._node_now(topic)
         return None if node is None else node.commands.link
@@ -117,8 +125,6 @@ class Cluster:
             async with asyncio.timeout(self._timeout):
                 while True:
                     node = await self._node(topic)
-                    if command[0] == "PUBLISH":
-                        node = self._voice(topic)
                     try:
                         return await node.commands.attempt(
                             *command, patience=PATIENCE, replicated=replicated
@@ -222,15 +228,12 @@ class Cluster:
 
     # The map
 
-    def _voice(self, topic: str) -> Shard:
-        """Where an unsharded notification starts its way to all nodes: not at the slot's node, as
-        two that start at different nodes, because the slot moves, may arrive in another order.
-        """
-        addresses = sorted(self._map.addresses)
-        return self._nodes[addresses[consistent_hash(topic, len(addresses))]]
-
     def _node_now(self, topic: str) -> Shard | None:
-        address = self._map.owner(topic)
+        if self._keyed or self._sharded:
+            address = self._map.owner(topic)
+        else:  # any node will do: one that stays the same when slots move keeps the order
+            addresses = sorted(self._map.addresses)
+            address = addresses[consistent_hash(topic, len(addresses))] if addresses else None
         return None if address is None else self._nodes.get(address)
 
     async def _node(self, topic: str) -> Shard:
@@ -301,12 +304,14 @@ class Cluster:
         raise last
 
 
-def make_topology(endpoints: list[Endpoint], timeout: float, events: Events) -> Topology:
+def make_topology(
+    endpoints: list[Endpoint], timeout: float, events: Events, *, keyed: bool
+) -> Topology:
     """A Cluster if the endpoint is one, else the shards; a Cluster is not sharded once more."""
     if any(endpoint.cluster for endpoint in endpoints):
         if len(endpoints) > 1:
             raise ValueError("A Redis Cluster must be the only entry of hosts")
-        return Cluster(endpoints[0], timeout, events)
+        return Cluster(endpoints[0], timeout, events, keyed=keyed)
     return Shards(endpoints, timeout, events)
 
 
@@ -323,6 +328,10 @@ class _ClusterCommands:
 
     async def publishing(self) -> str:
         return await self._cluster.publishing()
+
+    @property
+    def by_bus(self) -> bool:
+        return self._cluster.by_bus
 
     async def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False

@@ -7,6 +7,8 @@ Invariants
   it knows. A new primary after a failover may lack the last entries of the old one and go on with
   ids below theirs, but never below the newest entry that it has, and that one is younger than the
   replication lag, for which ``OVERLAP`` is generous.
+- A notification may name the entry before its own; a listener that does not know that one reads from
+  the log before it goes on. One that is older than what it knows was read from the log before.
 - Nothing older than the joining is handed out: a listener never reads behind ``joined``.
 """
 
@@ -40,6 +42,10 @@ class Position:
         """The start of the XRANGE that misses nothing."""
         start = max((self.last[0] - int(OVERLAP * 1000), 0), self.joined)
         return f"({start[0]}-{start[1]}" if start == self.joined else f"{start[0]}-{start[1]}"
+
+    def misses(self, before: bytes) -> bool:
+        """Whether the notification's entry is not the one that follows; ``b"-"`` says nothing."""
+        return before != b"-" and parse_id(before) > self.last
 
     def advance(self, entry: EntryId) -> None:
         self.last = max(self.last, entry)

@@ -54,7 +54,7 @@ class NamedChannels:
     async def send(self, channel: str, envelope: bytes) -> None:
         server, topic = self._place(channel)
         capacity = self._peer.config.capacity_of(channel)
-        accepted = await scripts.enqueue(
+        accepted, expired = await scripts.enqueue(
             server,
             topic,
             envelope,
@@ -62,6 +62,7 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             replicated=self._peer.config.replicated,
         )
+        self._count_expired(expired)
         if not accepted:
             raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
 
@@ -104,7 +105,7 @@ class NamedChannels:
 
     async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery | None]:
         server, topic = self._place(channel)
-        leased = await scripts.lease(
+        leased, expired = await scripts.lease(
             server,
             topic,
             (GROUP, CONSUMER),
@@ -113,7 +114,12 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
+        self._count_expired(expired)
         return [await self._open(channel, *one) for one in leased]
+
+    def _count_expired(self, count: int) -> None:
+        if count:
+            self._peer.local.expirations.add(self._peer.config.expiry, count=count)
 
     async def _open(
         self, channel: str, entry: bytes, sealed: bytes, attempt: int

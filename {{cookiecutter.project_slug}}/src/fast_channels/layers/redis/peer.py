@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from ...exceptions import ChannelLayerUnavailable, MessageTooLarge
 from ...mailbox import Mailbox, Message, Overflow
@@ -51,13 +52,18 @@ class Config:
 
 
 class Peer(abc.ABC):
+    keyed: ClassVar[bool]  # its topics are keys too
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.names = ChannelNames()
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
         self.topology = make_topology(
-            config.endpoints, config.timeout, Events(self.on_message, self.on_open, self.on_lost)
+            config.endpoints,
+            config.timeout,
+            Events(self.on_message, self.on_open, self.on_lost),
+            keyed=self.keyed,
         )
         self.start = self.topology.start
         self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")

@@ -84,6 +84,8 @@ class PersistentLink:
             await self._opened.wait()
         return self._link
 
+    by_bus = False
+
     async def publishing(self) -> str:
         return "PUBLISH"
 

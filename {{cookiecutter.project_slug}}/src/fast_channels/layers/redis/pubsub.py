@@ -55,6 +55,8 @@ class RedisPubSubChannelLayer(RedisLayer):
 
 
 class PubSubPeer(Peer):
+    keyed = False
+
     def __init__(
         self, config: Config, on_disconnect: Hook | None, on_reconnect: Hook | None
     ) -> None:

@@ -15,6 +15,7 @@ What is lost, and when
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -22,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
-from ...exceptions import FastChannelsError, UndecodableMessage
+from ...exceptions import ChannelLayerUnavailable, FastChannelsError, UndecodableMessage
 from ...mailbox import Message
 from ..base import owner_of
 from ..tally import Tally
@@ -99,6 +100,8 @@ class RedisChannelLayer(RedisWorkQueue):
 
 
 class QueuePeer(Peer):
+    keyed = True
+
     def __init__(self, config: Config, history: int, lease_time: float) -> None:
         super().__init__(config)
         self.named = NamedChannels(self, lease_time)
@@ -109,6 +112,7 @@ class QueuePeer(Peer):
         self._seen = Seen()
         self._refreshed: dict[str, float] = {}
         self._forwarders: dict[str, asyncio.Task[None]] = {}
+        self._recoveries: set[asyncio.Task[None]] = set()
         self.unforwarded = Tally(
             logger, "%d group message(s) not forwarded, the last to channel %s: %s"
         )
@@ -178,17 +182,33 @@ class QueuePeer(Peer):
         self._positions.pop(topic, None)
 
     def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
-        entry, space, sealed = data.partition(b" ")
-        if not space:
+        parts = data.split(b" ", 2)
+        if len(parts) < 3:
             raise UndecodableMessage("A notification without the id of its log entry")
+        entry, before, sealed = parts
         position = self._positions.get(topic)
         if position is not None:
             if position.recovering:
                 position.missed = True  # it is in the log, behind what is being read
                 return None
+            if position.misses(before):
+                position.recovering = position.missed = True
+                self._recover_soon(topic)
+                return None
             position.advance(parse_id(entry))
         envelope = decode(sealed)
         return envelope if self._seen.add(envelope.uid) else None
+
+    def _recover_soon(self, topic: str) -> None:
+        task = asyncio.create_task(self._recover_while_out(topic))
+        self._recoveries.add(task)
+        task.add_done_callback(self._recoveries.discard)
+
+    async def _recover_while_out(self, topic: str) -> None:
+        position = self._positions.get(topic)
+        while position is not None and position.recovering:
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self._recover(topic)
 
     async def _mark(self, topic: str) -> None:
         """Remember where the log ends: what comes later is ours."""
@@ -205,7 +225,7 @@ class QueuePeer(Peer):
             position.joined = position.last = BEGINNING
 
     async def aclose(self) -> None:
-        for task in self._forwarders.values():
+        for task in (*self._forwarders.values(), *self._recoveries):
             task.cancel()
         await self.named.aclose()
         await super().aclose()
@@ -247,7 +267,7 @@ class QueuePeer(Peer):
 
     def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
         position.recovering = False
-        self.on_message(topic.encode(), entry + b" " + fields[1])
+        self.on_message(topic.encode(), entry + b" - " + fields[1])
         position.recovering = True
 
     async def _make_room(self, topic: str) -> None:

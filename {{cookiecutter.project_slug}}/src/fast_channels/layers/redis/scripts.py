@@ -56,8 +56,16 @@ async def publish(
     ttl_ms: int,
     replicated: bool = False,
 ) -> None:
+    publishing = await server.publishing()
     await _publish.run(
-        server, [topic], envelope, keep, ttl_ms, await server.publishing(), replicated=replicated
+        server,
+        [topic],
+        envelope,
+        keep,
+        ttl_ms,
+        publishing,
+        int(server.by_bus),
+        replicated=replicated,
     )
 
 
@@ -69,9 +77,9 @@ async def enqueue(
     capacity: int,
     expiry_ms: int,
     replicated: bool = False,
-) -> bool:
-    """False if the channel is full."""
-    entry = await _enqueue.run(
+) -> tuple[bool, int]:
+    """Whether it was accepted, or the channel is full; and how many expired messages were dropped."""
+    accepted, expired = await _enqueue.run(
         server,
         [topic],
         envelope,
@@ -80,7 +88,7 @@ async def enqueue(
         await server.publishing(),
         replicated=replicated,
     )
-    return entry is not None
+    return bool(accepted), expired
 
 
 async def lease(
@@ -92,10 +100,15 @@ async def lease(
     lease_ms: int,
     expiry_ms: int,
     claim: bool,
-) -> list[Leased]:
-    """``worker`` is the consumer group and the consumer."""
-    reply = await _lease.run(server, [topic], *worker, count, lease_ms, expiry_ms, int(claim))
-    return [(entry, envelope, attempt) for entry, envelope, attempt in reply]
+) -> tuple[list[Leased], int]:
+    """What is leased, and how many expired messages were dropped.
+
+    ``worker`` is the consumer group and the consumer.
+    """
+    leased, expired = await _lease.run(
+        server, [topic], *worker, count, lease_ms, expiry_ms, int(claim)
+    )
+    return [(entry, envelope, attempt) for entry, envelope, attempt in leased], expired
 
 
 async def renew(

@@ -32,6 +32,11 @@ class Commands(Protocol):
         """The open link, if there is one."""
         ...
 
+    @property
+    def by_bus(self) -> bool:
+        """Notifications reach listeners over the bus of a Cluster; known after ``publishing``."""
+        ...
+
     async def publishing(self) -> str:
         """The command that reaches this topic's listeners; waits until that is known."""
         ...

@@ -7,17 +7,18 @@
 -- ARGV[4]  length of a lease in milliseconds
 -- ARGV[5]  expiry of messages in milliseconds
 -- ARGV[6]  1 to look for ended leases, 0 for new messages only
--- returns  {{entry id, envelope, attempt}, ...}
+-- returns  {{{entry id, envelope, attempt}, ...}, number of expired messages that were dropped}
 local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local wanted = tonumber(ARGV[3])
 local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[5]
-local leased = {}
+local leased, expired = {}, 0
 
 local function keep(entry, attempt)
   if tonumber(string.match(entry[1], '^%d+')) < oldest then
     redis.call('XACK', key, group, entry[1])
     redis.call('XDEL', key, entry[1])
+    expired = expired + 1
   else
     leased[#leased + 1] = {entry[1], entry[2][2], attempt}
   end
@@ -53,4 +54,4 @@ if #leased < wanted then
     end
   end
 end
-return leased
+return {leased, expired}

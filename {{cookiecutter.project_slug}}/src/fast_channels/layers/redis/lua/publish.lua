@@ -6,10 +6,17 @@
 -- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
 -- ARGV[3]  new time to live of the log in milliseconds, or 0 to leave it
 -- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
+-- ARGV[5]  1 to name the entry before in the notification: over the bus of a Cluster notifications
+--          may be lost, or overtake each other, although the listener's connection holds
 -- returns  the entry's id
+local before = '-'
+if ARGV[5] == '1' then
+  local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  before = last and last[1] or '0-0'
+end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])
 if ARGV[3] ~= '0' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-redis.call(ARGV[4], KEYS[1], id .. ' ' .. ARGV[1])
+redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. ARGV[1])
 return id
