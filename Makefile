@@ -3,6 +3,10 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
+ROUNDS ?= 10
+CASES ?=
+LAYERS ?=
+DURABILITY ?= replicated
 DEMO ?= build
 
 # uv from PATH, else one of our own in .tools. It uses the Python that you have and fetches none.
@@ -19,7 +23,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs lock uv python
+.PHONY: help demo test faults lint format docs lock uv python
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -30,6 +34,11 @@ demo: uv ## Render the default variant into build/ and serve it at http://127.0.
 
 test: lint ## Run everything: the template's tests and each variant's own lint and tests (ARGS="-k name")
 	@$(RUN) pytest $(ARGS)
+
+faults: uv ## Break Redis and processes of a rendered project under load, and count (ROUNDS=100 CASES=failover)
+	@$(BAKE) --output-dir $(DEMO) >/dev/null
+	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat faults ROUNDS=$(ROUNDS) CASES='$(CASES)' \
+	    LAYERS='$(LAYERS)' DURABILITY=$(DURABILITY) ARGS='$(ARGS)'
 
 lint: uv ## Check style, formatting and types of the template's own Python
 	@$(RUN) ruff check

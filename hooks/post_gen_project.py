@@ -20,14 +20,11 @@ MANIFEST = {
         "queue": {f"{PACKAGE}/layers_queue.py": f"{PACKAGE}/layers.py"},
     },
     "redis_topology": {
-        "standalone": {
-            "compose.standalone.yaml": "compose.yaml",
-            "tests/app/broker_standalone.py": "tests/app/broker.py",
-        },
-        "sentinel": {
-            "compose.sentinel.yaml": "compose.yaml",
-            "tests/app/broker_sentinel.py": "tests/app/broker.py",
-        },
+        topology: {
+            f"compose.{topology}.yaml": "compose.yaml",
+            f"tests/app/broker_{topology}.py": "tests/app/broker.py",
+        }
+        for topology in ("standalone", "sentinel", "cluster")
     },
     "ci": {
         "github": {".github/workflows/ci.yml": ".github/workflows/ci.yml"},

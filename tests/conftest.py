@@ -9,7 +9,7 @@ import pytest
 from rendering import render
 
 LAYERS = ("pubsub", "queue")
-TOPOLOGIES = ("standalone", "sentinel")
+TOPOLOGIES = ("standalone", "sentinel", "cluster")
 VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
 
 Render = Callable[..., Path]

@@ -62,7 +62,7 @@ def test_a_replay_with_an_unknown_choice_is_refused(
     replay.write_text(json.dumps(answers), encoding="utf-8")
     done = run(*cookiecutter, "--replay", "-o", "two", cwd=tmp_path)
     assert done.returncode == 1
-    assert "redis_topology must be one of standalone, sentinel, not 'mesh'." in done.stdout
+    assert "redis_topology must be one of standalone, sentinel, cluster, not 'mesh'." in done.stdout
     assert not (tmp_path / "two" / "my_chat").exists()
 
 

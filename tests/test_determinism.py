@@ -6,6 +6,12 @@ import pytest
 
 from rendering import files, render
 
+ANSWERS = [
+    {},
+    {"redis_topology": "sentinel", "ci": "gitlab"},
+    {"redis_topology": "cluster", "channel_layer": "queue"},
+]
+
 
 def contents(project: Path) -> dict[str, tuple[bytes, int]]:
     """Relative name -> bytes and permission bits."""
@@ -15,7 +21,7 @@ def contents(project: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-@pytest.mark.parametrize("answers", [{}, {"redis_topology": "sentinel", "ci": "gitlab"}])
+@pytest.mark.parametrize("answers", ANSWERS)
 def test_two_renders_are_identical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]
 ) -> None:

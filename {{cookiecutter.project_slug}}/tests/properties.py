@@ -1,17 +1,15 @@
 """What the property tests share: their settings, and a clock that stands until it is told to move."""
 
-import atexit
-import tempfile
+import os
 import time
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-# Hypothesis notes the constants of the sources in a folder, by default in the working directory.
-_notes = tempfile.TemporaryDirectory(prefix="hypothesis-")
-atexit.register(_notes.cleanup)
-set_hypothesis_home_dir(Path(_notes.name))
+# Hypothesis would note the constants of all sources in a folder, by default in the working directory;
+# where it cannot write it does without.
+set_hypothesis_home_dir(Path(os.devnull) / "hypothesis")
 
 
 def sequences(count: int, steps: int, *, shrink: bool = True) -> settings:

@@ -76,6 +76,7 @@ async def test_enqueue(server: PersistentLink, topic: str) -> None:
         return await scripts.enqueue(server, topic, b"m", capacity=2, expiry_ms=expiry_ms)
 
     assert [await put(MINUTE) for _ in range(3)] == [(True, 0), (True, 0), (False, 0)]
+    assert MINUTE < await server.execute("PTTL", topic) <= MINUTE + 60_000
     assert await server.execute("XLEN", topic) == 2
     assert await put(-1000) == (True, 2)  # as seen a second later than their expiry
     assert await server.execute("XLEN", topic) == 1

@@ -43,6 +43,12 @@ class Closing(Listener):
     overflow = "close"
 
 
+class SlowlyClosing(Closing):
+    async def disconnect(self, code: int) -> None:
+        await asyncio.sleep(2 * self.overflow_grace)
+        await super().disconnect(code)
+
+
 class DroppingOldest(Listener):
     overflow = "drop_oldest"
 
@@ -71,6 +77,11 @@ async def overfill(layer: InMemoryChannelLayer) -> Mailbox:
             return mailbox
         await asyncio.sleep(0.001)
     raise AssertionError("The server took 1,000 frames for a client that reads none")
+
+
+def is_empty(layer: InMemoryChannelLayer) -> bool:
+    """No group, and no consumer's channel."""
+    return not layer._local.groups and not any(map(owner_of, layer._local.mailboxes))
 
 
 async def read_on(client: ClientConnection, last: int | None = None) -> list[int]:
@@ -102,8 +113,26 @@ async def test_close_without_a_reader(memory_layer: InMemoryChannelLayer, codes:
     async with serving(Closing.as_asgi()) as address, lazy_client(address) as client:
         await overfill(memory_layer)
         await eventually(lambda: codes == [4008], "disconnect(4008)", within=5)
-        await eventually(lambda: not memory_layer._local.groups, "the groups to be left", within=1)
-        assert not [name for name in memory_layer._local.mailboxes if owner_of(name)]
+        await eventually(lambda: is_empty(memory_layer), "the channel to be closed", within=1)
+        await read_on(client)
+
+
+async def test_close_while_more_comes(memory_layer: InMemoryChannelLayer, codes: list[int]) -> None:
+    """The same in a room that goes on talking; `disconnect` is not cut short by it."""
+
+    async def talk() -> None:
+        while True:
+            await memory_layer.group_send("room", {"type": "room.text", "number": 0})
+            await asyncio.sleep(0.001)
+
+    async with serving(SlowlyClosing.as_asgi()) as address, lazy_client(address) as client:
+        await overfill(memory_layer)
+        talking = asyncio.create_task(talk())
+        try:
+            await eventually(lambda: codes == [4008], "disconnect(4008)", within=5)
+            await eventually(lambda: is_empty(memory_layer), "the channel to be closed", within=1)
+        finally:
+            talking.cancel()
         await read_on(client)
 
 

@@ -164,6 +164,7 @@ class _Connection:
         self.ended = False
         self.handlers: asyncio.Task[None] | None = None
         self.hurrying: asyncio.TimerHandle | None = None
+        self.closing = False  # by overflow: what overflows now changes nothing any more
         self.gave_up = False  # the running handler is cancelled because the mailbox overflowed
         self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
         self.settled: asyncio.Future[None] | None = None  # set when the reader waits for handlers
@@ -213,8 +214,9 @@ class _Connection:
             if self.ended:
                 if not self.frames:
                     return
-            elif self.mailbox.overflowed:
+            elif self.mailbox.overflowed and not self.closing:
                 self.mailbox.overflowed = False
+                self.closing = True
                 self.calm_down()
                 await self.consumer.overflowed()
             elif (message := self.mailbox.take()) is not None:
@@ -239,12 +241,12 @@ class _Connection:
 
     def hurry(self) -> None:
         """The mailbox overflowed and its policy is to close: the running handler must end soon."""
-        if self.hurrying is None and self.mailbox.overflowed:
+        if self.hurrying is None and not self.closing:
             loop = asyncio.get_running_loop()
             self.hurrying = loop.call_later(self.consumer.overflow_grace, self.give_up)
 
     def give_up(self) -> None:
-        if self.mailbox.overflowed and self.handlers is not None:
+        if self.handlers is not None:
             self.gave_up = self.handlers.cancel()
 
     def calm_down(self) -> None:

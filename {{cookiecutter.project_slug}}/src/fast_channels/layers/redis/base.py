@@ -22,8 +22,9 @@ class RedisLayer(BaseChannelLayer):
     ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
     ``redis+sentinel://host:port,host:port/service/db``, ``redis+cluster://host:port,host:port``),
     ``(host, port)``, ``{"address": …}``, ``{"host": …, "port": …}``, ``{"cluster": [(host, port)]}``
-    or ``{"sentinels": [(host, port)], "master_name": …, "sentinel_kwargs": {…}}``; or instead ``sentinels``, ``service_name`` and ``sentinel_kwargs``.
-    ``connection_kwargs`` go to redis-py's connections. Default: ``redis://localhost:6379``.
+    or ``{"sentinels": [(host, port)], "master_name": …, "sentinel_kwargs": {…}}``; or instead
+    ``sentinels``, ``service_name`` and ``sentinel_kwargs``. ``connection_kwargs`` go to redis-py's
+    connections. Default: ``redis://localhost:6379``.
 
     ``prefix`` keeps apps apart that share a server. ``timeout`` is how long an operation waits for
     Redis before it raises ``ChannelLayerUnavailable``, in seconds. ``max_message_size`` is in bytes

@@ -4,7 +4,8 @@ A named channel is a stream with one consumer group. Workers read new entries; w
 is an entry of the group's pending list, whose idle time is the age of its lease.
 
 Invariants
-- An entry leaves the stream only when it is acknowledged, buried or expired.
+- An entry leaves the stream only when it is acknowledged, buried or expired; the stream itself
+  expires a minute after the last entry could.
 - An entry that has been pending for ``lease_time`` seconds without being renewed is claimed by
   whoever asks next, one of them, and counts as one more attempt.
 - An entry's number of attempts names its lease: who comes with an older one has lost it. He may still

@@ -12,10 +12,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ...exceptions import ChannelLayerUnavailable
 from ...utils import is_cancelled
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 1.0
+FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
 async def _nothing(_: Link) -> None:
@@ -152,7 +155,8 @@ class PersistentLink:
                 try:
                     connection = pool.make_connection()
                     await connection.connect()
-                    await self._serve(Link(connection, self._on_message, self._on_ended))
+                    link = Link(connection, self._on_message, self._on_ended)
+                    await self._serve(link, self._changed_primary(pool, connection))
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError
                         raise asyncio.CancelledError from error
@@ -167,9 +171,9 @@ class PersistentLink:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 await close_pool(pool)
 
-    async def _serve(self, link: Link) -> None:
-        """Raises when the link is lost."""
-        running = asyncio.create_task(link.run())
+    async def _serve(self, link: Link, ended: Coroutine[Any, Any, None]) -> None:
+        """Raises when the link is lost, or by ``ended`` because it should be given up."""
+        running = [asyncio.create_task(link.run()), asyncio.create_task(ended)]
         try:
             await self._on_open(link)
             self._link = link
@@ -178,10 +182,27 @@ class PersistentLink:
             if self._last_error is not None:
                 logger.info("Connected to Redis (%s) again", self.endpoint)
                 self._last_error = None
-            await running
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _changed_primary(self, pool: ConnectionPool, connection: AbstractConnection) -> None:
+        """Raises when the Sentinels name another primary.
+
+        One that was frozen, or cut off, answers when it is back as if nothing had happened, until
+        the Sentinels make it a replica, some ten seconds later.
+        """
+        while isinstance(pool, SentinelConnectionPool):
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            with contextlib.suppress(RedisError, asyncio.TimeoutError):
+                address = await pool.get_master_address()
+                if address[1] != getattr(connection, "port", None) or address[0] != connection.host:
+                    raise LinkLost(f"The Sentinels name another primary, {address[0]}:{address[1]}")
+        await asyncio.Event().wait()
 
     def _note(self, error: BaseException) -> None:
         if str(error) != str(self._last_error):  # an outage is told once, not at each attempt

@@ -49,8 +49,9 @@ class RedisChannelLayer(RedisWorkQueue):
 
     ``lease`` is how long a worker may hold a message without renewing it, in seconds, before
     another one gets it. ``durability="replicated"`` has a send return only when at least one
-    replica has the message too; ``"memory"`` when the primary has it. ``group_expiry`` is accepted for compatibility: a member stays until it
-    leaves, closes or its process ends. See ``RedisLayer`` for the rest.
+    replica has the message too; ``"memory"`` when the primary has it. ``group_expiry`` is accepted
+    for compatibility: a member stays until it leaves, closes or its process ends. See
+    ``RedisLayer`` for the rest.
     """
 
     def __init__(

@@ -32,6 +32,7 @@ class Subscriber:
     ) -> None:
         self._wanted: set[str] = set()
         self._confirmed: set[str] = set()
+        self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._events = events
         self._prefix = "S" if sharded else ""
         self._batch = 1 if sharded else BATCH  # topics of one command must share a slot
@@ -40,7 +41,7 @@ class Subscriber:
             timeout,
             on_open=self._subscribe_all,
             on_lost=self._lost,
-            on_message=events.on_message,
+            on_message=self._receive,
             on_ended=self._ended,
         )
         self.start = self._connection.start
@@ -79,6 +80,7 @@ class Subscriber:
             self._wanted.discard(topic)
             self._confirmed.discard(topic)
             if self._connection.link is not None:
+                self._leaving[topic] = self._leaving.get(topic, 0) + 1
                 self._connection.link.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
     async def _confirm(self, topic: str) -> bool:
@@ -113,11 +115,20 @@ class Subscriber:
 
     def _lost(self) -> None:
         self._confirmed.clear()
+        self._leaving.clear()
         self._events.on_lost(list(self._wanted))
+
+    def _receive(self, topic: bytes, data: bytes) -> None:
+        """What comes before an UNSUBSCRIBE is confirmed is not for who has joined again since."""
+        if not self._leaving or topic.decode() not in self._leaving:
+            self._events.on_message(topic, data)
 
     def _ended(self, topic: bytes) -> None:
         """The server confirms an UNSUBSCRIBE, or has moved the topic's slot to another node."""
         name = topic.decode()
-        if name in self._confirmed:
+        if unconfirmed := self._leaving.pop(name, 0):
+            if unconfirmed > 1:
+                self._leaving[name] = unconfirmed - 1
+        elif name in self._confirmed:
             self._confirmed.discard(name)
             self._events.on_lost([name])

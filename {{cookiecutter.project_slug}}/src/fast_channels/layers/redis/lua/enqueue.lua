@@ -17,5 +17,6 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then
   end
 end
 local id = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[3] + 60000))  -- nothing in it lives longer
 redis.call(ARGV[4], KEYS[1], id)
 return {1, expired}

@@ -46,6 +46,7 @@ if #leased < wanted then
   local reply = read()
   if type(reply) == 'table' and reply.err then
     redis.call('XGROUP', 'CREATE', key, group, '0', 'MKSTREAM')
+    redis.call('PEXPIRE', key, string.format('%.0f', ARGV[5] + 60000))
     reply = read()
   end
   if reply then

@@ -18,6 +18,7 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then
   return -1
 end
 local id = redis.call('XADD', KEYS[1], '*', 'm', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[4] + 60000))
 redis.call('XDEL', KEYS[2], ARGV[1])
 redis.call(ARGV[5], KEYS[1], id)
 return 1
