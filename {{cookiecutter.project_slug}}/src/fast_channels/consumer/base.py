@@ -1,7 +1,8 @@
 """The consumer: one connection (or one job), its channel and its handlers.
 
-Two tasks per connection: the ASGI call itself reads what the client sends; a second one runs the
-handlers. Neither makes a task per message.
+Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
+sends. Neither makes a task per message. A third one exists only to handle the client's leaving beside
+a handler that does not end.
 
 Invariants
 - Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
@@ -19,7 +20,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections import deque
 from typing import Any, ClassVar, cast
 
 from ..exceptions import StopConsumer
@@ -157,114 +157,141 @@ class AsyncConsumer:
 class _Connection:
     """Runs one consumer between its client and its mailbox."""
 
+    __slots__ = (
+        "beside",
+        "closing",
+        "consumer",
+        "error",
+        "final",
+        "frames",
+        "given_up",
+        "hurrying",
+        "interrupted",
+        "leaving",
+        "left",
+        "loop",
+        "mailbox",
+        "room",
+        "task",
+        "waiting",
+    )
+
     def __init__(self, consumer: AsyncConsumer, mailbox: Mailbox) -> None:
         self.consumer = consumer
         self.mailbox = mailbox
-        self.frames: deque[Event] = deque()
-        self.ended = False
-        self.handlers: asyncio.Task[None] | None = None
-        self.hurrying: asyncio.TimerHandle | None = None
-        self.closing = False  # by overflow: what overflows now changes nothing any more
-        self.gave_up = False  # the running handler is cancelled because the mailbox overflowed
+        self.loop = asyncio.get_running_loop()
+        self.task = cast("asyncio.Task[None]", asyncio.current_task(self.loop))
+        self.frames: list[Event] = []
         self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
-        self.settled: asyncio.Future[None] | None = None  # set when the reader waits for handlers
+        self.final: Event | None = None  # the client has left
+        self.error: BaseException | None = None  # the server failed to say what the client sends
+        self.waiting: asyncio.Future[None] | None = None  # for something to handle
+        self.closing = False  # by overflow or otherwise: what overflows now changes nothing
+        self.hurrying: asyncio.TimerHandle | None = None
+        self.leaving: asyncio.TimerHandle | None = None
+        self.beside: asyncio.Task[None] | None = None  # handles the leaving beside a slow handler
+        self.left = False  # it has been handled there
+        self.interrupted = False  # this task is cancelled by ourselves, to end the running handler
+        self.given_up = False  # no other handler is to run
 
     async def run(self, receive: Receive) -> None:
         """Returns when the client has left or a handler stopped the consumer; raises its error."""
-        loop = asyncio.get_running_loop()
-        self.mailbox.on_overflow = lambda: loop.call_soon_threadsafe(self.hurry)
+        if self.mailbox.overflow == "close":
+            self.mailbox.on_overflow = self.on_overflow
+        reader = self.loop.create_task(self.read(receive))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                handlers = self.handlers = tasks.create_task(self.handle())
-                final = await self.read(receive)
-                await self.settle()
-                await self.handle_final(final)
-                self.ended = True
-                self.mailbox.poke()
-                await asyncio.wait([handlers], timeout=self.consumer.disconnect_grace)
-                handlers.cancel()
-        except BaseExceptionGroup as group:
-            error = _first_error(group)
+            await self.handle()
+        except BaseException as error:
+            self.calm_down()
             await self.fail(error)
             if not isinstance(error, StopConsumer):
-                raise error from None
-        except asyncio.CancelledError as error:
-            await self.fail(error)
-            raise
+                raise
         finally:
             self.calm_down()
+            if tasks := [one for one in (reader, self.beside) if one and not one.done()]:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
-    async def read(self, receive: Receive) -> Event:
-        """Pass on what the client sends; returns the event that says it has left."""
-        while True:
-            event = await receive()
-            if event["type"] in self.consumer.final_types:
-                return event
-            while len(self.frames) >= self.consumer.backlog:
-                self.room = asyncio.get_running_loop().create_future()
-                await self.room
-            self.frames.append(event)
-            self.mailbox.poke()
+    # What the client sends
 
-    async def handle(self) -> None:
-        """Dispatch frames and messages in turn until the client has left and nothing is pending."""
-        while True:
-            if self.frames:
-                await self.dispatch(self.next_frame())
-            if self.ended:
-                if not self.frames:
-                    return
-            elif self.mailbox.overflowed and not self.closing:
-                self.mailbox.overflowed = False
-                self.closing = True
-                self.calm_down()
-                await self.consumer.overflowed()
-            elif (message := self.mailbox.take()) is not None:
-                await self.dispatch(message)
-            elif not self.frames:
-                if self.settled is not None and not self.settled.done():
-                    self.settled.set_result(None)
-                await self.mailbox.wait()
-
-    async def dispatch(self, message: Event) -> None:
+    async def read(self, receive: Receive) -> None:
+        """Pass on what the client sends until it has left."""
         try:
-            await self.consumer.dispatch(message)
-        except asyncio.CancelledError as error:
-            if self.gave_up:
-                cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
-                self.gave_up = False
-                return
+            while (event := await receive())["type"] not in self.consumer.final_types:
+                while len(self.frames) >= self.consumer.backlog:
+                    self.room = self.loop.create_future()
+                    await self.room
+                self.frames.append(event)
+                self.mailbox.poke()
+            self.final = event
+        except BaseException as error:
             if is_cancelled():
                 raise
-            # A task group takes a cancelled task for a finished one: the socket would stay deaf.
-            raise RuntimeError("Something that a handler awaited was cancelled") from error
-
-    def hurry(self) -> None:
-        """The mailbox overflowed and its policy is to close: the running handler must end soon."""
-        if self.hurrying is None and not self.closing:
-            loop = asyncio.get_running_loop()
-            self.hurrying = loop.call_later(self.consumer.overflow_grace, self.give_up)
-
-    def give_up(self) -> None:
-        if self.handlers is not None:
-            self.gave_up = self.handlers.cancel()
-
-    def calm_down(self) -> None:
-        if self.hurrying is not None:
-            self.hurrying.cancel()
-            self.hurrying = None
+            self.error = error
+            self.give_up()
+        if self.idle:
+            self.mailbox.poke()
+        elif self.final is not None:
+            self.leaving = self.loop.call_later(
+                self.consumer.disconnect_patience, self.start_leaving
+            )
 
     def next_frame(self) -> Event:
-        frame = self.frames.popleft()
         if self.room is not None and not self.room.done():
             self.room.set_result(None)
-        return frame
+        return self.frames.pop(0)
 
-    async def settle(self) -> None:
-        """Let the handlers finish what came before the client left, if they are quick."""
-        self.settled = asyncio.get_running_loop().create_future()
-        self.mailbox.poke()
-        await asyncio.wait([self.settled], timeout=self.consumer.disconnect_patience)
+    # What handlers do
+
+    @property
+    def idle(self) -> bool:
+        """No handler runs or is about to."""
+        return self.waiting is not None and not self.waiting.done()
+
+    async def handle(self) -> None:
+        """Dispatch frames and messages in turn; then the client's leaving."""
+        dispatch = self.consumer.dispatch
+        while not self.given_up:
+            try:
+                if self.frames:
+                    await dispatch(self.next_frame())
+                if self.left:
+                    if not self.frames:
+                        break
+                elif self.mailbox.overflowed and not self.closing:
+                    await self.close()
+                elif (message := self.mailbox.take()) is not None:
+                    await dispatch(message)
+                elif not self.frames:
+                    if self.final is not None:
+                        break
+                    self.waiting = self.mailbox.waiter(self.loop)
+                    await self.waiting
+            except asyncio.CancelledError as error:
+                if not self.interrupted:
+                    if is_cancelled():
+                        raise
+                    raise RuntimeError("Something that a handler awaited was cancelled") from error
+            if self.interrupted:
+                self.interrupted = False
+                if self.task.uncancel():
+                    raise asyncio.CancelledError  # somebody else has cancelled it as well
+        await self.leave()
+
+    async def close(self) -> None:
+        self.mailbox.overflowed = False
+        self.calm_down()
+        await self.consumer.overflowed()
+
+    async def leave(self) -> None:
+        self.calm_down()
+        if self.error is not None:
+            raise self.error
+        if self.beside is not None:
+            await self.beside
+        elif self.final is not None:
+            await self.handle_final(self.final)
 
     async def handle_final(self, event: Event) -> None:
         with contextlib.suppress(StopConsumer):
@@ -276,8 +303,45 @@ class _Connection:
         except Exception:
             logger.exception("Cleaning up %s failed as well", self.consumer.channel_name)
 
+    # When a handler takes too long
 
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a consumer: a real one rather than a StopConsumer beside it."""
-    errors = (error for error in group.exceptions if not isinstance(error, StopConsumer))
-    return next(errors, group.exceptions[0])
+    def start_leaving(self) -> None:
+        self.beside = self.loop.create_task(self.leave_beside())
+
+    async def leave_beside(self) -> None:
+        """Handle the leaving beside the handler that still runs, which then gets its grace."""
+        grace = 0.0
+        try:
+            await self.handle_final(cast(Event, self.final))
+            grace = self.consumer.disconnect_grace
+        finally:
+            self.left = True
+            self.leaving = self.loop.call_later(grace, self.give_up)
+
+    def on_overflow(self) -> None:
+        """Called in the thread of who sent too much."""
+        self.loop.call_soon_threadsafe(self.hurry)
+
+    def hurry(self) -> None:
+        """The mailbox overflowed and its policy is to close: the running handler must end soon."""
+        if self.hurrying is None and not self.closing:
+            self.hurrying = self.loop.call_later(self.consumer.overflow_grace, self.interrupt)
+
+    def give_up(self) -> None:
+        self.given_up = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """End the running handler, by cancelling the task in which it runs."""
+        if self.idle:
+            self.mailbox.poke()
+        elif not self.task.done():
+            self.interrupted = self.task.cancel()
+
+    def calm_down(self) -> None:
+        """The end has come: nothing is to be hurried any more."""
+        self.closing = True
+        for timer in (self.hurrying, self.leaving):
+            if timer is not None:
+                timer.cancel()
+        self.hurrying = self.leaving = None

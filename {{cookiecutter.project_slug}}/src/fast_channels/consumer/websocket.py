@@ -72,13 +72,15 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
         self._state = State.OPEN
-        await self._transmit(
-            {
-                "type": "websocket.accept",
-                "subprotocol": subprotocol,
-                "headers": encode_headers(headers),
-            }
-        )
+        event: Event = {
+            "type": "websocket.accept",
+            "subprotocol": subprotocol,
+            "headers": encode_headers(headers),
+        }
+        try:
+            await self._asgi_send(event)
+        except OSError:
+            self._state = State.CLOSED
 
     async def send(  # type: ignore[override]
         self,
@@ -91,8 +93,16 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             raise ValueError("send() takes either text_data or bytes_data")
         if self._state is State.CONNECTING:
             raise RuntimeError("send() needs an accepted socket; call accept() first")
-        frame = {"text": text_data} if text_data is not None else {"bytes": bytes_data}
-        await self._transmit({"type": "websocket.send", **frame})
+        if self._state is State.OPEN:
+            event: Event = {"type": "websocket.send"}
+            if text_data is not None:
+                event["text"] = text_data
+            else:
+                event["bytes"] = bytes_data
+            try:
+                await self._asgi_send(event)
+            except OSError:  # servers raise it for a client that has left; disconnect() follows
+                self._state = State.CLOSED
         if close:
             await self.close(close)
 
@@ -180,14 +190,6 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             with contextlib.suppress(ChannelLayerUnavailable):
                 await self.channel_layer.group_discard(group, self.channel_name)
         await self.disconnect(code)
-
-    async def _transmit(self, event: Event) -> None:
-        if self._state is State.CLOSED:
-            return
-        try:
-            await self._asgi_send(event)
-        except OSError:  # servers raise it for a client that has left; the disconnect event follows
-            self._state = State.CLOSED
 
 
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):

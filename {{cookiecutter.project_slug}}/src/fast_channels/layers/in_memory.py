@@ -4,7 +4,6 @@ Each message arrives once and in order. Several event loops (threads) of the pro
 What the process held is gone when it ends.
 """
 
-import copy
 import re
 from collections.abc import Mapping
 from typing import ClassVar
@@ -12,6 +11,7 @@ from typing import ClassVar
 from ..exceptions import ChannelFull
 from ..mailbox import Mailbox, Message, Overflow
 from .in_memory_queue import InMemoryWorkQueue
+from .local import copier
 
 
 class InMemoryChannelLayer(InMemoryWorkQueue):
@@ -40,12 +40,25 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
         return self._local.expirations.total
 
     async def send(self, channel: str, message: Message) -> None:
-        self.require_valid_channel_name(channel)
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is None:
+            self.require_valid_channel_name(channel)
+            if self._names.owns(channel):
+                return  # its consumer is gone: as with any broker, nobody receives this
+            mailbox = self._local.open(channel)
         self.require_valid_message(message)
-        self._put(channel, copy.deepcopy(message))
+        if mailbox.full:
+            raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+        mailbox.put(copier(message)())
 
     async def receive(self, channel: str) -> Message:
-        self.require_valid_channel_name(channel)
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is None:
+            self.require_valid_channel_name(channel)
+        elif channel not in self._returned and (message := mailbox.take()) is not None:
+            if mailbox.idle:
+                self._tidy(channel)
+            return message
         try:
             # Looked up anew in each round: an idle named channel is forgotten, and made again.
             while (message := self._next(channel)) is None:
@@ -89,17 +102,6 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
 
     async def close_channel(self, channel: str) -> None:
         self._local.close(channel)
-
-    def _put(self, channel: str, message: Message) -> None:
-        if self._names.owns(channel):
-            mailbox = self._local.mailboxes.get(channel)
-            if mailbox is None:
-                return  # its consumer is gone: as with any broker, nobody receives this
-        else:
-            mailbox = self._local.open(channel)
-        if mailbox.full:
-            raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
-        mailbox.put(message)
 
     def _next(self, channel: str) -> Message | None:
         if returned := self._returned.get(channel):

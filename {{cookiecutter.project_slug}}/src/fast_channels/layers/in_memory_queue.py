@@ -124,8 +124,8 @@ class InMemoryWorkQueue(BaseChannelLayer):
         mailbox = self._local.mailboxes.get(channel)
         if mailbox is None:
             return 0
-        # To be asked whether it is full makes a mailbox drop what has expired.
-        return mailbox.capacity if mailbox.full else len(mailbox)
+        mailbox.drop_expired()
+        return len(mailbox)
 
     def _as_sent(self, delivery: Delivery) -> Delivery:
         key = (delivery.channel, delivery.id)

@@ -90,7 +90,8 @@ class RedisLayer(BaseChannelLayer):
         if peer is None:
             with self._lock:
                 # A loop that ended has ended its tasks, and with them its connections.
-                self._peers = {loop: p for loop, p in self._peers.items() if not loop.is_closed()}
+                for ended in [loop for loop in self._peers if loop.is_closed()]:
+                    self._peers.pop(ended).forget_channels()
                 peer = self._peers[loop] = self._make_peer(self._config)
         return peer
 
@@ -126,8 +127,12 @@ class RedisLayer(BaseChannelLayer):
         await self._peer.send(channel, message)
 
     async def receive(self, channel: str) -> Message:
-        self.require_valid_channel_name(channel)
-        return await self._peer.receive(channel)
+        mailbox = self._config.own_mailboxes.get(channel)
+        if mailbox is None:
+            self.require_valid_channel_name(channel)
+            return await self._peer.receive(channel)
+        message = mailbox.take()
+        return await mailbox.get() if message is None else message
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         return await self._peer.new_channel(prefix)

@@ -24,7 +24,8 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
-from .link import CONNECTION_ERRORS, Link, LinkLost, Reply
+from .link import CONNECTION_ERRORS, Command, Link, LinkLost, Reply
+from .persistent import NotConnected
 from .topology import Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
 from .utils import consistent_hash
@@ -121,32 +122,44 @@ class Cluster:
 
     async def execute(self, topic: str, *command: Any, repeatable: bool, replicated: bool) -> Reply:
         self.start()
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                while True:
-                    node = await self._node(topic)
-                    try:
-                        return await node.commands.attempt(
-                            *command, patience=PATIENCE, replicated=replicated
-                        )
-                    except LinkLost:
-                        self._stale.set()
-                        if not repeatable:
-                            raise
-                    except MovedError:
-                        self._stale.set()
-                    except AskError as error:
-                        return await self._ask((error.host, error.port), *command)
-                    except (TimeoutError, ClusterError, TryAgainError) as error:
-                        self._error = error
-                        self._stale.set()
+            while True:
+                try:
+                    return await self._attempt(topic, command, deadline, replicated)
+                except LinkLost:
+                    if not repeatable:
+                        raise
+                except (NotConnected, MovedError, ClusterError, TryAgainError) as error:
+                    self._error = error
+                self._stale.set()
+                async with asyncio.timeout_at(deadline):
                     await asyncio.sleep(MIN_REFRESH / 4)
         except LinkLost as error:
+            self._stale.set()
             raise ChannelLayerUnavailable(
                 f"The connection to {self._endpoint} was lost before {command[0]} was confirmed"
             ) from error
         except TimeoutError:
             raise self._unavailable() from self._error
+
+    async def _attempt(
+        self, topic: str, command: Command, deadline: float, replicated: bool
+    ) -> Reply:
+        node = self._node_now(topic)
+        if node is None:
+            async with asyncio.timeout_at(deadline):
+                node = await self._node(topic)
+        connected_by = min(asyncio.get_running_loop().time() + PATIENCE, deadline)
+        try:
+            return await node.commands.attempt(
+                command, deadline, connected_by=connected_by, replicated=replicated
+            )
+        except MovedError:  # an AskError by inheritance
+            raise
+        except AskError as error:
+            async with asyncio.timeout_at(deadline):
+                return await self._ask((error.host, error.port), *command)
 
     async def _ask(self, address: Address, *command: Any) -> Reply:
         """The slot is on its way to that node: only a command behind ASKING is served there."""

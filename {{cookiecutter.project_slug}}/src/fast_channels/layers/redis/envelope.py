@@ -23,9 +23,10 @@ class Envelope(NamedTuple):
     channel: str
     payload: bytes
 
-    def encode(self) -> bytes:
-        name = self.channel.encode("ascii")
-        return b"".join((self.uid, bytes((len(name),)), name, self.payload))
+
+def encode(uid: bytes, channel: str, payload: bytes) -> bytes:
+    name = channel.encode("ascii")
+    return b"%b%c%b%b" % (uid, len(name), name, payload)
 
 
 def decode(data: bytes) -> Envelope:

@@ -1,50 +1,55 @@
 """One connection to Redis that many callers share.
 
 Commands issued in one turn of the event loop leave in one write; replies are matched in the order
-of the commands, as the Redis protocol guarantees. Only public methods of redis-py's connection are
-used: it connects, authenticates, packs commands and parses replies.
+of the commands, as the Redis protocol guarantees.
+
+redis-py makes the connection: address, TLS, authentication, its own introduction. Then the link takes
+over the transport, packs commands and parses replies with hiredis, and settles each caller's future
+in the very callback that brings the data. Through redis-py's own streams, coroutines and locks the
+same costs three times the CPU. What is used below redis-py's public interface is ``_transport_of``.
 
 Invariants
-- Each command's future is settled exactly once: by its reply, or by ``LinkLost`` when the
-  connection ends, and then nobody knows whether the command was executed.
-- At most ``MAX_PENDING`` commands wait for a reply; a caller over that waits for its turn.
+- Each command's future is settled exactly once: by its reply; by ``TimeoutError`` at its deadline; or
+  by ``LinkLost`` when the connection ends. After the last two nobody knows whether it was executed.
+- A place in the order of replies stays with its command, also after its future is settled.
+- At most ``MAX_PENDING`` commands wait for a reply, none goes out while the transport's buffer is
+  full; a caller over that waits for its turn.
 - A server that answers nothing for ``REPLY_TIMEOUT`` seconds counts as lost.
 """
 
 import asyncio
-import time
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from redis.asyncio.connection import AbstractConnection
+import hiredis
+from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 HEARTBEAT = 1.0  # seconds between looks at the connection, and between PINGs on an idle one
 REPLY_TIMEOUT = 3.0
-WAIT_MS = 1000  # less than REPLY_TIMEOUT; it is repeated until the caller gives up
 MAX_PENDING = 10_000
+NEVER = math.inf
 
-PUSHES = {
-    b"message",
-    b"smessage",
-    b"subscribe",
-    b"ssubscribe",
-    b"unsubscribe",
-    b"sunsubscribe",
-}
+MESSAGES = {b"message", b"smessage"}
+ENDINGS = {b"unsubscribe", b"sunsubscribe"}
+BEGINNINGS = {b"subscribe", b"ssubscribe"}
 
 OnMessage = Callable[[bytes, bytes], None]
 OnEnded = Callable[[bytes], None]
 Reply = Any
 Command = tuple[Any, ...]
 
+# 1,000 ms are less than REPLY_TIMEOUT; it is repeated until the caller gives up.
+WAIT: Command = ("WAIT", 1, 1000)
+
 
 class LinkLost(ConnectionError):
     """The connection ended before the reply came."""
 
 
-class Link:
+class Link(asyncio.Protocol):
     """``on_message(channel, payload)`` makes it a subscriber's link; see ``Subscriber``.
 
     ``on_ended(channel)`` is called when the server says that a subscription has ended.
@@ -56,147 +61,238 @@ class Link:
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._on_message = on_message
         self._on_ended = on_ended
+        self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
+        self._outbox: list[bytes] = []
+        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()  # and deadlines
+        self._heard_at = NEVER  # when the server last spoke, or was first asked after a silence
         self._replication: asyncio.Future[Reply] | None = None
-        self._outbox: list[Command] = []
-        self._outgoing = asyncio.Event()
-        self._pending: deque[tuple[float, asyncio.Future[Reply]]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = NEVER
+        self._writable = True
         self._room = asyncio.Event()
         self._room.set()
-        self._lost: Exception | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._transport = _transport_of(connection)
+        self._transport.set_protocol(self)
 
     async def run(self) -> None:
-        """Read and write until the connection is lost, then raise the reason."""
+        """Look after the connection until it is lost, then raise the reason."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write())
-                tasks.create_task(self._watch())
-                await self._read()
-        except BaseExceptionGroup as group:
-            self._lose(cast(Exception, group.exceptions[0]))
-            raise group.exceptions[0] from None
-        except BaseException:
-            self._lose(LinkLost("The connection was closed"))
-            raise
+            while not self._ended.done():
+                await asyncio.wait([self._ended], timeout=HEARTBEAT)
+                self._check()
+            self._ended.result()
         finally:
+            self._lose(LinkLost("The connection was closed"))
             await self._connection.disconnect(nowait=True)
 
     async def call(self, *command: Any) -> Reply:
-        """Send a command and wait for its reply; raises redis-py's ``ResponseError`` or LinkLost."""
-        while not self._room.is_set():
-            await self._room.wait()
-        return await self.post(*command)
+        """Send a command and wait for its reply, see ``execute``."""
+        return await self.execute(command, NEVER)
 
-    async def call_replicated(self, *command: Any) -> Reply:
-        """As ``call``, but returns only when a replica has confirmed what the command wrote.
+    async def execute(self, command: Command, deadline: float) -> Reply:
+        """Send a command and wait for its reply.
+
+        Raises redis-py's ``ResponseError``, ``LinkLost``, or ``TimeoutError`` at ``deadline``, a time
+        of the event loop's clock.
+        """
+        if not self._room.is_set():
+            await self._wait_for_room(deadline)
+        return await self._issue(command, deadline)
+
+    async def execute_replicated(self, command: Command, deadline: float) -> Reply:
+        """As ``execute``, but returns only when a replica has confirmed what the command wrote.
 
         Commands of one turn share one WAIT, which goes out behind them in the same write.
         """
-        while not self._room.is_set():
-            await self._room.wait()
-        reply = self.post(*command)
-        if self._replication is None and self._lost is None:
-            self._replication = asyncio.get_running_loop().create_future()
+        if not self._room.is_set():
+            await self._wait_for_room(deadline)
+        reply = self._issue(command, deadline)
+        if self._replication is None and not self._ended.done():
+            self._replication = self._loop.create_future()
             self._replication.add_done_callback(_retrieve)
         confirmed = self._replication
         result = await reply
-        replicas = 0 if confirmed is None else await asyncio.shield(confirmed)
+        replicas = 0
+        if confirmed is not None:
+            async with asyncio.timeout_at(None if deadline == NEVER else deadline):
+                replicas = await asyncio.shield(confirmed)
         while not replicas:
-            replicas = await self.call("WAIT", 1, WAIT_MS)
+            replicas = await self.execute(WAIT, deadline)
         return result
 
-    def post(self, *command: Any) -> "asyncio.Future[Reply]":
-        """Send a command now; the future gets its reply, and may be left alone."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if self._lost is not None:
-            future.set_exception(LinkLost(str(self._lost)))
-        else:
-            self.cast(*command)
-            self._pending.append((time.monotonic(), future))
-            if len(self._pending) >= MAX_PENDING:
-                self._room.clear()
-        future.add_done_callback(_retrieve)
-        return future
+    def post(self, *command: Any) -> None:
+        """Send a command whose reply nobody needs."""
+        self._issue(command, NEVER).add_done_callback(_retrieve)
 
     def cast(self, *command: Any) -> None:
         """Send a command that has no reply of its own, such as SUBSCRIBE."""
-        if self._lost is None:
-            self._outbox.append(command)
-            self._outgoing.set()
+        if not self._ended.done():
+            self._write(hiredis.pack_command(command))
 
-    async def _write(self) -> None:
-        while True:
-            await self._outgoing.wait()
-            self._outgoing.clear()
-            if self._replication is not None:
-                self._outbox.append(("WAIT", 1, WAIT_MS))
-                self._pending.append((time.monotonic(), self._replication))
-                self._replication = None
-            commands, self._outbox = self._outbox, []
-            packed = self._connection.pack_commands(commands)
-            await self._connection.send_packed_command(packed, check_health=False)
+    # Writing
 
-    async def _read(self) -> None:
-        while True:
-            reply: Reply
-            try:
-                reply = await self._connection.read_response(disconnect_on_error=False)
-            except ReadOnlyError:
-                raise LinkLost("The server is a replica now") from None
-            except ResponseError as error:
-                reply = error
-            if self._on_message is not None and self._is_push(reply):
-                continue
-            self._settle(reply)
+    def _issue(self, command: Command, deadline: float) -> "asyncio.Future[Reply]":
+        reply = self._loop.create_future()
+        if self._ended.done():
+            reply.set_exception(self._reason())
+            return reply
+        self._write(hiredis.pack_command(command))
+        self._expect(reply, deadline)
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        return reply
+
+    def _expect(self, reply: "asyncio.Future[Reply]", deadline: float) -> None:
+        if not self._pending:
+            self._heard_at = self._loop.time()
+        self._pending.append((reply, deadline))
+        if len(self._pending) >= MAX_PENDING:
+            self._room.clear()
+
+    def _write(self, packed: bytes) -> None:
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(packed)
+
+    def _flush(self) -> None:
+        if self._replication is not None:
+            self._outbox.append(hiredis.pack_command(WAIT))
+            self._expect(self._replication, NEVER)
+            self._replication = None
+        data = b"".join(self._outbox)
+        self._outbox.clear()
+        if not self._ended.done():
+            self._transport.write(data)
+
+    async def _wait_for_room(self, deadline: float) -> None:
+        async with asyncio.timeout_at(None if deadline == NEVER else deadline):
+            while not self._room.is_set():
+                await self._room.wait()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._writable and len(self._pending) < MAX_PENDING:
+            self._room.set()
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended.done():
+            return
+        self._heard_at = self._loop.time()
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                if self._on_message is None or not self._is_push(reply):
+                    self._settle(reply)
+        except hiredis.ProtocolError as error:
+            self._lose(LinkLost(f"What the server sent is no reply: {error}"))
+        except Exception as error:
+            self._lose(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(LinkLost(f"The connection was lost: {exc or 'the server closed it'}"))
 
     def _is_push(self, reply: Reply) -> bool:
         """Handle what a subscribed connection receives unasked; a PONG comes as a list there."""
         if not isinstance(reply, list):
             return False
         kind = reply[0]
-        if kind in (b"message", b"smessage") and self._on_message is not None:
+        if kind in MESSAGES and self._on_message is not None:
             self._on_message(reply[1], reply[2])
-        elif kind in (b"unsubscribe", b"sunsubscribe") and self._on_ended is not None:
+            return True
+        if kind in ENDINGS and self._on_ended is not None:
             self._on_ended(reply[1])
-        return kind in PUSHES
+        return kind in ENDINGS or kind in BEGINNINGS
 
     def _settle(self, reply: Reply) -> None:
         if not self._pending:
             raise LinkLost(f"The server sent what nobody asked for: {reply!r:.100}")
-        _, future = self._pending.popleft()
-        if len(self._pending) < MAX_PENDING:
-            self._room.set()
-        if future.done():
-            return  # its caller was cancelled
-        if isinstance(reply, Exception):
+        future, _ = self._pending.popleft()
+        if not self._room.is_set():
+            self._make_room()
+        if not isinstance(reply, Exception):
+            if not future.done():  # else its caller was cancelled, or has given up
+                future.set_result(reply)
+        elif isinstance(reply, ReadOnlyError) or not isinstance(reply, ResponseError):
+            self._pending.appendleft((future, NEVER))  # lost like those behind it
+            raise LinkLost(f"The server is not to be used: {reply}")
+        elif not future.done():
             future.set_exception(reply)
-        else:
-            future.set_result(reply)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            if not self._pending:
-                self.post("PING")
-            elif time.monotonic() - self._pending[0][0] > REPLY_TIMEOUT:
-                raise LinkLost(f"The server sent no reply for {REPLY_TIMEOUT} s")
+    # Time
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = None if at == NEVER else self._loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        """One timer for all callers: whose deadline is over gives up, and the next one is set."""
+        now = self._loop.time()
+        following = NEVER
+        for reply, deadline in self._pending:
+            if reply.done():
+                continue
+            if deadline <= now:
+                reply.set_exception(TimeoutError())
+            else:
+                following = min(following, deadline)
+        self._set_alarm(following)
+
+    def _check(self) -> None:
+        if self._ended.done():
+            return
+        if not self._pending:
+            self.post("PING")
+        elif self._loop.time() - self._heard_at > REPLY_TIMEOUT:
+            self._lose(LinkLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
+
+    # The end
 
     def _lose(self, reason: Exception) -> None:
-        self._lost = reason
+        if self._ended.done():
+            return
+        self._ended.set_exception(reason)
+        self._ended.add_done_callback(_retrieve)
+        self._set_alarm(NEVER)
         self._room.set()
         if self._replication is not None:
-            self._pending.append((0.0, self._replication))
-        for _, future in self._pending:
-            if not future.done():
-                future.set_exception(LinkLost(str(reason)))
+            self._expect(self._replication, NEVER)
+            self._replication = None
+        for reply, _ in self._pending:
+            if not reply.done():
+                reply.set_exception(self._reason())
         self._pending.clear()
 
+    def _reason(self) -> LinkLost:
+        return LinkLost(str(self._ended.exception()))
 
-def _retrieve(future: "asyncio.Future[Reply]") -> None:
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
     if not future.cancelled():
-        future.exception()  # a posted command that nobody awaits must not be reported as forgotten
+        future.exception()  # one that nobody awaits must not be reported as forgotten
+
+
+def _transport_of(connection: AbstractConnection) -> asyncio.Transport:
+    """What redis-py 5 to 8 write to; after ``connect()`` no byte is under way on it."""
+    writer = connection._writer
+    if writer is None:
+        raise LinkLost("The connection is not open")
+    return cast(asyncio.Transport, writer.transport)
 
 
 CONNECTION_ERRORS = (RedisError, OSError, asyncio.TimeoutError)

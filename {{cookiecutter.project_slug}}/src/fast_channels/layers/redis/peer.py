@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -27,7 +27,7 @@ from ..local import LocalDelivery
 from ..tally import Tally
 from .cluster import make_topology
 from .endpoints import Endpoint
-from .envelope import Envelope, Uids, decode
+from .envelope import Envelope, Uids, decode, encode
 from .serializers import BaseMessageSerializer
 from .topics import Topics
 from .topology import Commands, Events, Route
@@ -49,6 +49,9 @@ class Config:
     timeout: float
     max_message_size: int
     replicated: bool = False  # a send waits for a replica
+    # Of all peers, by channel: the names are unique, and finding one so needs no look for the loop,
+    # which costs CPython 3.11 a system call.
+    own_mailboxes: dict[str, Mailbox] = field(default_factory=dict)
 
 
 class Peer(abc.ABC):
@@ -57,6 +60,7 @@ class Peer(abc.ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.names = ChannelNames()
+        self.inbox = config.topics.inbox(self.names.process_id)
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
         self.topology = make_topology(
@@ -114,8 +118,8 @@ class Peer(abc.ABC):
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self.local.open(channel)
-        inbox = self.config.topics.inbox(self.names.process_id)
+        self.config.own_mailboxes[channel] = self.local.open(channel)
+        inbox = self.inbox
         if self.shard_of(inbox).subscriber.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
             self.listen_later(inbox, self._receive_in_inbox)
@@ -136,7 +140,7 @@ class Peer(abc.ABC):
         self.local.join(group, channel)
         try:
             topic = self.config.topics.group(group)
-            await self.listen(topic, partial(self._receive_in_group, group))
+            await self.listen(topic, partial(self._receive_in_group, group, topic))
         except BaseException:
             await self.group_discard(group, channel)
             raise
@@ -148,6 +152,7 @@ class Peer(abc.ABC):
             self.ignore(self.config.topics.group(group))
 
     def close_channel(self, channel: str) -> None:
+        self.config.own_mailboxes.pop(channel, None)
         for group in self.local.close(channel):
             self.ignore(self.config.topics.group(group))
 
@@ -191,17 +196,16 @@ class Peer(abc.ABC):
                 f"The message takes {len(payload)} bytes; max_message_size allows "
                 f"{self.config.max_message_size}"
             )
-        return Envelope(self.uids.make(), channel, payload).encode()
+        return encode(self.uids.make(), channel, payload)
 
-    def _receive_in_group(self, group: str, data: bytes) -> None:
-        envelope = self.open_envelope(self.config.topics.group(group), data)
+    def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
+        envelope = self.open_envelope(topic, data)
         if envelope is not None:
             message = self.config.serializer.deserialize(envelope.payload)
             self.local.deliver_group(group, message)
 
     def _receive_in_inbox(self, data: bytes) -> None:
-        inbox = self.config.topics.inbox(self.names.process_id)
-        envelope = self.open_envelope(inbox, data)
+        envelope = self.open_envelope(self.inbox, data)
         if envelope is None:
             return
         mark = envelope.channel[:1]
@@ -217,7 +221,7 @@ class Peer(abc.ABC):
         return owner_of(channel) not in (None, self.names.process_id)
 
     async def _control(self, mark: str, group: str, channel: str) -> None:
-        envelope = Envelope(self.uids.make(), mark + channel, group.encode()).encode()
+        envelope = encode(self.uids.make(), mark + channel, group.encode())
         await self.publish(self.config.topics.inbox(owner_of(channel) or ""), envelope)
 
     def _obey(self, mark: str, channel: str, group: str) -> None:
@@ -242,7 +246,12 @@ class Peer(abc.ABC):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
 
+    def forget_channels(self) -> None:
+        for channel in self.local.mailboxes:
+            self.config.own_mailboxes.pop(channel, None)
+
     async def aclose(self) -> None:
+        self.forget_channels()
         for task in self._joining:
             task.cancel()
         await self.topology.aclose()

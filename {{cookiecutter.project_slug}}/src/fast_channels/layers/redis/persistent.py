@@ -22,13 +22,17 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from ...exceptions import ChannelLayerUnavailable
 from ...utils import is_cancelled
 from .endpoints import Endpoint, close_pool
-from .link import CONNECTION_ERRORS, Link, LinkLost, OnEnded, OnMessage, Reply
+from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Reply
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 1.0
 FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
+
+
+class NotConnected(TimeoutError):
+    """There was no connection in time; nothing was sent."""
 
 
 async def _nothing(_: Link) -> None:
@@ -54,6 +58,7 @@ class PersistentLink:
         self._on_lost = on_lost
         self._on_message = on_message
         self._on_ended = on_ended
+        self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -92,12 +97,29 @@ class PersistentLink:
     async def publishing(self) -> str:
         return "PUBLISH"
 
-    async def attempt(self, *command: Any, patience: float, replicated: bool = False) -> Reply:
-        """One try, with ``TimeoutError`` if there is no connection for ``patience`` seconds."""
-        async with asyncio.timeout(patience):
-            link = await self.connected()
+    async def attempt(
+        self,
+        command: Command,
+        deadline: float,
+        *,
+        connected_by: float | None = None,
+        replicated: bool = False,
+    ) -> Reply:
+        """One try, until ``deadline``; the connection has to be there earlier, ``connected_by``.
+
+        Both are times of the event loop's clock. ``NotConnected`` and ``TimeoutError`` when they are
+        over: after the latter nobody knows whether the command was executed.
+        """
+        link = self._link
+        if link is None:
+            try:
+                async with asyncio.timeout_at(connected_by or deadline):
+                    link = await self.connected()
+            except TimeoutError:
+                raise NotConnected from None
         try:
-            return await (link.call_replicated if replicated else link.call)(*command)
+            execute = link.execute_replicated if replicated else link.execute
+            return await execute(command, deadline)
         except LinkLost:
             self.lose(link)
             raise
@@ -113,16 +135,14 @@ class PersistentLink:
         A command that is not repeatable and whose connection is lost before the reply raises at
         once, since it may have been executed.
         """
+        deadline = self._loop.time() + self.timeout
         try:
-            async with asyncio.timeout(self.timeout):
-                while True:
-                    try:
-                        return await self.attempt(
-                            *command, patience=self.timeout, replicated=replicated
-                        )
-                    except LinkLost:
-                        if not repeatable:
-                            raise
+            while True:
+                try:
+                    return await self.attempt(command, deadline, replicated=replicated)
+                except LinkLost:
+                    if not repeatable:
+                        raise
         except NoScriptError:
             raise
         except ResponseError as error:

@@ -108,8 +108,7 @@ class QueuePeer(Peer):
         self.named = NamedChannels(self, lease_time)
         self._history = history
         # The inbox is as new as the process id in its name: all that its log holds is for us.
-        inbox = config.topics.inbox(self.names.process_id)
-        self._positions = {inbox: Position(BEGINNING, BEGINNING, recovering=True)}
+        self._positions = {self.inbox: Position(BEGINNING, BEGINNING, recovering=True)}
         self._seen = Seen()
         self._refreshed: dict[str, float] = {}
         self._forwarders: dict[str, asyncio.Task[None]] = {}

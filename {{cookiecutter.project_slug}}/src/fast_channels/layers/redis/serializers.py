@@ -8,12 +8,19 @@ import abc
 import base64
 import hashlib
 import json
-import os
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
+
+try:
+    import msgpack
+except ImportError as error:
+    _missing: ImportError | None = error
+else:
+    _missing = None
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -24,7 +31,8 @@ CLOCK_SKEW = 10  # seconds that the clocks of sender and receiver may differ whe
 class BaseMessageSerializer(abc.ABC):
     """Encrypts with Fernet over the SHA-256 of a key: the first key encrypts, all decrypt.
 
-    ``random_prefix_length`` bytes are put before the result, which makes equal messages differ.
+    ``random_prefix_length`` bytes are put before the result, which makes equal messages differ; they
+    protect nothing.
     ``expiry`` (seconds) refuses encrypted messages that are older. ``MultiFernet`` needs the
     ``cryptography`` package.
     """
@@ -56,7 +64,7 @@ class BaseMessageSerializer(abc.ABC):
         if self.crypter is not None:
             data = self.crypter.encrypt(data)
         if self.random_prefix_length > 0:
-            data = os.urandom(self.random_prefix_length) + data
+            data = random.randbytes(self.random_prefix_length) + data
         return data
 
     def deserialize(self, message: bytes) -> Message:
@@ -88,13 +96,9 @@ class MsgPackSerializer(BaseMessageSerializer):
     """Compact and fast; carries bytes too. A tuple arrives as a list."""
 
     def as_bytes(self, message: Message) -> bytes:
-        import msgpack
-
         return cast(bytes, msgpack.packb(message, use_bin_type=True))
 
     def from_bytes(self, message: bytes) -> Message:
-        import msgpack
-
         return cast(Message, msgpack.unpackb(message, raw=False, strict_map_key=False))
 
 
@@ -134,13 +138,11 @@ class SerializersRegistry:
 
 registry = SerializersRegistry()
 registry.register_serializer("json", JSONSerializer)
-try:
-    import msgpack  # noqa: F401
-except ImportError as missing:
-    _Missing = type("MissingMsgPack", (MissingSerializer,), {"exception": missing})
-    registry.register_serializer("msgpack", _Missing)
-else:
+if _missing is None:
     registry.register_serializer("msgpack", MsgPackSerializer)
+else:
+    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": _missing})
+    registry.register_serializer("msgpack", _MissingMsgPack)
 
 
 def _make_crypter(keys: Sequence[str | bytes] | None) -> "MultiFernet | None":
