@@ -16,8 +16,8 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from .consumer.base import AsyncConsumer, ConsumerApp
@@ -68,22 +68,26 @@ class Worker:
                 raise ValueError(f"{name} must be at least 1, not {number!r}")
         self._queue: WorkQueue = layer
         self._routes = {name: _as_app(name, target) for name, target in routes.items()}
-        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
-        self._working: asyncio.Task[None] | None = None
-        self._handling: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
+        self._renewing: set[asyncio.Task[None]] = set()
+        self._handling: dict[asyncio.Task[None], Delivery] = {}
+        self._finished = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._working = asyncio.create_task(self._work(), name="worker")
+        self._working = {asyncio.create_task(self._work(), name="worker")}
+        if self._queue.lease_time is not None:
+            self._renewing = {asyncio.create_task(self._renew(self._queue.lease_time / 3))}
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        if self._working is not None:
-            await _cancel({self._working})
+        await _cancel(self._working)
         if self._handling:
-            await asyncio.wait(self._handling, timeout=self._drain_timeout)
+            await asyncio.wait(list(self._handling), timeout=self._drain_timeout)
         await _cancel(self._handling)
+        await _cancel(self._renewing)
 
     async def run(self) -> None:
         """Work until SIGINT or SIGTERM, then drain."""
@@ -103,30 +107,33 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            await self._slots.acquire()
-            leased = await self._lease()
-            if leased is None:
-                self._slots.release()
+            while not (free := self._concurrency - len(self._handling)):
+                self._finished.clear()
+                await self._finished.wait()
+            leased = await self._lease(free)
+            if not leased:
                 await asyncio.sleep(FIRST_RETRY)
-                continue
-            task = asyncio.create_task(self._handle(*leased))
-            self._handling.add(task)
-            task.add_done_callback(self._finished)
+            for delivery, app in leased:
+                task = asyncio.create_task(self._handle(delivery, app))
+                self._handling[task] = delivery
+                task.add_done_callback(self._finish)
 
-    async def _lease(self) -> Leased | None:
-        """A message of whichever channel has one first; None if leasing failed."""
+    async def _lease(self, free: int) -> list[Leased]:
+        """Up to ``free`` messages of whichever channels have some first; none if leasing failed."""
+        count = max(1, free // len(self._routes))
         leases = {
-            asyncio.create_task(self._queue.lease(channel)): app
+            asyncio.create_task(self._queue.lease(channel, count)): app
             for channel, app in self._routes.items()
         }
-        chosen: Leased | None = None
+        chosen: list[Leased] = []
         try:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leased = await _collect(leases)
-            if leased and not is_cancelled():
+            if not is_cancelled():
                 # Several channels may have had one in the same moment: each gets its turn.
-                chosen = leased.pop(random.randrange(len(leased)))
+                random.shuffle(leased)
+                chosen, leased = leased[:free], leased[free:]
             for delivery, _ in leased:
                 await self._release(delivery)
         return chosen
@@ -137,16 +144,15 @@ class Worker:
         except Exception as error:  # the worker goes on
             logger.warning("Message %s is left to its lease: %r", delivery.id, error)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._handling.discard(task)
-        self._slots.release()
+    def _finish(self, task: "asyncio.Task[None]") -> None:
+        del self._handling[task]
+        self._finished.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A message is left to its lease: %r", error)
 
     async def _handle(self, delivery: Delivery, app: ConsumerApp) -> None:
         try:
-            async with self._renewed(delivery):
-                await self._dispatch(delivery, app)
+            await self._dispatch(delivery, app)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 await self._queue.reject(delivery)
@@ -202,28 +208,25 @@ class Worker:
         longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
         return float(min(FIRST_RETRY * 2 ** (attempt - 1), longest))
 
-    @asynccontextmanager
-    async def _renewed(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Renew the lease of a message while its handler runs."""
-        lease_time = self._queue.lease_time
-        if lease_time is None:
-            yield
-            return
-        renewing = asyncio.create_task(self._renew(delivery, lease_time / 3))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-
-    async def _renew(self, delivery: Delivery, interval: float) -> None:
+    async def _renew(self, interval: float) -> None:
+        """Renew what is held, each ``interval`` seconds; but not what was lost."""
+        lost: set[asyncio.Task[None]] = set()
         while True:
             await asyncio.sleep(interval)
-            try:
-                if not await self._queue.renew(delivery):
-                    logger.warning("The lease of message %s was lost", delivery.id)
-                    return
-            except ChannelLayerUnavailable as error:
-                logger.warning("The lease of message %s is not renewed: %s", delivery.id, error)
+            held = [(task, one) for task, one in self._handling.items() if task not in lost]
+            kept = await asyncio.gather(*(self._renew_one(one) for _, one in held))
+            lost.update(task for (task, _), is_kept in zip(held, kept, strict=True) if not is_kept)
+            lost &= self._handling.keys()
+
+    async def _renew_one(self, delivery: Delivery) -> bool:
+        try:
+            kept = await self._queue.renew(delivery)
+        except ChannelLayerUnavailable as error:
+            logger.warning("The lease of message %s is not renewed: %s", delivery.id, error)
+            return True
+        if not kept:
+            logger.warning("The lease of message %s was lost", delivery.id)
+        return kept
 
 
 def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp:
@@ -242,10 +245,11 @@ def _describe(error: BaseException) -> str:
         return type(error).__name__
 
 
-async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
-    for task in tasks:
+async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
+    running = list(tasks)  # those of a worker leave it when they are done
+    for task in running:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Leased]:

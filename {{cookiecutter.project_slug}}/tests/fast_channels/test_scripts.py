@@ -104,7 +104,7 @@ async def test_renew(server: PersistentLink, topic: str) -> None:
     assert not await scripts.renew(server, topic, WORKER, entry, 2)
     assert await scripts.renew(server, topic, WORKER, entry, 1)
     assert await lease(server, topic, lease_ms=MINUTE) == []
-    await scripts.acknowledge(server, topic, WORKER[0], entry)
+    await scripts.acknowledge(server, topic, WORKER[0], [entry])
     assert not await scripts.renew(server, topic, WORKER, entry, 1)
 
 
@@ -113,7 +113,7 @@ async def test_acknowledge(server: PersistentLink, topic: str) -> None:
     await enqueue(server, topic, b"one", b"two")
     (first, _, _), _ = await lease(server, topic)
     for _ in range(2):
-        await scripts.acknowledge(server, topic, WORKER[0], first)
+        await scripts.acknowledge(server, topic, WORKER[0], [first])
     assert await server.execute("XLEN", topic) == 1
     assert await pending(server, topic) == 1
 

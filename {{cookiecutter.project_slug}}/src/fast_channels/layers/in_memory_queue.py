@@ -10,7 +10,6 @@ Invariants
 import asyncio
 import re
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,6 +42,7 @@ class InMemoryWorkQueue(BaseChannelLayer):
         self._leased: dict[tuple[str, str], Message] = {}  # by channel and id
         self._dead: dict[str, deque[DeadLetter]] = {}
         self._receipts = count_from(1)
+        self._ids = count_from(1)
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
         self.require_valid_channel_name(channel)
@@ -113,12 +113,17 @@ class InMemoryWorkQueue(BaseChannelLayer):
         batch: list[Delivery] = []
         returned = self._returned.get(channel)
         while returned and len(batch) < count:
-            batch.append(returned.popleft())
+            batch.append(self._hold(returned.popleft()))
         while len(batch) < count and (message := mailbox.take()) is not None:
-            batch.append(Delivery(channel, message, uuid.uuid4().hex, attempt=1))
-        for delivery in batch:
-            self._leased[channel, delivery.id] = delivery.message
-        return [replace(one, message=copier(one.message)()) for one in batch]
+            batch.append(self._hold(Delivery(channel, message, self._make_id(), attempt=1)))
+        return batch
+
+    def _hold(self, delivery: Delivery) -> Delivery:
+        self._leased[delivery.channel, delivery.id] = delivery.message
+        return replace(delivery, message=copier(delivery.message)())
+
+    def _make_id(self) -> str:
+        return f"{self._names.process_id}{next(self._ids):016x}"
 
     def _unread(self, channel: str) -> int:
         mailbox = self._local.mailboxes.get(channel)

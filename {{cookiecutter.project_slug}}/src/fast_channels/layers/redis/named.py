@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 GROUP = "workers"
 CONSUMER = "worker"  # one name for all: the attempt tells who holds an entry
 POLL = 1.0  # seconds
+BATCH = 1000  # acknowledgements in one command
 FAREWELL = 1.0  # seconds in which, at the end, a fetch that is under way may finish
 LEASE_ENDED = b"again"  # the notification that a message was given back
 
@@ -51,6 +52,7 @@ class NamedChannels:
         self._expiry_ms = int(peer.config.expiry * 1000)
         self.dead = DeadLetters(peer, GROUP)
         self._pullers: dict[str, _Puller] = {}
+        self._batches: dict[str, _Batch] = {}  # of this turn of the loop
 
     async def send(self, channel: str, envelope: bytes) -> None:
         server, topic = self._place(channel)
@@ -86,8 +88,16 @@ class NamedChannels:
         )
 
     async def acknowledge(self, delivery: Delivery) -> None:
-        server, topic = self._place(delivery.channel)
-        await scripts.acknowledge(server, topic, GROUP, delivery.receipt)
+        batch = self._batches.get(delivery.channel)
+        if batch is None:
+            batch = self._batches[delivery.channel] = _Batch(self, delivery.channel)
+        await batch.acknowledge(delivery.receipt)
+
+    async def acknowledge_all(self, channel: str, receipts: list[str]) -> None:
+        del self._batches[channel]  # what comes from now on is for another one
+        server, topic = self._place(channel)
+        for start in range(0, len(receipts), BATCH):
+            await scripts.acknowledge(server, topic, GROUP, receipts[start : start + BATCH])
 
     async def reject(self, delivery: Delivery, *, delay: float, final: bool, reason: str) -> None:
         if final:
@@ -173,6 +183,23 @@ class NamedChannels:
             attempts=attempts,
             wake=delay <= 0,
         )
+
+
+class _Batch:
+    """The acknowledgements of one channel that come in one turn of the loop, as one command."""
+
+    def __init__(self, named: NamedChannels, channel: str) -> None:
+        self._named = named
+        self._channel = channel
+        self._receipts: list[str] = []
+        self._sent = asyncio.create_task(self._send())
+
+    async def acknowledge(self, receipt: str) -> None:
+        self._receipts.append(receipt)
+        await asyncio.shield(self._sent)  # one that is cancelled must not stop the others
+
+    async def _send(self) -> None:
+        await self._named.acknowledge_all(self._channel, self._receipts)
 
 
 class _Puller:

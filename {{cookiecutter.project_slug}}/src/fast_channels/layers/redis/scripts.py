@@ -118,8 +118,8 @@ async def renew(
     return bool(await _renew.run(server, [topic], *worker, entry, attempt))
 
 
-async def acknowledge(server: Commands, topic: str, group: str, entry: str) -> None:
-    await _acknowledge.run(server, [topic], group, entry)
+async def acknowledge(server: Commands, topic: str, group: str, entries: list[str]) -> None:
+    await _acknowledge.run(server, [topic], group, *entries)
 
 
 async def give_back(

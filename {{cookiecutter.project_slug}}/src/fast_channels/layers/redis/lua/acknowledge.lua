@@ -1,8 +1,8 @@
--- A leased message is dealt with: remove it, even if the lease has ended and somebody else has it now.
+-- Leased messages are dealt with: remove them, even if a lease has ended and somebody else has it now.
 --
 -- KEYS[1]  channel (stream)
 -- ARGV[1]  consumer group
--- ARGV[2]  entry id
--- returns  1 if the message was still there, else 0
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-return redis.call('XDEL', KEYS[1], ARGV[2])
+-- ARGV[2]  and following: entry ids, at most some thousands
+-- returns  how many of the messages were still there
+redis.call('XACK', KEYS[1], unpack(ARGV))
+return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
