@@ -50,6 +50,33 @@ def stored(redis_server: RedisServer, jobs: RedisChannelLayer) -> Callable[[], d
     return lengths
 
 
+async def test_a_full_worker_takes_few_commands(
+    jobs: RedisChannelLayer, bench: Bench, redis_server: RedisServer
+) -> None:
+    """Ten messages that wait are leased at once, and acknowledged at once if they end together."""
+
+    def scripts_run() -> int:
+        calls: int = redis_server.execute("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
+        return calls
+
+    await put(jobs, 10)
+    before = scripts_run()
+    async with Worker(jobs, {"jobs": bench.app}, concurrency=10):
+        await eventually(lambda: len(bench.started) == 10, "ten handlers")
+        leased = scripts_run()
+        assert leased - before <= 2  # the first makes the consumer group known, and may be repeated
+        bench.gate.set()
+        await eventually(lambda: jobs_left(redis_server, jobs) == 0, "the acknowledgements")
+        assert scripts_run() - leased <= 3  # one of them looks for more
+
+
+def jobs_left(redis_server: RedisServer, jobs: RedisChannelLayer) -> int:
+    return sum(
+        redis_server.execute("XLEN", key)
+        for key in redis_server.execute("KEYS", f"{jobs.prefix}:*")
+    )
+
+
 async def test_acknowledged_after_the_handler(
     jobs: RedisChannelLayer, bench: Bench, stored: Callable[[], dict[str, int]]
 ) -> None:
