@@ -20,7 +20,7 @@ Invariants
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import hiredis
@@ -94,14 +94,18 @@ class Link(asyncio.Protocol):
         """Send a command and wait for its reply, see ``execute``."""
         return await self.execute(command, NEVER)
 
-    async def execute(self, command: Command, deadline: float) -> Reply:
-        """Send a command and wait for its reply.
+    def execute(self, command: Command, deadline: float) -> Awaitable[Reply]:
+        """Send a command, now if there is room; to be awaited for its reply.
 
         Raises redis-py's ``ResponseError``, ``LinkLost``, or ``TimeoutError`` at ``deadline``, a time
         of the event loop's clock.
         """
-        if not self._room.is_set():
-            await self._wait_for_room(deadline)
+        if self._room.is_set():
+            return self._issue(command, deadline)
+        return self._execute_in_turn(command, deadline)
+
+    async def _execute_in_turn(self, command: Command, deadline: float) -> Reply:
+        await self._wait_for_room(deadline)
         return await self._issue(command, deadline)
 
     async def execute_replicated(self, command: Command, deadline: float) -> Reply:

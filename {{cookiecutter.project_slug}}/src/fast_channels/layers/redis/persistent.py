@@ -110,19 +110,20 @@ class PersistentLink:
         Both are times of the event loop's clock. ``NotConnected`` and ``TimeoutError`` when they are
         over: after the latter nobody knows whether the command was executed.
         """
-        link = self._link
-        if link is None:
-            try:
-                async with asyncio.timeout_at(connected_by or deadline):
-                    link = await self.connected()
-            except TimeoutError:
-                raise NotConnected from None
+        link = self._link or await self._connected_by(connected_by or deadline)
         try:
             execute = link.execute_replicated if replicated else link.execute
             return await execute(command, deadline)
         except LinkLost:
             self.lose(link)
             raise
+
+    async def _connected_by(self, deadline: float) -> Link:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.connected()
+        except TimeoutError:
+            raise NotConnected from None
 
     async def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
