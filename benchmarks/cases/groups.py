@@ -1,0 +1,54 @@
+"""Group sends within a process: to 1 to 1,000 members, and how cost grows with members and groups."""
+
+from functools import partial
+
+from ..case import Case, Sample, Setting
+from ..measuring import one_child
+from ..subjects.rooms import ROOMS
+
+ALL = ("memory", "pubsub", "queue")
+WINDOW = 20
+FIGURES: dict[int, dict[str, float]] = {
+    1: {"pubsub": 5, "queue": 24, "memory": 5},
+    100: {"pubsub": 3.8, "queue": 20, "memory": 25},
+    1000: {"pubsub": 4.5, "queue": 32, "memory": 110},
+}
+
+
+def _run(setting: Setting, *, groups: int = 1, members: int = 1) -> Sample:
+    window = min(WINDOW, 4) if setting.quick else WINDOW
+    return one_child(
+        setting, "benchmarks.subjects.groups", groups=groups, members=members, window=window
+    )
+
+
+def _group(members: int) -> Case:
+    return Case(
+        name=f"group-{members}",
+        title=f"group of {members:,}",
+        kinds=ALL,
+        unit="µs CPU per group send",
+        subjects=tuple(ROOMS),
+        run=partial(_run, members=members),
+        figures=FIGURES.get(members, {}),
+        lacks={"queue": ("raw",)},
+    )
+
+
+def _growth(what: str, number: int, groups: int = 1, members: int = 1) -> Case:
+    return Case(
+        name=f"growth-{what}-{number}",
+        title=f"growth: {number:,} {what}",
+        kinds=ALL,
+        unit="µs CPU per group send",
+        subjects=("candidate", "fast_channels"),
+        run=partial(_run, groups=groups, members=members),
+    )
+
+
+SIZES = (1, 10, 100, 1000)
+CASES = [
+    *(_group(members) for members in SIZES),
+    *(_growth("members", number, members=number) for number in SIZES),
+    *(_growth("groups", number, groups=number) for number in SIZES),
+]
