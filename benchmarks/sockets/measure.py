@@ -17,9 +17,7 @@ def measure(
 ) -> Sample:
     """``plan`` holds fields of ``Plan``; the operations are those that the clients counted."""
     with ExitStack() as stack:
-        servers = [
-            stack.enter_context(server(setting, order or {})) for _ in range(processes)
-        ]
+        servers = [stack.enter_context(server(setting, order or {})) for _ in range(processes)]
         load = stack.enter_context(start_load(setting, servers, **plan))
         hear(load, servers)
         cpu = sum(each.settled_cpu() for each in servers)
@@ -27,6 +25,8 @@ def measure(
         figures = hear(load, servers)
         cpu = sum(each.settled_cpu() for each in servers) - cpu
     operations, wall = int(figures.pop("operations")), figures.pop("wall")
+    if not operations:
+        raise ChildError("nothing that was sent arrived")
     return Sample(operations, cpu, wall, extra=figures)
 
 

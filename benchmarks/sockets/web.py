@@ -30,7 +30,7 @@ class Server(AbstractContextManager["Server"]):
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cores: Cores) -> None:
         self.port = _free_port()
         filled = [part.format(port=self.port) for part in command]
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         with pinned(cores):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *filled],
@@ -71,7 +71,7 @@ class Server(AbstractContextManager["Server"]):
     def cpu(self) -> float:
         """Seconds of CPU so far, user and system."""
         times = [process.cpu_times() for process in self._all()]
-        return sum(time.user + time.system for time in times)
+        return float(sum(time.user + time.system for time in times))
 
     def settled_cpu(self) -> float:
         """``cpu()`` once it has finished what it is doing, such as saying goodbye to clients."""
@@ -87,7 +87,7 @@ class Server(AbstractContextManager["Server"]):
 
     def memory(self) -> int:
         """Resident bytes."""
-        return sum(process.memory_info().rss for process in self._all())
+        return int(sum(process.memory_info().rss for process in self._all()))
 
     def _last_words(self) -> str:
         self._errors.seek(0)

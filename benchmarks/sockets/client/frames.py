@@ -8,7 +8,7 @@ MASKED = 0x80
 NO_MASK = b"\0\0\0\0"
 
 
-class UnexpectedFrame(Exception):
+class UnexpectedFrameError(Exception):
     """A frame that no server of ours has a reason to send: fragmented, masked or 16 MiB long."""
 
 
@@ -45,7 +45,7 @@ class Decoder:
                 body += 2
                 size = int.from_bytes(data[start + 2 : body], "big") if end >= body else end
             elif size > 126 or not head & FINAL:
-                raise UnexpectedFrame(f"first bytes {data[start : start + 10]!r}")
+                raise UnexpectedFrameError(f"first bytes {data[start : start + 10]!r}")
             if end < body + size:
                 break
             start = body + size

@@ -16,6 +16,7 @@ class Plan:
     seconds: float = 2.0
     window: int = 8  # messages under way
     rate: float = 50.0  # messages per second, at a fixed pace
+    before: int = 0  # idle sockets that are open before the counted ones
     rooms: int = 0  # groups that idle sockets are spread over; 0 for none
 
     def options(self) -> dict[str, Any]:

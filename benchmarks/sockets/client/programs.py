@@ -21,7 +21,6 @@ Program = Callable[[Plan], AsyncGenerator[Figures, None]]
 READY: Figures = {}
 WARM_UP = 0.15  # of the counted seconds
 CHURN_LANES = 20
-IDLE_WARM_UP = 200  # connections that are open before the first look at the memory
 
 
 def new_tally(plan: Plan, sockets: list[Socket], *, room: bool) -> Tally:
@@ -95,16 +94,18 @@ async def pace(plan: Plan) -> AsyncGenerator[Figures, None]:
         for number in range(int(seconds * plan.rate)):
             await asyncio.sleep(start + number / plan.rate - time.perf_counter())
             sockets[0].send(tally.next_frame())
-        deadline = time.perf_counter() + 2
-        while tally.lost and time.perf_counter() < deadline:
-            await asyncio.sleep(0.01)
+        await tally.settle()
         return tally, sorted(latencies)
 
     await run(plan.seconds * WARM_UP)
     yield READY
     tally, latencies = await run(plan.seconds)
-    p50, p99 = (latencies[int(len(latencies) * share)] * 1e3 for share in (0.5, 0.99))
-    yield figures(tally) | {"p50": p50, "p99": p99}
+    yield figures(tally) | {"p50": percentile(latencies, 50), "p99": percentile(latencies, 99)}
+
+
+def percentile(latencies: list[float], percent: int) -> float:
+    """Milliseconds of sorted seconds; 0 when nothing arrived."""
+    return latencies[len(latencies) * percent // 100] * 1e3 if latencies else 0.0
 
 
 async def churn(plan: Plan) -> AsyncGenerator[Figures, None]:
@@ -128,16 +129,12 @@ async def churn(plan: Plan) -> AsyncGenerator[Figures, None]:
 
 
 async def idle(plan: Plan) -> AsyncGenerator[Figures, None]:
-    """Sockets that stay open and silent until the process ends.
-
-    Those of the warm-up stay as well: what they would leave behind when closed, the counted ones
-    would use, and seem cheaper than they are.
-    """
+    """Sockets that stay open and silent until the process ends; those of before stay as well."""
     room = "room" if plan.rooms else None
-    sockets = await open_all(plan, IDLE_WARM_UP, room, plan.rooms)
+    before = await open_all(plan, plan.before, room, plan.rooms)
     yield READY
-    sockets += await open_all(plan, plan.clients, room, plan.rooms)
-    yield {"operations": plan.clients}
+    counted = await open_all(plan, plan.clients, room, plan.rooms)
+    yield {"operations": len(counted), "before": len(before)}
 
 
 PROGRAMS: dict[str, Program] = {

@@ -17,7 +17,7 @@ HANDSHAKE = (
 )
 
 
-class HandshakeRefused(Exception):
+class HandshakeError(Exception):
     """The server answered with something else than 101."""
 
 
@@ -71,7 +71,7 @@ class Socket(asyncio.Protocol):
             self.rest = head
             return b""
         if not head.startswith(b"HTTP/1.1 101"):
-            self.joined.set_exception(HandshakeRefused(head[:200].decode("latin-1")))
+            self.joined.set_exception(HandshakeError(head[:200].decode("latin-1")))
             self.transport.close()
             return b""
         self.decoder, self.rest = Decoder(), b""

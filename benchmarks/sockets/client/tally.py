@@ -6,7 +6,9 @@ Invariants
   did not arrive, wherever the gap is; a doubled or late one counts as ``disordered``.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,10 @@ from .frames import encode
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then over the fence as well."
 
+LATEST = 2.0  # seconds after which a message counts as lost
 
-class WrongContent(Exception):
+
+class WrongContentError(Exception):
     """A frame that holds something else than the message that was sent."""
 
 
@@ -56,6 +60,13 @@ class Tally:
 
         return receive
 
+    async def settle(self) -> None:
+        """Wait until nothing is missing, or until what is missing is ``LATEST`` seconds late."""
+        deadline = time.monotonic() + LATEST
+        # Polled, for an event would be one more call per frame.
+        while self.lost and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
     @property
     def lost(self) -> int:
         return self.sent * self.receivers - self.received
@@ -64,5 +75,5 @@ class Tally:
         message: Any = self.dialect.decode(text)
         seq: int = message["seq"]
         if message != {"seq": seq, "text": TEXT} or not 0 <= seq < self.sent:
-            raise WrongContent(f"{text!r:.200}")
+            raise WrongContentError(f"{text!r:.200}")
         return seq

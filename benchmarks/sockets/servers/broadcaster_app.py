@@ -34,8 +34,8 @@ async def room(websocket: WebSocket) -> None:
 async def send_on(websocket: WebSocket, name: str) -> None:
     async with broadcast.subscribe(channel=name) as subscriber:
         await websocket.send_text('"joined"')
-        async for event in subscriber:
-            await websocket.send_text(event.message)
+        while True:
+            await websocket.send_text((await subscriber.get()).message)
 
 
 async def echo(websocket: WebSocket) -> None:
@@ -49,7 +49,9 @@ async def echo(websocket: WebSocket) -> None:
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with broadcast:
+    # With redis-py 8 the listener may look for a subscription just before the first one is made, and
+    # then sleeps until the next one of another channel: two that stay open from the start wake it.
+    async with broadcast, broadcast.subscribe("first"), broadcast.subscribe("second"):
         yield
 
 

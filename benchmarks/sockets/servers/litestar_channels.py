@@ -1,5 +1,7 @@
 """Litestar's ChannelsPlugin: a subscription per socket, served by its own background task."""
 
+from typing import Any
+
 from litestar import Litestar, WebSocket, websocket
 from litestar.channels import ChannelsPlugin
 from litestar.channels.backends.base import ChannelsBackend
@@ -27,7 +29,7 @@ plugin = ChannelsPlugin(make_backend(), arbitrary_channels_allowed=True)
 
 
 @websocket("/room/{name:str}")
-async def room(socket: WebSocket, name: str, channels: ChannelsPlugin) -> None:
+async def room(socket: WebSocket[Any, Any, Any], name: str, channels: ChannelsPlugin) -> None:
     await socket.accept()
     async with (
         channels.start_subscription(name) as subscriber,
@@ -42,7 +44,7 @@ async def room(socket: WebSocket, name: str, channels: ChannelsPlugin) -> None:
 
 
 @websocket("/echo")
-async def echo(socket: WebSocket) -> None:
+async def echo(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.accept()
     try:
         while True:

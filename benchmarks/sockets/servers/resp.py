@@ -52,6 +52,6 @@ async def connect(url: str, on_push: Reply) -> Resp:
     address = urlsplit(url)
     loop = asyncio.get_running_loop()
     _, client = await loop.create_connection(
-        lambda: Resp(on_push), address.hostname, address.port or 6379
+        lambda: Resp(on_push), address.hostname or "localhost", address.port or 6379
     )
     return client
