@@ -32,12 +32,13 @@ def one_child(setting: Setting, module: str, **work: Any) -> Sample:
         return measure(setting, [child])
 
 
-def measure(setting: Setting, children: Sequence[Child]) -> Sample:
+def measure(setting: Setting, children: Sequence[Child], *, ready: bool = False) -> Sample:
     """Each says `ready`, is told to go, and says its result; the first counts the operations.
 
-    CPU is added up over the children. Redis is counted from the moment when all are ready.
+    CPU is added up over the children. Redis is counted from the moment when all are ready; with
+    `ready` they have said so already.
     """
-    for child in children:
+    for child in () if ready else children:
         child.hear()
     before = setting.redis.counters()
     for child in reversed(children):
