@@ -44,17 +44,19 @@ def _group(
         run=partial(_run, members=members, listening=listening),
         figures=figures,
         lacks={"queue": ("raw",)},
+        quick=listening or members == 10,
     )
 
 
 def _growth(what: str, number: int, groups: int = 1, members: int = 1) -> Case:
     return Case(
         name=f"growth-{what}-{number}",
-        title=f"growth: {number:,} {what}",
+        title=f"growth: {number:,} {what if number > 1 else what[:-1]}",
         kinds=ALL,
         unit="µs CPU per group send",
         subjects=("candidate", "fast_channels"),
         run=partial(_run, groups=groups, members=members),
+        quick=number == 10,
     )
 
 

@@ -98,13 +98,16 @@ CASES = [
         lacks={"queue": ("raw",)},
     ),
     *(
-        _case(
-            f"growth-processes-{number}",
-            f"growth: {_processes(number, 'receiving ')} of 10 members",
-            ("candidate", "fast_channels"),
-            receivers=number,
-            members=10,
-            window=20,
+        replace(
+            _case(
+                f"growth-processes-{number}",
+                f"growth: {_processes(number, 'receiving ')} of 10 members",
+                ("candidate", "fast_channels"),
+                receivers=number,
+                members=10,
+                window=20,
+            ),
+            quick=number == 2,
         )
         for number in (1, 2, 4, 8)
     ),
@@ -117,6 +120,7 @@ CASES = [
             LAYERS,
             run=partial(_commands, receivers=number),
             measure="commands",
+            quick=number == 2,
         )
         for number in (1, 2, 4)
     ),

@@ -23,7 +23,7 @@ async def work(options: Options) -> None:
     listen()
     operations = 0
     clock = Clock()
-    while clock.wall < options["seconds"] and not sender.lost:
+    while not operations or (clock.wall < options["seconds"] and not sender.lost):
         operations += await sender.exchange()
     used = clock.stop()
     say(operations=operations, **used, extra={"lost": sender.lost} if sender.lost else {})
