@@ -36,10 +36,10 @@ def _cases_of(module: ModuleType) -> list[Case]:
     return list(getattr(module, "CASES", []))
 
 
-def chosen(cases: list[Case], patterns: list[str]) -> list[Case]:
+def chosen(cases: list[Case], patterns: tuple[str, ...], quick: bool = False) -> list[Case]:
     """Cases whose name is, starts with or matches one of the patterns; none: the default ones."""
     if not patterns:
-        return [case for case in cases if case.default]
+        return [case for case in cases if case.default and (case.quick or not quick)]
     unknown = [p for p in patterns if not any(_matches(case, p) for case in cases)]
     if unknown:
         known = " ".join(case.name for case in cases)
@@ -68,13 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         "--candidate", type=Path, default=TEMPLATE / "src", help="a folder with fast_channels/"
     )
     parser.add_argument("--before", type=Path, help="another such folder, measured beside it")
-    parser.add_argument("--list", action="store_true", help="the names of the cases")
+    parser.add_argument("--list", action="store_true", help="the names of the cases that would run")
     return parser
 
 
 def main() -> int:
     options = _parser().parse_args()
-    cases = chosen(collect(), list(options.cases))
+    cases = chosen(collect(), options.cases, options.quick)
     if options.list:
         print("\n".join(f"{case.name:20} {case.title}: {case.unit}" for case in cases))
         return 0

@@ -72,6 +72,7 @@ class Case:
       `tuned` the same for the subject `candidate-tuned`. They are shown; nothing passes or fails on them
     - `compared` says that a ratio of two subjects means something
     - `default` is false for a case that runs only when it is named
+    - `quick` is false for another size of a case that the quick form runs anyway
     """
 
     name: str
@@ -86,6 +87,7 @@ class Case:
     measure: str = "cpu"
     compared: bool = True
     default: bool = True
+    quick: bool = True
 
     def value(self, sample: Sample) -> float:
         if self.measure == "cpu":

@@ -87,6 +87,10 @@ def _case(name: str, title: str, subjects: tuple[str, ...], **work: Any) -> Case
     return Case(name, title, REDIS, unit, subjects, run=partial(_run, **work))
 
 
+def _processes(number: int, what: str = "") -> str:
+    return f"{number} {what}process{'es' if number > 1 else ''}"
+
+
 CASES = [
     replace(
         _case("process-to-process", "process to process", (*LAYERS, "raw", "floor")),
@@ -94,25 +98,29 @@ CASES = [
         lacks={"queue": ("raw",)},
     ),
     *(
-        _case(
-            f"growth-processes-{number}",
-            f"growth: {number} receiving processes of 10 members",
-            ("candidate", "fast_channels"),
-            receivers=number,
-            members=10,
-            window=20,
+        replace(
+            _case(
+                f"growth-processes-{number}",
+                f"growth: {_processes(number, 'receiving ')} of 10 members",
+                ("candidate", "fast_channels"),
+                receivers=number,
+                members=10,
+                window=20,
+            ),
+            quick=number == 2,
         )
         for number in (1, 2, 4, 8)
     ),
     *(
         Case(
             f"commands-{number}",
-            f"Redis commands, {number} processes of 50 members",
+            f"Redis commands, {_processes(number)} of 50 members",
             REDIS,
             "commands of clients per group send",
             LAYERS,
             run=partial(_commands, receivers=number),
             measure="commands",
+            quick=number == 2,
         )
         for number in (1, 2, 4)
     ),

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from itertools import count, cycle, islice
 from typing import Any
 
 from ..child import Clock, Options, listen, main, say
-from .rooms import Message, Receive, Rooms, open_rooms
+from .rooms import Receive, Rooms, open_rooms
 
 TEXT = "x" * 64
 PATIENCE = 10.0  # seconds; what has not come by then is lost
@@ -14,7 +15,7 @@ PATIENCE = 10.0  # seconds; what has not come by then is lost
 
 async def work(options: Options) -> None:
     rooms = await open_rooms(options)
-    sender = Sender(rooms, options["groups"], options["window"])
+    sender = Sender(rooms, options)
     await sender.fill(options["members"])
     for _ in range(1 if options["quick"] else 2):
         await sender.exchange()
@@ -22,7 +23,7 @@ async def work(options: Options) -> None:
     listen()
     operations = 0
     clock = Clock()
-    while clock.wall < options["seconds"] and not sender.lost:
+    while not operations or (clock.wall < options["seconds"] and not sender.lost):
         operations += await sender.exchange()
     used = clock.stop()
     say(operations=operations, **used, extra={"lost": sender.lost} if sender.lost else {})
@@ -31,18 +32,19 @@ async def work(options: Options) -> None:
 class Sender:
     """Sends to the groups in turn; `lost` counts what members did not get, or got twice instead."""
 
-    def __init__(self, rooms: Rooms, groups: int, window: int) -> None:
+    def __init__(self, rooms: Rooms, options: Options) -> None:
         self.lost = 0
         self._rooms = rooms
-        self._members: dict[str, list[Receive]] = {f"room-{n}": [] for n in range(groups)}
-        self._in_turn = cycle(self._members)
-        self._window = window
+        self._window: int = options["window"]
+        receiving = Listening if options["listening"] else Taking
+        self._groups = {f"room-{n}": receiving(rooms) for n in range(options["groups"])}
+        self._in_turn = cycle(self._groups)
         self._numbers = count()
 
     async def fill(self, members: int) -> None:
-        for group, receivers in self._members.items():
+        for group, receiving in self._groups.items():
             for _ in range(members):
-                receivers.append(await self._rooms.join(group))
+                receiving.add(await self._rooms.join(group))
 
     async def exchange(self) -> int:
         """One window: every message to every member. Returns the number of sends."""
@@ -50,26 +52,76 @@ class Sender:
             (group, {"type": "chat.message", "text": TEXT, "n": next(self._numbers)})
             for group in islice(self._in_turn, self._window)
         ]
-        await asyncio.gather(*(self._rooms.publish(group, message) for group, message in sends))
-        expected: dict[str, list[Message]] = defaultdict(list)
+        keys: dict[str, set[Any]] = defaultdict(set)
         for group, message in sends:
-            expected[group].append(message)
-        for group, messages in expected.items():
-            keys = {self._rooms.key_of(message) for message in messages}
-            await self._receive(group, keys)
+            keys[group].add(self._rooms.key_of(message))
+        for group, expected in keys.items():
+            self._groups[group].expect(expected)
+        await asyncio.gather(*(self._rooms.publish(group, message) for group, message in sends))
+        for group in keys:
+            self.lost += await self._groups[group].missing()
         return len(sends)
 
-    async def _receive(self, group: str, keys: set[Any]) -> None:
-        key, turns = self._rooms.key, range(len(keys))
-        outstanding = len(keys) * len(self._members[group])
-        try:
+
+class Taking:
+    """Members that are asked one after the other when everything was sent."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._key = rooms.key
+        self._members: list[Receive] = []
+
+    def add(self, member: Receive) -> None:
+        self._members.append(member)
+
+    def expect(self, keys: set[Any]) -> None:
+        self._keys = keys
+
+    async def missing(self) -> int:
+        """Receive; returns how many messages did not come."""
+        key, turns = self._key, range(len(self._keys))
+        outstanding = len(self._keys) * len(self._members)
+        with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                for receive in self._members[group]:
+                for receive in self._members:
                     received = {key(await receive()) for _ in turns}
-                    outstanding -= len(keys & received)
-        except TimeoutError:
-            pass
-        self.lost += outstanding
+                    outstanding -= len(self._keys & received)
+        return outstanding
+
+
+class Listening:
+    """Members that wait all the time, each in a task of its own, as consumers of sockets do."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._key = rooms.key
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keys: set[Any] = set()
+        self._outstanding = 0
+        self._complete = asyncio.Event()
+
+    def add(self, member: Receive) -> None:
+        self._tasks.append(asyncio.create_task(self._listen(member)))
+
+    def expect(self, keys: set[Any]) -> None:
+        self._keys = keys
+        self._outstanding = len(self._tasks)
+        self._complete.clear()
+
+    async def missing(self) -> int:
+        """Wait; returns how many members did not get everything."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._complete.wait()
+        return self._outstanding
+
+    async def _listen(self, receive: Receive) -> None:
+        received: set[Any] = set()
+        while True:
+            received.add(self._key(await receive()))
+            if len(received) == len(self._keys) and received == self._keys:
+                received.clear()
+                self._outstanding -= 1
+                if not self._outstanding:
+                    self._complete.set()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ async def work(options: Options) -> None:
     listen()
     operations = 0
     clock = Clock()
-    while clock.wall < options["seconds"]:
+    while not operations or clock.wall < options["seconds"]:
         await exchange(layer, channel, numbers, window)
         operations += window
     say(operations=operations, **clock.stop())

@@ -42,9 +42,9 @@ class Sender:
             await self._exchange()
         say(ready=True)
         listen()
-        windows = 0
+        windows, seconds = 0, self._options["seconds"]
         clock = Clock()
-        while clock.wall < self._options["seconds"] and windows < self._options["most"]:
+        while not windows or (clock.wall < seconds and windows < self._options["most"]):
             await self._exchange()
             windows += 1
         used = clock.stop()

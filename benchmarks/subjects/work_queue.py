@@ -29,7 +29,7 @@ async def work(options: Options) -> None:
     listen()
     operations = 0
     clock = Clock()
-    while clock.wall < options["seconds"]:
+    while not operations or clock.wall < options["seconds"]:
         await _exchange(layer, done, window)
         operations += window
     say(operations=operations, **clock.stop())
