@@ -48,6 +48,7 @@ def echo_case(clients: int) -> Case:
         run=partial(echo, clients=clients),
         figures={"-": 2},
         tuned={"-": 3.5},
+        quick=clients > 1,
     )
 
 
@@ -82,5 +83,6 @@ CASES = [
         subjects=SUBJECTS,
         run=partial(idle, groups=0),
         measure="KiB",
+        quick=False,
     ),
 ]

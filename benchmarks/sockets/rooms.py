@@ -41,6 +41,7 @@ def room(clients: int) -> Case:
         run=partial(saturate, clients=clients),
         figures={"pubsub": 3.2, "queue": 6, "memory": 5.5} if clients == 100 else {},
         tuned={"pubsub": 9, "queue": 15, "memory": 15} if clients == 100 else {},
+        quick=clients == 100,
     )
 
 
@@ -53,6 +54,7 @@ def spread(processes: int) -> Case:
         subjects=SUBJECTS,
         lacks=LACKS,
         run=partial(saturate, clients=100, processes=processes),
+        quick=processes == 2,
     )
 
 
