@@ -3,10 +3,12 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
-ROUNDS ?= 10
+ROUNDS ?=
 CASES ?=
 LAYERS ?=
 DURABILITY ?= replicated
+KINDS ?=
+PEERS ?=
 DEMO ?= build
 
 # uv from PATH, else one of our own in .tools. It uses the Python that you have and fetches none.
@@ -23,7 +25,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format docs lock uv python
+.PHONY: help demo test faults bench lint format docs lock uv python
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -37,8 +39,12 @@ test: lint ## Run everything: the template's tests and each variant's own lint a
 
 faults: uv ## Break Redis and processes of a rendered project under load, and count (ROUNDS=100 CASES=failover)
 	@$(BAKE) --output-dir $(DEMO) >/dev/null
-	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat faults ROUNDS=$(ROUNDS) CASES='$(CASES)' \
+	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat faults ROUNDS=$(or $(ROUNDS),10) CASES='$(CASES)' \
 	    LAYERS='$(LAYERS)' DURABILITY=$(DURABILITY) ARGS='$(ARGS)'
+
+bench: uv ## Measure this tree against its peers, side by side (CASES="group" KINDS="queue" PEERS="fast_channels" ROUNDS=5 ARGS=--quick)
+	@$(RUN) --project benchmarks python -m benchmarks --cases '$(CASES)' --kinds '$(KINDS)' --peers '$(PEERS)' \
+	    --rounds $(or $(ROUNDS),5) $(ARGS)
 
 lint: uv ## Check style, formatting and types of the template's own Python
 	@$(RUN) ruff check

@@ -1,0 +1,1 @@
+"""Cases of the layers alone: no sockets, no server. Each module here has a list CASES."""

@@ -1,0 +1,40 @@
+"""A named channel to its worker, and a member of a group that does not read."""
+
+from functools import partial
+
+from ..case import Case, Sample, Setting
+from ..measuring import one_child
+from ..subjects.layers import LAYERS
+from ..subjects.rooms import ROOMS
+
+
+def _worker(setting: Setting) -> Sample:
+    return one_child(setting, "benchmarks.subjects.work_queue", window=50)
+
+
+def _stalled(setting: Setting, *, messages: int) -> Sample:
+    return one_child(setting, "benchmarks.subjects.stalled", window=20, messages=messages)
+
+
+CASES = [
+    Case(
+        name="worker",
+        title="named channel to a worker, acknowledged (peers: not acknowledged)",
+        kinds=("memory", "queue"),
+        unit="µs CPU per job",
+        subjects=LAYERS,
+        run=_worker,
+        figures={"queue": 28, "memory": 5},
+    ),
+    Case(
+        name="stalled",
+        title="one of 10 members stops reading, 1,000 messages",
+        kinds=("memory", "pubsub", "queue"),
+        unit="messages that each of the others got",
+        subjects=tuple(ROOMS),
+        run=partial(_stalled, messages=1000),
+        measure="others",
+        compared=False,
+        lacks={"queue": ("raw",)},
+    ),
+]

@@ -1,0 +1,50 @@
+"""The benchmark runs: every case with every subject, tiny, without a look at the time it takes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rendering import ROOT, run
+
+PEERS = {"fast_channels", "channels_redis", "litestar", "broadcaster", "raw", "floor"}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples of one quick run of everything."""
+    path = tmp_path_factory.mktemp("bench") / "samples.json"
+    done = run("make", "bench", f"ARGS=--quick --json {path}", cwd=ROOT, timeout=580)
+    assert done.returncode == 0, done.stdout
+    return path
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [result for row in rows for result in row["results"]]
+
+
+@pytest.mark.timeout(600)
+def test_every_case_runs_with_every_subject(measured: Path) -> None:
+    """Nothing failed, each figure is above 0, and no case went without the runtime of this tree."""
+    found = results(measured)
+    assert [result for result in found if result["error"] is not None] == []
+    assert [result for result in found if not result["value"] > 0] == []
+    assert [result for result in found if result["sample"]["extra"].get("lost")] == []
+    listed = run("make", "--silent", "bench", "ARGS=--list --quick", cwd=ROOT).stdout.splitlines()
+    names = {line.split()[0] for line in listed if " · " not in line}
+    of_candidate = Counter(r["case"] for r in found if r["subject"] == "candidate")
+    assert of_candidate == Counter(names)
+    assert {result["subject"] for result in found} >= PEERS
+
+
+@pytest.mark.timeout(600)
+def test_the_report_is_made_of_it(measured: Path, tmp_path: Path) -> None:
+    """Every table that the documentation includes is there and holds something."""
+    command = ["uv", "run", "--locked", "--project", "benchmarks", "python", "-m"]
+    done = run(*command, "benchmarks.report", str(measured), "--to", str(tmp_path), cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    for name in ("machine", "ratios", "figures", "redis", "stalled", "growth"):
+        assert (tmp_path / f"{name}.txt").read_text(encoding="utf-8").strip()
