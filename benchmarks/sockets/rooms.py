@@ -11,7 +11,7 @@ KEY = "a key of this benchmark"
 
 
 def saturate(setting: Setting, clients: int, processes: int = 1, **order: str) -> Sample:
-    """A window of 8 messages is under way all the time: the server is never idle."""
+    """8 members talk at a time, each again when its turn comes: the server is never idle."""
     return measure(
         setting,
         processes=processes,

@@ -23,8 +23,8 @@ WARM_UP = 0.15  # of the counted seconds
 CHURN_LANES = 20
 
 
-def new_tally(plan: Plan, sockets: list[Socket], *, room: bool) -> Tally:
-    tally = Tally(DIALECTS[plan.dialect], len(sockets), room=room)
+def new_tally(plan: Plan, sockets: list[Socket], *, room: bool, senders: int = 1) -> Tally:
+    tally = Tally(DIALECTS[plan.dialect], len(sockets), room=room, senders=senders)
     for socket in sockets:
         socket.on_message = tally.receiver()
     return tally
@@ -49,12 +49,17 @@ async def run_windows(windows: list[Window], seconds: float) -> None:
 
 
 async def saturate(plan: Plan) -> AsyncGenerator[Figures, None]:
-    """Room: one of the members sends, a window of messages at a time; all receive."""
+    """Room: as many members as the window is wide take turns at sending; all receive."""
     sockets = await open_all(plan, plan.clients, "room")
+    senders = min(plan.window, len(sockets))
 
     async def run(seconds: float) -> Tally:
-        tally = new_tally(plan, sockets, room=True)
-        await run_windows([Window(tally, plan.window, sockets[0].send)], seconds)
+        tally = new_tally(plan, sockets, room=True, senders=senders)
+
+        def send(frame: bytes) -> None:
+            sockets[(tally.sent - 1) % senders].send(frame)
+
+        await run_windows([Window(tally, plan.window, send)], seconds)
         return tally
 
     await run(plan.seconds * WARM_UP)

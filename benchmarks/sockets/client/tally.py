@@ -1,8 +1,8 @@
 """Numbered messages, and who has received which of them.
 
 Invariants
-- Each message is a JSON object whose ``seq`` counts up from 0; one sender makes them all.
-- A receiver's messages are in order if each is newer than the last; ``lost`` is what was sent and
+- Each message is a JSON object whose ``seq`` counts up from 0; ``senders`` take turns.
+- A receiver's messages are in order if each is newer than the last of its sender; ``lost`` is what was sent and
   did not arrive, wherever the gap is; a doubled or late one counts as ``disordered``.
 """
 
@@ -27,10 +27,11 @@ class WrongContentError(Exception):
 class Tally:
     """``receivers`` get each message; ``on_arrival(seq)`` is called for each that one got."""
 
-    def __init__(self, dialect: Plain, receivers: int, *, room: bool) -> None:
+    def __init__(self, dialect: Plain, receivers: int, *, room: bool, senders: int = 1) -> None:
         self.dialect = dialect
         self.room = room
         self.receivers = receivers
+        self.senders = senders
         self.sent = 0
         self.received = 0
         self.disordered = 0
@@ -44,17 +45,17 @@ class Tally:
 
     def receiver(self) -> Callable[[bytes], None]:
         """A new receiver's callback; it starts with the next message that is made."""
-        last = self.sent - 1
+        senders = self.senders
+        last = [self.sent - 1] * senders
 
         def receive(text: bytes) -> None:
-            nonlocal last
             seq = self._known.get(text)
             if seq is None:
                 seq = self._known[text] = self._check(text)
-            if seq <= last:
+            if seq <= last[seq % senders]:
                 self.disordered += 1
                 return
-            last = seq
+            last[seq % senders] = seq
             self.received += 1
             self.on_arrival(seq)
 
