@@ -5,6 +5,7 @@ socket's frames of one loop turn leave in one write, and an idle socket keeps li
 only part of this package that needs uvicorn and websockets.
 """
 
+from .deflate import CompressedWebSocketProtocol
 from .handshake import WebSocketProtocol
 
-__all__ = ["WebSocketProtocol"]
+__all__ = ["CompressedWebSocketProtocol", "WebSocketProtocol"]

@@ -11,13 +11,13 @@ Invariants
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.frames import CloseCode
-from websockets.protocol import Protocol
+from websockets.frames import Close, CloseCode
 
-from ..type_defs import ASGIApplication, Event, Scope
+from ..type_defs import Event, Receive, Scope, Send
 from .frames import PING, frame
 from .hub import Hub
 from .inbox import disconnect
@@ -25,6 +25,9 @@ from .incoming import Incoming
 
 if TYPE_CHECKING:
     from .handshake import WebSocketProtocol
+
+# One that does not return None is reported; so its type allows it to.
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
 SHUTDOWN = CloseCode.SERVICE_RESTART
 
@@ -43,10 +46,10 @@ class Connection(Incoming):
 
     # The application
 
-    async def run(self, app: ASGIApplication, scope: Scope) -> None:
+    async def run(self, app: Application, scope: Scope) -> None:
         """Run the application; when it is done, so is the connection."""
         try:
-            await app(scope, self.inbox.receive, self.send)
+            result = await app(scope, self.inbox.receive, self.send)
         except ClientDisconnected:
             self._finish(CloseCode.NORMAL_CLOSURE)
         except Exception:
@@ -58,6 +61,8 @@ class Connection(Incoming):
         else:
             if self.handshake is not None and not self.handshake.handshake_complete:
                 self.hub.logger.error("ASGI callable returned without completing handshake.")
+            elif result is not None:
+                self.hub.logger.error("ASGI callable should return None, but returned %r.", result)
             self._finish(CloseCode.NORMAL_CLOSURE)
 
     async def send(self, event: Event) -> None:
@@ -79,7 +84,7 @@ class Connection(Incoming):
             self.queue(self.frames.binary(data))
             return
         text = event.get("text")
-        if text.__class__ is str:
+        if type(text) is str:
             self.queue(self.frames[text])
         elif text is not None:
             self.queue(self.frames.text(text))
@@ -102,6 +107,7 @@ class Connection(Incoming):
             self._begin(handshake)
 
     def _begin(self, handshake: "WebSocketProtocol") -> None:
+        """Take over, and let go of all that was only there for the handshake."""
         self.handshake = None
         self.transport = handshake.transport
         handshake.hand_over(self)
@@ -153,12 +159,7 @@ class Connection(Incoming):
             self.inbox.full = False
             self.resume_reading()
 
-    def parser_ended(self, parser: Protocol) -> None:
-        received, sent = parser.close_rcvd, parser.close_sent
-        clean = received is not None and parser.parser_exc is None
-        close = received if clean else sent
-        if close is None:
-            raise AssertionError("the parser ended without a close frame")
+    def ended(self, close: Close, *, clean: bool) -> None:
         self._end(disconnect(close.code, close.reason))
         if clean:
             self.transport.close()
@@ -202,7 +203,7 @@ class Connection(Incoming):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._broken = True
-        self.parser = self._buffer = None
+        self.parser = self._buffer = self.inbox.reader = None
         self.hub.connections.discard(self)
         self._end(disconnect(CloseCode.ABNORMAL_CLOSURE))
 
@@ -212,17 +213,18 @@ class Connection(Incoming):
         """Send a ping; its answer is due within ``ws_ping_timeout`` seconds."""
         self._ping = random.getrandbits(32).to_bytes(4, "big")
         self.queue(frame(PING, self._ping))
-        deadlines = self.hub.pongs or self.hub.pings
+        deadlines = self.hub.pings if self.hub.pongs is None else self.hub.pongs
         if deadlines is not None:
             deadlines.add(self)
 
     def ponged(self, payload: bytes) -> None:
-        if payload == self._ping:
-            self._ping = None
-            if self.hub.pings is not None:
-                self.hub.pings.add(self)
-            if self.hub.pongs is not None:
-                self.hub.pongs.discard(self)
+        hub = self.hub
+        if payload != self._ping or not self.open:
+            return
+        self._ping = None
+        if hub.pings is not None and hub.pongs is not None:
+            hub.pongs.discard(self)
+            hub.pings.add(self)
 
     def ping_unanswered(self) -> None:
         """Close, unless the answer may be among what waits to be read."""

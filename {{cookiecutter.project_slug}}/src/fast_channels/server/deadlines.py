@@ -30,9 +30,6 @@ class Deadlines(Generic[T]):
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._due)
-
     def add(self, item: T) -> None:
         """Start the item's time, anew if it has begun."""
         self._due.pop(item, None)

@@ -12,6 +12,7 @@ from typing import Final
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
+CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 FINAL: Final = 0x80

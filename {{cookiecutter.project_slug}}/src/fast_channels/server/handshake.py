@@ -15,9 +15,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.extensions import ServerExtensionFactory
 
-from ..type_defs import ASGIApplication
-from .connection import Connection
+from .connection import Application, Connection
 from .hub import hub_of
+from .request import parse, share_names
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -40,6 +40,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         # uvicorn's class puts its events, such as the first, where the application receives ours.
         self.queue = cast(Any, self.connection.inbox)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """uvicorn's HTTP side, which has the transport until now, knows the addresses already."""
+        http: Any = cast(asyncio.Transport, transport).get_protocol()
+        if getattr(http, "client", None) is None:
+            super().connection_made(transport)
+            return
+        self.connections.add(self)
+        self.transport = cast(asyncio.Transport, transport)
+        self.server, self.client = http.server, http.client
+        self.scheme = "wss" if http.scheme == "https" else "ws"
+
     def extensions(self) -> Sequence[ServerExtensionFactory]:
         """What is accepted of the extensions that a client offers."""
         return ()
@@ -49,20 +60,27 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether the accept has been sent."""
         return self.handshake_complete and not self.close_sent and not self.disconnected
 
-    def run_asgi(self) -> Coroutine[Any, Any, None]:
-        return self.connection.run(cast(ASGIApplication, self.app), cast(Any, self.scope))
+    def run_asgi(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+    ) -> Coroutine[Any, Any, None]:
+        self.scope["headers"] = share_names(list(self.scope["headers"]))
+        return self.connection.run(cast(Application, self.app), cast(Any, self.scope))
 
     @property
-    def on_task_complete(self) -> Callable[[asyncio.Task[None]], None]:
+    def on_task_complete(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+    ) -> Callable[[asyncio.Task[None]], None]:
         # The task outlives this object: a method of it as callback would keep it alive.
         return self.tasks.discard
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated:
             self.connection.early(self.transport, data)
+        elif (request := parse(data)) is not None:
+            self.handle_connect(request)
         else:
             super().data_received(data)
-            if not self.handshake_initiated:  # not even a request
+            if not self.handshake_initiated:  # not a request that may become a WebSocket
                 self.transport.close()
 
     def start_keepalive(self) -> None:

@@ -46,7 +46,7 @@ class Hub:
         self.max_size = config.ws_max_size
         self.max_queue = config.ws_max_queue
         self.frames = FrameCache()
-        self.deflated: dict[int, FrameCache] = {}
+        self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Writer] = []
         self.pings = self._deadlines(config.ws_ping_interval, Peer.ping)
         self.pongs = self._deadlines(config.ws_ping_timeout, Peer.ping_unanswered)

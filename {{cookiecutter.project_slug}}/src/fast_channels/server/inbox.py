@@ -3,12 +3,11 @@
 Invariants
 - Events are received in the order in which they were put; the final one, a disconnect, last.
 - Nothing is put after the final event; it is received again by whoever asks again.
-- ``full`` says that reading has to stop; ``resume`` is called once when there is room again.
+- ``full`` says that reading has to stop; the reader is told once when there is room again.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ..type_defs import Event
 
@@ -19,20 +18,24 @@ def _size(event: Event) -> int:
     return len(event.get("text") or event.get("bytes") or b"")
 
 
+class Reader(Protocol):
+    """Who fills an inbox."""
+
+    def resume_reading(self) -> None: ...
+
+
 class Inbox:
     """The ``receive`` of one connection."""
 
-    __slots__ = ("_events", "_limit", "_loop", "_size", "_waiters", "final", "full", "resume")
+    __slots__ = ("_events", "_limit", "_loop", "_size", "_waiters", "final", "full", "reader")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limit: int, resume: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, reader: Reader) -> None:
         self._loop = loop
         self._limit = limit
         self._events: list[Event] = []
         self._size = 0  # at least the bytes queued
         self._waiters: list[asyncio.Future[None]] = []
-        self.resume = resume
+        self.reader: Reader | None = reader  # None when there is nothing more to read
         self.full = False
         self.final: Event | None = None
 
@@ -95,7 +98,8 @@ class Inbox:
             return
         self.full = False
         self._size = sum(map(_size, self._events))
-        self.resume()
+        if self.reader is not None:
+            self.reader.resume_reading()
 
 
 def disconnect(code: int, reason: str | None = None) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What comes in on one connection: bytes to messages.
 
 This file understands a frame's header and no more. Whole, unfragmented, uncompressed messages,
-pings and pongs, which is all that most clients ever send, are handled here. Everything else goes
-to the parser of ``websockets``: fragments, close frames, compressed messages, and whatever breaks a
-rule, which it then names. It is made when it is needed and dropped after the last fragment, so that
-an idle connection has none.
+pings, pongs and the client's close frame, which is all that most clients ever send, are handled
+here. Everything else goes to the parser of ``websockets``: fragments, compressed messages, the
+answer to our own close frame, and whatever breaks a rule, which it then names. It is made when it
+is needed and dropped after the last fragment, so that an idle connection has none.
 
 Invariants
 - ``_buffer`` begins with a frame's header, and is worth looking at from ``_needed`` bytes on. It
@@ -13,12 +13,14 @@ Invariants
 """
 
 from collections.abc import Sequence
+from typing import cast
 
+from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol
 
-from .frames import BINARY, FINAL, PING, PONG, SHORT, TEXT
+from .frames import BINARY, CLOSE, FINAL, PING, PONG, SHORT, TEXT, frame
 from .hub import Hub
 from .inbox import Inbox
 from .outgoing import Outgoing
@@ -32,8 +34,8 @@ MASKED = 0x80
 RSV1 = 0x40
 CONTROL = 0x08
 WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
-WHOLE_PING, WHOLE_PONG = FINAL | PING, FINAL | PONG
-WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG))
+PINGS = WHOLE_PING, WHOLE_PONG = FINAL | PING, FINAL | PONG
+WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, FINAL | CLOSE))
 
 # First bytes that break no rule: messages, their fragments, whole control frames; and with
 # permessage-deflate also messages and first fragments with RSV1 (RFC 7692, 6).
@@ -59,7 +61,7 @@ class Incoming(Outgoing):
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self.inbox = Inbox(hub.loop, hub.max_queue, self.resume_reading)
+        self.inbox = Inbox(hub.loop, hub.max_queue, self)
         self.extensions: Sequence[Extension] = ()
         self.parser: Protocol | None = None
         self._broken = False
@@ -76,8 +78,8 @@ class Incoming(Outgoing):
         """The client has answered a ping."""
         raise NotImplementedError
 
-    def parser_ended(self, parser: Protocol) -> None:
-        """The parser has a close frame, or a broken rule; its answer is queued."""
+    def ended(self, close: Close, *, clean: bool) -> None:
+        """The client has closed, or broken a rule (not ``clean``); our close frame is queued."""
         raise NotImplementedError
 
     # From the transport
@@ -129,9 +131,10 @@ class Incoming(Outgoing):
             stop = start + length
             if stop > end:
                 return self._keep(data, position, stop - position)
-            if first in WHOLE and (self.parser is None or first & CONTROL):
-                self._whole(first, apply_mask(data[start:stop], data[start - 4 : start]))
-            else:
+            simple = first in WHOLE and (self.parser is None or first in PINGS)
+            if not simple or not self._whole(
+                first, apply_mask(data[start:stop], data[start - 4 : start])
+            ):
                 self._feed(data[position:stop])
             position = stop
             if self.inbox.full or self._broken:
@@ -158,13 +161,23 @@ class Incoming(Outgoing):
 
     # Frames
 
-    def _whole(self, first: int, payload: bytes) -> None:
+    def _whole(self, first: int, payload: bytes) -> bool:
+        """Handle a frame without the parser, or say that only the parser can."""
         if not first & CONTROL:
             self._message(payload, is_text=first == WHOLE_TEXT)
         elif first == WHOLE_PING:
             self.pong(payload)
-        else:
+        elif first == WHOLE_PONG:
             self.ponged(payload)
+        else:
+            try:
+                close = Close.parse(payload)
+            except (ProtocolError, UnicodeDecodeError):
+                return False
+            self.queue(frame(CLOSE, payload))
+            self._broken = True
+            self.ended(close, clean=True)
+        return True
 
     def _message(self, data: bytes, *, is_text: bool) -> None:
         if not is_text:
@@ -230,4 +243,6 @@ class Incoming(Outgoing):
         if over:
             self._broken = True
             self.parser = None
-            self.parser_ended(parser)
+            received, sent = parser.close_rcvd, parser.close_sent
+            clean = received is not None and parser.parser_exc is None
+            self.ended(cast(Close, received if clean else sent), clean=clean)
