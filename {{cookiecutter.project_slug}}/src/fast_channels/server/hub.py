@@ -5,6 +5,7 @@ Invariant: whoever has an outbox that is not empty is in ``dirty``, and a flush 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -48,12 +49,14 @@ class Hub:
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Writer] = []
-        self.pings = self._deadlines(config.ws_ping_interval, Peer.ping)
-        self.pongs = self._deadlines(config.ws_ping_timeout, Peer.ping_unanswered)
-        self.closings = Deadlines[Peer](loop, CLOSE_TIMEOUT, Peer.abort)
-        self.lingering = Deadlines[Peer](loop, LINGER, Peer.abort)
+        self.pings = self._deadlines(config.ws_ping_interval, lambda peer: peer.ping())
+        self.pongs = self._deadlines(config.ws_ping_timeout, lambda peer: peer.ping_unanswered())
+        self.closings = Deadlines[Peer](loop, CLOSE_TIMEOUT, lambda peer: peer.abort())
+        self.lingering = Deadlines[Peer](loop, LINGER, lambda peer: peer.abort())
 
-    def _deadlines(self, delay: float | None, expired: Any) -> Deadlines[Peer] | None:
+    def _deadlines(
+        self, delay: float | None, expired: Callable[[Peer], None]
+    ) -> Deadlines[Peer] | None:
         return Deadlines[Peer](self.loop, delay, expired) if delay else None
 
     def mark(self, writer: Writer) -> None:
