@@ -247,6 +247,12 @@ class RawClient:
             answer.reset = True
         return answer
 
+    def body(self) -> bytes:
+        """What follows the head until the server closes, if it has not upgraded."""
+        while data := self.socket.recv(65536):
+            self.buffer += data
+        return self.buffer
+
     def close(self) -> None:
         self.socket.close()
 

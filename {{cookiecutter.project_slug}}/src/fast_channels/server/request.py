@@ -7,7 +7,9 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHeaderValue
 from websockets.http11 import Request
 
-MAX_BYTES = 8192  # what is longer, or has a body, is left to the parser that names what is wrong
+# What is longer, or has a body, is left to the parser that names what is wrong.
+MAX_BYTES = 8192
+MAX_HEADERS = 100
 _BODY = (b"content-length", b"transfer-encoding")
 
 # An idle connection's scope keeps its headers; of these names all connections share one object.
@@ -54,7 +56,9 @@ def parse(data: bytes) -> Request | None:
         return None
     first, *lines = data[:-4].split(b"\r\n")
     parts = first.split(b" ")
-    if len(parts) != 3 or parts[0] != b"GET" or not parts[1].isascii():
+    if len(parts) != 3 or parts[0] != b"GET" or not parts[1] or not parts[1].isascii():
+        return None
+    if len(lines) > MAX_HEADERS:
         return None
     headers = Headers()
     for line in lines:

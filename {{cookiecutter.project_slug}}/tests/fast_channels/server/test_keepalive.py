@@ -13,7 +13,6 @@ from fast_channels.server.deadlines import Deadlines
 from fast_channels.type_defs import Receive, Scope, Send
 from raw_websocket import PONG, TEXT, RawClient, close_frame, frame, serving_in_thread
 from uvicorn_server import serving
-from wire_cases import Server
 
 
 class App:
@@ -87,7 +86,7 @@ def test_without_a_timeout() -> None:
         assert client.answer().code == 1000
 
 
-def test_no_pings(echo_server: Server) -> None:
+def test_no_pings() -> None:
     """An interval of None sends none."""
     app = App()
     app.go_on.set()
