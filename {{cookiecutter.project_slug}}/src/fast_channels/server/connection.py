@@ -1,7 +1,8 @@
 """One WebSocket connection, from the accept to its end: what the application sends and receives.
 
 It replaces uvicorn's protocol object on the transport once the handshake is over (see
-``handshake.py``), so that what only a handshake needs is freed: 19 KiB per idle socket become ...
+``handshake.py``), so that what only a handshake needs is freed: an idle socket of a bare application
+holds 6 KiB instead of 19, of which 1.2 are uvloop's and about 2 are the scope.
 
 Invariants
 - The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: the

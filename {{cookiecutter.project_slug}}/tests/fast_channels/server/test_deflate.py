@@ -125,7 +125,9 @@ async def test_when_it_is_negotiated(protocol: type[WebSocketProtocol]) -> None:
 @pytest.mark.parametrize("server", [None, 9, 12, 15])
 @pytest.mark.parametrize("client", [True, None, 9, 12, 15])
 @pytest.mark.parametrize("takeover", [False, True])
-async def test_all_offers(server: int | None, client: int | bool | None, takeover: bool) -> None:
+async def test_all_offers(
+    deflating_server: Server, server: int | None, client: int | bool | None, takeover: bool
+) -> None:
     """Whatever window a client offers, both sides understand each other."""
     offer = ClientPerMessageDeflateFactory(
         server_no_context_takeover=takeover,
@@ -133,10 +135,9 @@ async def test_all_offers(server: int | None, client: int | bool | None, takeove
         server_max_window_bits=server,
         client_max_window_bits=client,
     )
-    async with (
-        serving(Echo(), ws=CompressedWebSocketProtocol) as address,
-        connect(f"ws://{address}/", compression=None, extensions=[offer]) as connection,
-    ):
+    host, port = deflating_server.address
+    url = f"ws://{host}:{port}/"
+    async with connect(url, compression=None, extensions=[offer]) as connection:
         assert len(connection.protocol.extensions) == 1
         for message in (LONG, LONG.encode(), "short", NOISE, LONG * 20):
             await connection.send(message)
