@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+import uvicorn_server
 from fast_channels.layers import (
     InMemoryChannelLayer,
     register_channel_layer,
     unregister_channel_layer,
 )
 from fast_channels.layers.base import owner_of
+from fast_channels.server import WebSocketProtocol
 from sample_consumers import Member
 from worker_bench import Bench, Ledger
 
@@ -35,6 +37,12 @@ async def jobs() -> AsyncIterator[Ledger]:
     """A layer in memory that records what a worker says about each message."""
     yield Ledger()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture(params=["auto", WebSocketProtocol], ids=["uvicorn", "tuned"])
+def each_protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs with uvicorn's own WebSocket protocol, and with that of the runtime."""
+    monkeypatch.setattr(uvicorn_server, "DEFAULT_PROTOCOL", request.param)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fast_channels.consumer import AsyncHttpConsumer, AsyncWebsocketConsumer
 from fast_channels.layers import InMemoryChannelLayer
 from uvicorn_server import serving
 
-pytestmark = pytest.mark.usefixtures("memory_layer")
+pytestmark = pytest.mark.usefixtures("memory_layer", "each_protocol")
 
 
 class Server(AsyncWebsocketConsumer):

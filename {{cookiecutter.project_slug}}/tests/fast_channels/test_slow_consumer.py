@@ -16,6 +16,8 @@ from fast_channels.layers.base import owner_of
 from fast_channels.mailbox import Mailbox
 from uvicorn_server import serving
 
+pytestmark = pytest.mark.usefixtures("each_protocol")
+
 CAPACITY = 100  # messages, the layer's default
 SIZE = 64 * 1024  # bytes of a frame; a hundred are more than the buffers of a connection hold
 

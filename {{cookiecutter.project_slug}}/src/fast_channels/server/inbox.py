@@ -1,0 +1,110 @@
+"""What the client has sent and the application has not received yet, bounded.
+
+Invariants
+- Events are received in the order in which they were put; the final one, a disconnect, last.
+- Nothing is put after the final event; it is received again by whoever asks again.
+- ``full`` says that reading has to stop; the reader is told once when there is room again.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+from ..type_defs import Event
+
+MAX_BYTES = 256 * 1024  # of queued payload; with ws_max_queue messages the bound of a connection
+
+
+def _size(event: Event) -> int:
+    return len(event.get("text") or event.get("bytes") or b"")
+
+
+class Reader(Protocol):
+    """Who fills an inbox."""
+
+    def resume_reading(self) -> None: ...
+
+
+class Inbox:
+    """The ``receive`` of one connection."""
+
+    __slots__ = ("_events", "_limit", "_loop", "_size", "_waiters", "final", "full", "reader")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, reader: Reader) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._events: list[Event] = []
+        self._size = 0  # at least the bytes queued
+        self._waiters: list[asyncio.Future[None]] = []
+        self.reader: Reader | None = reader  # None when there is nothing more to read
+        self.full = False
+        self.final: Event | None = None
+
+    def put_nowait(self, event: Event) -> None:
+        """Add an event; a disconnect is the final one. After that, nothing is added."""
+        if self.final is not None:
+            return
+        if event["type"] == "websocket.disconnect":
+            self.final = event
+        else:
+            self._events.append(event)
+        self._wake()
+
+    def put_message(self, event: Event, size: int) -> None:
+        """Add a message of this many bytes, or characters."""
+        if self.final is not None:
+            return
+        events = self._events
+        events.append(event)
+        self._size += size
+        if len(events) >= self._limit or self._size >= MAX_BYTES:
+            self._measure()
+        if self._waiters:
+            self._wake()
+
+    async def receive(self) -> Event:
+        """The next event, waiting for it."""
+        events = self._events
+        while not events:
+            if self.final is not None:
+                return self.final
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                raise
+        event = events.pop(0)
+        if not events:
+            self._size = 0
+        if self.full:
+            self._make_room()
+        return event
+
+    def _wake(self) -> None:
+        # All of them, should several tasks receive: one that finds nothing waits again.
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def _measure(self) -> None:
+        self._size = sum(map(_size, self._events))
+        self.full = len(self._events) >= self._limit or self._size >= MAX_BYTES
+
+    def _make_room(self) -> None:
+        if len(self._events) > self._limit // 2 or sum(map(_size, self._events)) > MAX_BYTES // 2:
+            return
+        self.full = False
+        self._size = sum(map(_size, self._events))
+        if self.reader is not None:
+            self.reader.resume_reading()
+
+
+def disconnect(code: int, reason: str | None = None) -> dict[str, Any]:
+    """The final event."""
+    event: dict[str, Any] = {"type": "websocket.disconnect", "code": code}
+    if reason is not None:
+        event["reason"] = reason
+    return event

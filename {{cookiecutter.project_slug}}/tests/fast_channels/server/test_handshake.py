@@ -1,0 +1,244 @@
+"""The opening handshake: the same answers and the same scope as from uvicorn's own protocol."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from fast_channels.server import WebSocketProtocol
+from fast_channels.server.request import parse
+from fast_channels.type_defs import Receive, Scope, Send
+from raw_websocket import RawClient, close_frame, serving_in_thread
+from uvicorn_server import serving
+
+BOTH = pytest.mark.parametrize("protocol", [WebSocketsSansIOProtocol, WebSocketProtocol])
+HTTP = pytest.mark.parametrize("http", ["h11", "httptools"])
+
+
+class App:
+    """Keeps scopes and events, and answers as the path says."""
+
+    def __init__(self) -> None:
+        self.scopes: list[dict[str, Any]] = []
+        self.events: list[Any] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(dict(scope))
+        self.events.append(await receive())
+        match scope["path"]:
+            case "/refuse":
+                await send({"type": "websocket.close"})
+            case "/fail":
+                raise ZeroDivisionError
+            case "/return":
+                return
+            case "/respond":
+                headers = [(b"x-why", b"because")]
+                start = {"type": "websocket.http.response.start", "status": 418}
+                await send({**start, "headers": headers})
+                body: dict[str, Any] = {"type": "websocket.http.response.body"}
+                await send({**body, "body": b"short and ", "more_body": True})
+                await send({**body, "body": b"stout"})
+            case "/confused":
+                await send({"type": "websocket.send", "text": "too early"})
+            case _:
+                offered = scope["subprotocols"]
+                headers = [(b"X-Greeting", b"hello")]
+                accept = {"type": "websocket.accept", "headers": headers}
+                await send({**accept, "subprotocol": offered[-1] if offered else None})
+        self.events.append(await receive())
+
+
+@HTTP
+@pytest.mark.parametrize(
+    "path", ["", "room/1?a=b&c=%20", "caf%C3%A9/%2F?x", "%F0%9F%98%80", "a//b/../c", "?only=query"]
+)
+def test_scope(http: Any, path: str) -> None:
+    """What the application gets to know is the same, header for header."""
+    headers = (
+        "Cookie: a=b; c=d\r\nX-Twice: 1\r\nX-Twice: 2\r\nX-Empty:\r\nX-Latin: \xe9\r\n"
+        "Sec-WebSocket-Protocol: one, two\r\nSec-WebSocket-Protocol: three\r\n"
+        "X-Spaces:   around  \r\nX-Colons: a: b:c\r\nAUTHORIZATION: Bearer x\r\n"
+    ).encode("latin-1")
+    seen = []
+    for protocol in (WebSocketsSansIOProtocol, WebSocketProtocol):
+        app = App()
+        with (
+            serving_in_thread(app, ws=protocol, http=http, root_path="/api") as address,
+            RawClient(address, path, headers.decode("latin-1")) as client,
+        ):
+            assert client.status == 101
+            client.send(close_frame())
+            client.answer()
+        scope = app.scopes[0]
+        assert scope.pop("client")[0] == "127.0.0.1"
+        assert scope.pop("server") == address
+        seen.append(scope)
+    assert seen[0] == seen[1]
+    assert (b"x-twice", b"1") in seen[1]["headers"]
+
+
+@BOTH
+def test_refusals(protocol: Any) -> None:
+    """403, 500, and what the application responds itself."""
+    app = App()
+    with serving_in_thread(app, ws=protocol) as address:
+        for path, status in (("refuse", 403), ("fail", 500), ("return", 500), ("confused", 500)):
+            with RawClient(address, path) as client:
+                assert client.status == status, path
+                client.body()
+        with RawClient(address, "respond") as client:
+            assert client.status == 418
+            assert "x-why: because" in client.head
+            assert client.body() == b"short and stout"
+    told = {"type": "websocket.disconnect", "code": 1006}
+    assert app.events.count(told) == 2, "after the refusal and after the response"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("Sec-WebSocket-Version: 12", 400),
+        ("Sec-WebSocket-Key: short", 400),
+        ("", 400),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: twice", 400),
+    ],
+)
+def test_bad_requests(protocol: Any, lines: str, status: int) -> None:
+    """An upgrade that is none is answered with why, and the connection closed."""
+    head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    with serving_in_thread(App(), ws=protocol) as address:
+        answer = exchange(address, f"{head}{lines}\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "X-Long: " + "x" * 9000 + "\r\n\r\n",
+        "".join(f"X-{number}: x\r\n" for number in range(200)) + "\r\n",
+    ],
+    ids=["body", "chunks", "long-header", "many-headers"],
+)
+def test_requests_that_are_not_for_us(lines: str) -> None:
+    """They end in a response or a closed connection; uvicorn's own leaves some open for good."""
+    head = (
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    app = App()
+    with serving_in_thread(app) as address:
+        answer = exchange(address, (head + lines).encode())
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+    assert app.scopes == []
+
+
+def exchange(address: tuple[str, int], request: bytes) -> bytes:
+    """All that the server answers until it closes."""
+    with socket.create_connection(address, timeout=5) as client:
+        client.sendall(request)
+        answer = b""
+        try:
+            while data := client.recv(65536):
+                answer += data
+        except ConnectionResetError:
+            pass  # closed with the body unread
+        return answer
+
+
+@HTTP
+async def test_accept(http: Any) -> None:
+    """Subprotocol, headers of the application and of uvicorn; and nothing twice."""
+    async with (
+        serving(App(), ws=WebSocketProtocol, http=http, headers=[("x-from", "config")]) as address,
+        connect(f"ws://{address}/", subprotocols=["v1", "v2"]) as client,  # type: ignore[list-item]
+    ):
+        assert client.subprotocol == "v2"
+        assert client.response is not None
+        headers = client.response.headers
+        assert headers["x-greeting"] == "hello"
+        assert headers["x-from"] == "config"
+        assert len(headers.get_all("date")) == 1
+
+
+async def test_client_leaves_before_the_accept() -> None:
+    """The application is told, and a late accept raises an OSError."""
+    outcome: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        outcome.append(await receive())
+        outcome.append(await receive())
+        try:
+            await send({"type": "websocket.accept"})
+        except OSError as error:
+            outcome.append(error)
+
+    async with serving(app, ws=WebSocketProtocol) as address:
+        with pytest.raises(TimeoutError):
+            await connect(f"ws://{address}/", open_timeout=0.05)
+        async with asyncio.timeout(5):
+            while len(outcome) < 3:
+                await asyncio.sleep(0.01)
+    assert outcome[1] == {"type": "websocket.disconnect", "code": 1006}
+    assert isinstance(outcome[2], OSError)
+
+
+@BOTH
+async def test_shutdown_before_the_accept(protocol: Any) -> None:
+    """The client gets a 500, the application a disconnect."""
+    events: list[Any] = []
+    connected = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        connected.set()
+        events.append(await receive())
+
+    async with serving(app, ws=protocol) as address:
+        connecting = asyncio.ensure_future(connect(f"ws://{address}/").__aenter__())
+        await connected.wait()
+    with pytest.raises(InvalidStatus) as caught:
+        await connecting
+    assert caught.value.response.status_code == 500
+    assert [event["type"] for event in events] == ["websocket.disconnect"]
+
+
+async def test_a_receive_that_waits_during_the_accept() -> None:
+    """One task accepts while another already receives, as a consumer does."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        waiting = asyncio.create_task(receive())  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": (await waiting)["text"]})
+
+    async with serving(app, ws=WebSocketProtocol) as address, connect(f"ws://{address}/") as client:
+        await client.send("hello")
+        assert await client.recv() == "hello"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\x01b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX\xe9: a\r\n\r\n",
+        b"GET /\xe9 HTTP/1.1\r\n\r\n",
+        b"GET /  HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"",
+    ],
+)
+def test_only_plain_requests_are_parsed_here(data: bytes) -> None:
+    """The rest is for the parser that knows all the rules."""
+    assert parse(data) is None
