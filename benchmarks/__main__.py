@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import cpus, machine, runner, table
-from .case import Case
+from .case import NO_KIND, Case
 from .results import Row
 from .store import TEMPLATE, Redis
 
@@ -55,12 +55,18 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--cases", type=_words, default=(), help=HELP_FILTER)
     parser.add_argument("--kinds", type=_words, default=(), help="memory, pubsub, queue, -")
     parser.add_argument("--peers", type=_words, default=(), help="subjects beside the candidate")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--quick", action="store_true", help="tiny work: does everything run?")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every sample")
@@ -78,6 +84,8 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{case.name:20} {case.title}: {case.unit}" for case in cases))
         return 0
+    _known("kind", options.kinds, {kind for case in cases for kind in case.kinds or (NO_KIND,)})
+    _known("subject", options.peers, {subject for case in cases for subject in case.subjects})
     plan = runner.Plan(
         candidate=_runtime(options.candidate),
         before=options.before and _runtime(options.before),
@@ -95,6 +103,13 @@ def main() -> int:
     if options.json:
         _keep(options.json, about, rows)
     return 0
+
+
+def _known(what: str, asked: tuple[str, ...], possible: set[str]) -> None:
+    unknown = set(asked) - possible
+    if unknown:
+        names = " ".join(sorted(possible))
+        sys.exit(f"No {what} of these cases is called {' or '.join(sorted(unknown))}: {names}")
 
 
 def _runtime(folder: Path) -> Path:
