@@ -131,8 +131,8 @@ class Worker:
         finally:
             leased = await _collect(leases)
             if not is_cancelled():
-                # Several channels may have had one in the same moment: each gets its turn.
-                random.shuffle(leased)
+                if len(leased) > free:  # one of each of too many channels: each gets its turn
+                    random.shuffle(leased)
                 chosen, leased = leased[:free], leased[free:]
             for delivery, _ in leased:
                 await self._release(delivery)

@@ -18,6 +18,7 @@ from redis_servers.ports import HOST, free_port
 from {{ cookiecutter.project_slug }}.settings import Settings
 
 PACKAGE = "{{ cookiecutter.project_slug }}"
+WEBSOCKET_PROTOCOL = "fast_channels.server:WebSocketProtocol"  # as in Makefile and Dockerfile
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 PORT_ATTEMPTS = 5
@@ -135,7 +136,10 @@ class WebProcess(AppProcess):
         return f"http://{HOST}:{self.port}"
 
     def arguments(self) -> list[str]:
-        return ["uvicorn", f"{PACKAGE}.main:app", "--host", HOST, "--port", str(self.port)]
+        return [
+            *("uvicorn", f"{PACKAGE}.main:app", "--ws", WEBSOCKET_PROTOCOL),
+            *("--host", HOST, "--port", str(self.port)),
+        ]
 
     def is_ready(self) -> bool:
         with socket.create_connection((HOST, self.port), timeout=1):

@@ -1,8 +1,12 @@
 """Two uvicorn processes and a worker on one Redis: what is done in one arrives in the others."""
 
+import json
+
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from .processes import Processes
 from .visitors import receive, receive_until, until_the_worker_reports, visit_server
@@ -63,3 +67,12 @@ async def test_a_page_of_another_origin_gets_http_403(processes: Processes, room
         async with visit_server(processes.a.url, room, "Eve", origin="http://evil.example"):
             pass
     assert refusal.value.response.status_code == 403
+
+
+async def test_the_web_processes_speak_by_our_own_protocol(processes: Processes, room: str) -> None:
+    """uvicorn's would agree to the compression that the client offers."""
+    url = processes.a.url
+    address = f"{url.replace('http', 'ws', 1)}/ws/chat/{room}?name=Ada"
+    async with connect(address, origin=Origin(url), proxy=None) as socket:
+        assert json.loads(await socket.recv())["type"] == "welcome"
+        assert socket.protocol.extensions == []
