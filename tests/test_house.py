@@ -165,7 +165,9 @@ def test_no_jinja_in_python() -> None:
 
 def test_no_file_is_too_long() -> None:
     """Whoever opens a file can read it whole."""
-    checked = python_files(SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks")
+    checked = python_files(
+        SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks", ROOT / "benchmarks"
+    )
     long = {
         path.name: count
         for path in checked
@@ -178,7 +180,9 @@ def test_every_module_says_what_it_owns() -> None:
     """The first lines of a module are its docstring."""
     silent = [
         path.relative_to(ROOT).as_posix()
-        for path in python_files(SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks")
+        for path in python_files(
+            SOURCES, TEMPLATE / "tests", ROOT / "tests", ROOT / "hooks", ROOT / "benchmarks"
+        )
         if path.stat().st_size and not path.read_text(encoding="utf-8").startswith('"""')
     ]
     assert silent == []
