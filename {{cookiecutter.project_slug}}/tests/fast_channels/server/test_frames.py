@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from websockets.frames import Frame, Opcode
 
-from fast_channels.server.frames import BINARY, CACHED_BYTES, PONG, TEXT, FrameCache, frame
+from fast_channels.server.frames import BINARY, CACHED_BYTES, LONG, PONG, TEXT, FrameCache, frame
 from fast_channels.server.outgoing import OUTBOX
 from protocol_fuzz import Subject
 
@@ -44,6 +44,20 @@ def test_it_is_bounded() -> None:
     assert list(frames) == ["y" * 3 * CACHED_BYTES]
     frames["z"]
     assert list(frames) == ["z"]
+
+
+def test_long_texts() -> None:
+    """The last one is kept, once; a text that is merely equal is framed again."""
+    frames = FrameCache()
+    text, other = "a" * (LONG + 1), "b" * (LONG + 1)
+    first = frames.long(text)
+    assert frames.long(text) is first
+    assert frames.long(other) == frame(TEXT, other.encode())
+    assert frames.long(text) == first
+    assert frames.long("a" * (LONG + 1)) == first
+    frames.forget()
+    assert frames._long is None
+    assert not frames
 
 
 class Alike(str):
