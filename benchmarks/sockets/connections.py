@@ -10,10 +10,16 @@ KINDS = ("memory", "pubsub", "queue")
 GROUPS = 20  # that idle connections are spread over
 
 
-def echo(setting: Setting, clients: int) -> Sample:
-    """Each socket has 4 messages under way."""
-    seconds = 0.2 if setting.quick else 2.0
-    return measure(setting, program="echo", clients=clients, window=4, seconds=seconds)
+def echo(setting: Setting, clients: int, window: int, bursts: bool) -> Sample:
+    """Each socket has a window of messages under way."""
+    return measure(
+        setting,
+        program="echo",
+        clients=clients,
+        window=window,
+        bursts=bursts,
+        seconds=0.2 if setting.quick else 2.0,
+    )
 
 
 def churn(setting: Setting) -> Sample:
@@ -38,22 +44,24 @@ def idle(setting: Setting, groups: int) -> Sample:
     return Sample(clients, cpu, figures["wall"], extra={"KiB": memory / clients / 1024})
 
 
-def echo_case(clients: int) -> Case:
+def echo_case(name: str, title: str, clients: int, window: int, bursts: bool = False) -> Case:
     return Case(
-        name=f"echo-{clients}",
-        title=f"echo, {clients} socket{'s' * (clients > 1)}",
+        name=f"echo-{name}",
+        title=f"echo, {title}",
         kinds=(),
         unit="µs CPU per echo",
         subjects=SUBJECTS,
-        run=partial(echo, clients=clients),
+        run=partial(echo, clients=clients, window=window, bursts=bursts),
         figures={"-": 2},
         tuned={"-": 3.5},
-        quick=clients > 1,
+        quick=name == "50",
     )
 
 
 CASES = [
-    *map(echo_case, (1, 50)),
+    echo_case("1", "1 socket", 1, 4),
+    echo_case("50", "50 sockets", 50, 4),
+    echo_case("bursts", "50 sockets, bursts of 16", 50, 16, bursts=True),
     Case(
         name="churn",
         title="connect, join, leave",

@@ -15,6 +15,7 @@ class Plan:
     clients: int = 1
     seconds: float = 2.0
     window: int = 8  # messages under way
+    bursts: bool = False  # a window is sent at once, when the one before is over
     rate: float = 50.0  # messages per second, at a fixed pace
     before: int = 0  # idle sockets that are open before the counted ones
     rooms: int = 0  # groups that idle sockets are spread over; 0 for none

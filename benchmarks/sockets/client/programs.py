@@ -74,7 +74,7 @@ async def echo(plan: Plan) -> AsyncGenerator[Figures, None]:
     async def run(seconds: float) -> list[Tally]:
         tallies = [new_tally(plan, [socket], room=False) for socket in sockets]
         windows = [
-            Window(tally, plan.window, socket.send)
+            Window(tally, plan.window, socket.send, bursts=plan.bursts)
             for tally, socket in zip(tallies, sockets, strict=True)
         ]
         await run_windows(windows, seconds)

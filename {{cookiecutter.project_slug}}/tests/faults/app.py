@@ -25,6 +25,7 @@ from fast_channels.layers import (
     RedisPubSubChannelLayer,
     register_channel_layer,
 )
+from fast_channels.server import WebSocketProtocol
 
 GROUP = "load"
 ACCEPTED, REFUSED, GAP = "accepted", "refused", "gap"
@@ -80,8 +81,7 @@ app = Starlette(
 
 
 def serve(descriptor: int) -> None:
-    # Uncompressed: a frame of ten bytes to fifty sockets, so compression would be most of the work.
-    config = uvicorn.Config(app, access_log=False, ws_per_message_deflate=False)
+    config = uvicorn.Config(app, access_log=False, ws=WebSocketProtocol)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
