@@ -1,4 +1,4 @@
-"""`python -m benchmarks.report FILE`: makes of a run's samples the tables and charts that docs/ shows."""
+"""`python -m benchmarks.report FILE...`: makes of runs' samples the tables and charts of docs/."""
 
 import argparse
 import json
@@ -28,21 +28,26 @@ KINDS = ("memory", "pubsub", "queue", "-")
 NOTHING = "\N{EN DASH}"
 
 
-def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        Row(**{**row, "results": [Result(**result) for result in row["results"]]})
-        for row in content["rows"]
-    ]
-    return content["machine"], rows
+def load(paths: list[Path]) -> tuple[dict[str, Any], list[Row]]:
+    """The machine of the first run, and the rows of all; the same row's rounds are put together."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    rows: dict[tuple[str, str], Row] = {}
+    for run, content in enumerate(contents):
+        for row in content["rows"]:
+            results = [
+                Result(**{**result, "round": (run, result["round"])}) for result in row["results"]
+            ]
+            known = rows.setdefault((row["case"], row["kind"]), Row(**{**row, "results": []}))
+            known.results += results
+    return contents[0]["machine"], list(rows.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.report", description=__doc__)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "benchmarks")
     options = parser.parse_args()
-    machine, rows = load(options.file)
+    machine, rows = load(options.files)
     options.to.mkdir(exist_ok=True)
     for name, text in documents(machine, rows):
         (options.to / name).write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """What a run measured: raw samples, and the medians, ranges and ratios that are made of them."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ class Result:
     case: str
     kind: str
     subject: str
-    round: int
+    round: Hashable  # results of one are compared
     value: float | None = None
     sample: dict[str, Any] | None = None
     error: str | None = None
@@ -97,7 +97,7 @@ class Row:
     def _of(self, subject: str) -> list[Result]:
         return [result for result in self.results if result.subject == subject]
 
-    def _by_round(self, subject: str) -> dict[int, float]:
+    def _by_round(self, subject: str) -> dict[Hashable, float]:
         return {r.round: r.value for r in self._of(subject) if r.value is not None}
 
 

@@ -225,6 +225,52 @@ async def test_callers_over_the_limit_wait(
     assert await asyncio.gather(*calls) == [b"0", b"1", b"2"]
 
 
+async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> None:
+    """Each caller gives up at its own; the reply that comes later is nobody else's."""
+    server.answer = lambda command: b""
+    link = (await connect()).link
+    now = asyncio.get_running_loop().time()
+    deadlines = (now + 0.05, now + 60, now + 0.02)
+    calls = [
+        asyncio.create_task(wait_for_reply(link, number, deadline))
+        for number, deadline in enumerate(deadlines)
+    ]
+    done, _ = await asyncio.wait([calls[0], calls[2]], timeout=5)
+    assert {type(call.exception()) for call in done} == {TimeoutError}
+    assert len(done) == 2
+    assert not calls[1].done()
+    server.send(b"+0\r\n+1\r\n+2\r\n")
+    assert await calls[1] == b"1"
+    server.answer = echo
+    assert await link.call("ECHO", "next") == b"next"
+
+
+async def wait_for_reply(link: Link, number: int, deadline: float) -> Any:
+    return await link.execute(("ECHO", number), deadline)
+
+
+async def test_a_server_that_is_loading_is_lost(server: FakeServer, connect: Any) -> None:
+    """It would refuse every command for as long as that takes; whoever asked is told."""
+    server.answer = lambda command: b"-LOADING Redis is loading the dataset in memory\r\n"
+    run = await connect()
+    with pytest.raises(LinkLost, match="loading"):
+        await run.link.call("GET", "x")
+    await run.lost("loading")
+
+
+async def test_callers_wait_while_the_server_does_not_read(connect: Any) -> None:
+    """What the transport cannot pass on is bounded; a caller over that gives up at its deadline."""
+    link = (await connect()).link
+    link.pause_writing()
+    deadline = asyncio.get_running_loop().time() + 0.02
+    with pytest.raises(TimeoutError):
+        await link.execute(("ECHO", "one"), deadline)
+    call = asyncio.create_task(link.call("ECHO", "two"))
+    await asyncio.sleep(0)
+    link.resume_writing()
+    assert await call == b"OK"
+
+
 async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect: Any) -> None:
     """Between replies, in order; what SUBSCRIBE answers and a PONG as a list are understood."""
     heard: list[tuple[bytes, bytes]] = []
