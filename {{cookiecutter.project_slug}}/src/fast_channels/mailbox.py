@@ -15,6 +15,9 @@ from threading import get_ident
 from typing import Any, Literal, get_args
 
 Message = dict[str, Any]
+# When it was put, by the monotonic clock; the message; what makes a receiver's own copy of it, or None
+# if it is the receiver's own already.
+Entry = tuple[float, Message, Callable[[], Message] | None]
 Overflow = Literal["drop_newest", "drop_oldest", "close"]
 
 
@@ -55,7 +58,7 @@ class Mailbox:
         self.expired = 0
         self.on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
         # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
-        self._messages: list[tuple[float, Message]] = []
+        self._messages: list[Entry] = []
         self._waiters: list[tuple[asyncio.Future[None], int]] = []  # and their threads
 
     def __len__(self) -> int:
@@ -83,11 +86,12 @@ class Mailbox:
         """How many receivers wait for a message."""
         return len(self._waiters)
 
-    def put(self, message: Message, now: float | None = None) -> bool:
-        """Append ``message`` and wake a receiver; False if a message had to be dropped.
+    def put(self, message: Message) -> bool:
+        """Append ``message`` and wake a receiver; False if a message had to be dropped."""
+        return self.put_entry((time.monotonic(), message, None))
 
-        ``now`` is ``time.monotonic()``, of a caller who puts many messages at a time.
-        """
+    def put_entry(self, entry: Entry) -> bool:
+        """As ``put``, what may be put into many mailboxes: each receiver takes a copy of it."""
         accepted = True
         if len(self._messages) >= self.capacity and self.full:
             accepted = False
@@ -100,7 +104,7 @@ class Mailbox:
                     self.on_overflow()
                 self.poke()
                 return False
-        self._messages.append((time.monotonic() if now is None else now, message))
+        self._messages.append(entry)
         if self._waiters:
             self.poke()
         return accepted
@@ -112,7 +116,8 @@ class Mailbox:
         try:
             if self.expiry is not None and self._messages[0][0] < time.monotonic() - self.expiry:
                 self.drop_expired()
-            return self._messages.pop(0)[1]
+            _, message, copy = self._messages.pop(0)
+            return message if copy is None else copy()
         except IndexError:  # all had expired, or another thread was faster
             return None
 

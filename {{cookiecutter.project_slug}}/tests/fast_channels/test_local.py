@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.local import LocalDelivery, copier
 from fast_channels.layers.tally import LOG_INTERVAL, Tally
 
@@ -144,3 +145,33 @@ def test_a_tally_counts_all_and_logs_little(
         "5 lost, the last: late",
     ]
     assert tally.total == 6
+
+
+def test_a_fan_out_takes_the_memory_of_one_message() -> None:
+    """What waits in a hundred mailboxes is one object; who takes it gets a copy of his own."""
+    local = LocalDelivery(lambda channel: 10, expiry=None)
+    for number in range(100):
+        local.join("room", f"own.{number}")
+    message = {"type": "test", "list": [1]}
+    local.deliver_group("room", message)
+    assert {id(mailbox._messages[0][1]) for mailbox in local.mailboxes.values()} == {id(message)}
+    taken = [mailbox.take() for mailbox in local.mailboxes.values()]
+    assert taken == [message] * 100
+    assert len({id(one) for one in taken}) == 100
+    assert len({id(one["list"]) for one in taken if one}) == 100
+
+
+async def test_what_the_sender_changes_afterwards_arrives_nowhere() -> None:
+    """Neither in a group nor in a channel, however deep the change."""
+    layer = InMemoryChannelLayer()
+    channels = [await layer.new_channel() for _ in range(2)]
+    for group, members in {"one": channels[:1], "both": channels}.items():
+        for channel in members:
+            await layer.group_add(group, channel)
+    message = {"type": "test", "list": [1]}
+    await layer.group_send("one", message)
+    await layer.group_send("both", message)
+    await layer.send(channels[0], message)
+    message["list"].append(2)
+    received = [await layer.receive(channel) for channel in (*channels[:1] * 3, channels[1])]
+    assert received == [{"type": "test", "list": [1]}] * 4

@@ -110,12 +110,11 @@ class AsyncConsumer:
             raise ValueError(
                 f"A message needs a type, a str, to find its handler: {message!r:.200}"
             )
-        name = handler_name(message_type)
-        handler = getattr(self, name, None)
+        handler = getattr(self, handler_name(message_type), None)
         if handler is None:
             raise ValueError(
-                f"{type(self).__qualname__} has no method {name}() for messages of type "
-                f"{message_type!r}"
+                f"{type(self).__qualname__} has no method {handler_name(message_type)}() for "
+                f"messages of type {message_type!r}"
             )
         await handler(message)
 

@@ -38,6 +38,8 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+OPEN = State.OPEN  # spares a look into the enum for each frame
+
 class AsyncWebsocketConsumer(AsyncConsumer):
     """Override ``connect``, ``receive`` and ``disconnect``.
 
@@ -91,18 +93,15 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Send one text or one binary frame; ``close`` then closes, True meaning code 1000."""
         if (text_data is None) == (bytes_data is None):
             raise ValueError("send() takes either text_data or bytes_data")
-        if self._state is State.CONNECTING:
-            raise RuntimeError("send() needs an accepted socket; call accept() first")
-        if self._state is State.OPEN:
-            event: Event = {"type": "websocket.send"}
-            if text_data is not None:
-                event["text"] = text_data
-            else:
-                event["bytes"] = bytes_data
+        state = self._state
+        if state is OPEN:
+            key, data = ("bytes", bytes_data) if text_data is None else ("text", text_data)
             try:
-                await self._asgi_send(event)
+                await self._asgi_send({"type": "websocket.send", key: data})
             except OSError:  # servers raise it for a client that has left; disconnect() follows
                 self._state = State.CLOSED
+        elif state is State.CONNECTING:
+            raise RuntimeError("send() needs an accepted socket; call accept() first")
         if close:
             await self.close(close)
 

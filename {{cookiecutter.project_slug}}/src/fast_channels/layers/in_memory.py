@@ -83,9 +83,11 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
         self._local.leave(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
-        self.require_valid_group_name(group)
         self.require_valid_message(message)
-        self._local.deliver_group(group, message)
+        if group in self._local.groups:
+            self._local.deliver_group(group, copier(message)())
+        else:
+            self.require_valid_group_name(group)
 
     async def flush(self) -> None:
         self._local.clear()

@@ -7,7 +7,8 @@ Invariants
 - A channel has one mailbox from ``open()`` until ``close()``; closing it leaves all its groups.
 - ``mailboxes`` holds valid names only: who finds a channel here need not check its name again.
 - ``groups[g]`` is never empty: the last member that leaves removes the group.
-- Each receiver gets its own copy of a message: what one handler changes, no other sees.
+- Each receiver takes its own copy of a message: what one handler changes, no other sees, nor what the
+  sender changes afterwards.
 """
 
 import copy
@@ -120,14 +121,17 @@ class LocalDelivery:
         return accepted
 
     def deliver_group(self, group: str, message: Message) -> None:
-        """Put a copy of ``message`` into each member's mailbox; a full one drops and is counted."""
+        """Put ``message``, which becomes the members' own, into each one's mailbox.
+
+        It is shared until they take their copies: in a thousand mailboxes it has the size of one.
+        A mailbox that is full drops, which is counted.
+        """
         members = self.groups.get(group)
         if not members:
             return
-        make_copy = copier(message)
-        now = time.monotonic()
+        entry = (time.monotonic(), message, copier(message) if len(members) > 1 else None)
         for channel, mailbox in list(members.items()):
-            if not mailbox.put(make_copy(), now):
+            if not mailbox.put_entry(entry):
                 self._count_drop(channel, mailbox)
 
     def clear(self) -> None:
