@@ -58,8 +58,9 @@ format: uv ## Format the template's own Python and apply safe fixes
 docs: uv ## Build the documentation into docs/_build; a warning is an error
 	@$(RUN) --group docs sphinx-build --quiet --fail-on-warning docs docs/_build
 
-lock: uv ## Refresh both lock files; the project's one gets its name back as a variable
+lock: uv ## Refresh the lock files; the project's one gets its name back as a variable
 	@$(UV) lock --upgrade
+	@$(UV) lock --upgrade --project benchmarks
 	@$(BAKE) --output-dir build/lock project_name="Lock Me" project_slug=lock_me >/dev/null
 	@cd build/lock/lock_me && uv lock --upgrade
 	@sed 's/^name = "lock-me"$$/name = "{{ cookiecutter.__distribution }}"/' \

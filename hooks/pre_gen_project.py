@@ -30,8 +30,8 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 OWN_NAMES = frozenset(
     """
     asgi_apps backends build conftest dist docs expect fast_channels faults http_consumers layer_model
-    properties public_api redis_servers sample_consumers src static tests traffic uvicorn_server
-    worker_bench
+    properties protocol_fuzz public_api raw_websocket redis_servers sample_consumers src static tests
+    tls_certificate traffic uvicorn_server wire_cases worker_bench
     """.split()
 )
 

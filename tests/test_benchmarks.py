@@ -9,7 +9,16 @@ import pytest
 
 from rendering import ROOT, run
 
-PEERS = {"fast_channels", "channels_redis", "litestar", "broadcaster", "raw", "floor"}
+PEERS = {
+    "candidate-tuned",
+    "fast_channels",
+    "channels_redis",
+    "litestar",
+    "broadcaster",
+    "socketio",
+    "raw",
+    "floor",
+}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ CASES = [
         kinds=(),
         unit="µs CPU per echo",
         subjects=SUBJECTS,
-        run=partial(echo, clients=50),
+        run=partial(echo, clients=50, window=4, bursts=False),
         default=False,
     ),
     Case(

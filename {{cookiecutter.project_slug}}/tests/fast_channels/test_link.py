@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import hiredis
 import pytest
+import uvloop
 from redis.exceptions import ResponseError
 
 from expect import eventually
 from fast_channels.layers.redis import link as link_module
 from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.link import CONNECTION_ERRORS, Link, LinkLost
+from tls_certificate import make_certificate
 
 Answer = Callable[[list[bytes]], bytes]
 
@@ -247,6 +250,35 @@ async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> Non
 
 async def wait_for_reply(link: Link, number: int, deadline: float) -> Any:
     return await link.execute(("ECHO", number), deadline)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_through_tls(loop: str, tmp_path: Path) -> None:
+    """The same over an encrypted connection, on both event loops: small replies and large ones."""
+    certificate = make_certificate(tmp_path)
+
+    async def talk() -> None:
+        fake = FakeServer()
+        listening = await asyncio.start_server(
+            fake.serve, "127.0.0.1", 0, ssl=certificate.server(), limit=1 << 21
+        )
+        port = listening.sockets[0].getsockname()[1]
+        (endpoint,) = parse_hosts(
+            [f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate.certificate}"]
+        )
+        connection = endpoint.pool().make_connection()
+        await connection.connect()
+        fake.answer = lambda command: b"$%d\r\n%b\r\n" % (len(command[-1]), command[-1])
+        run = Running(Link(connection))
+        texts = [b"x" * size for size in (0, 1, 1000, 1_000_000)]
+        assert await asyncio.gather(*(run.link.call("ECHO", text) for text in texts)) == texts
+        await fake.close()
+        await run.lost()
+        listening.close()
+        await listening.wait_closed()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
+        runner.run(talk())
 
 
 async def test_a_server_that_is_loading_is_lost(server: FakeServer, connect: Any) -> None:

@@ -40,6 +40,7 @@ class State(enum.Enum):
 
 OPEN = State.OPEN  # spares a look into the enum for each frame
 
+
 class AsyncWebsocketConsumer(AsyncConsumer):
     """Override ``connect``, ``receive`` and ``disconnect``.
 
