@@ -78,7 +78,7 @@ CASES = [
     ),
     Case(
         name="p99-100",
-        title="latency, 100 in a room, 50 messages per second: p99",
+        title="p99 in a room of 100, 50 a second",
         kinds=KINDS,
         unit="ms",
         subjects=SUBJECTS,

@@ -2,8 +2,8 @@
 
 Invariants
 - Each message is a JSON object whose ``seq`` counts up from 0; ``senders`` take turns.
-- A receiver's messages are in order if each is newer than the last of its sender; ``lost`` is what was sent and
-  did not arrive, wherever the gap is; a doubled or late one counts as ``disordered``.
+- A receiver's messages are in order if each is newer than the last of its sender; ``lost`` is what
+  was sent and did not arrive, wherever the gap is; a doubled or late one counts as ``disordered``.
 """
 
 import asyncio
