@@ -19,7 +19,7 @@ html_static_path = ["_static"]
 html_show_copyright = False
 
 # The reference is read from the sources; what they import from elsewhere need not be installed for it.
-autodoc_mock_imports = ["cryptography", "msgpack", "redis"]
+autodoc_mock_imports = ["cryptography", "hiredis", "msgpack", "redis"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
