@@ -65,7 +65,9 @@ ALLOWED = {"fast_channels.server": ("uvicorn", "websockets")}
 
 
 def python_files(*folders: Path) -> list[Path]:
-    return [path for folder in folders for path in files(folder) if path.suffix == ".py"]
+    """Without those of an environment that a folder holds."""
+    paths = [path for folder in folders for path in files(folder)]
+    return [path for path in paths if path.suffix == ".py" and ".venv" not in path.parts]
 
 
 def module_name(path: Path) -> str:

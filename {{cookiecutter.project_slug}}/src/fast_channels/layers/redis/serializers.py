@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
 
+_missing: ImportError | None = None
 try:
     import msgpack
 except ImportError as error:
-    _missing: ImportError | None = error
-else:
-    _missing = None
+    msgpack, _missing = None, error
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
