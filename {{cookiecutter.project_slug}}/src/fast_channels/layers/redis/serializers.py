@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
@@ -17,7 +18,7 @@ from ...mailbox import Message
 
 _missing: ImportError | None = None
 try:
-    import msgpack
+    msgpack: Any = import_module("msgpack")
 except ImportError as error:
     msgpack, _missing = None, error
 
