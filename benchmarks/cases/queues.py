@@ -19,7 +19,7 @@ def _stalled(setting: Setting, *, messages: int) -> Sample:
 CASES = [
     Case(
         name="worker",
-        title="named channel to a worker, acknowledged (peers: not acknowledged)",
+        title="named channel to a consumer in a worker, acknowledged (peers: not acknowledged)",
         kinds=("memory", "queue"),
         unit="µs CPU per job",
         subjects=LAYERS,

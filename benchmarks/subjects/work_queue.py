@@ -1,7 +1,7 @@
 """Child: a named channel and its worker in one process, 50 jobs under way.
 
-Ours is a real worker that acknowledges each job after its handler. The peers have neither a worker
-that acknowledges nor the means to write one: they receive, and that is all.
+Ours is a worker that acknowledges each job after its handler. The peers have none that does: they
+receive for their own consumer, which handles what comes, as Channels' ``runworker`` does it.
 """
 
 import asyncio
@@ -18,10 +18,8 @@ CHANNEL = "jobs"
 async def work(options: Options) -> None:
     layer = make_layer(options["subject"], options["kind"], options["url"])
     done = Done()
-    if options["subject"] == "candidate":
-        await _start_worker(layer, done)
-    else:
-        done.receiving = asyncio.create_task(_receive(layer, done))
+    start = _start_worker if options["subject"] == "candidate" else _start_receiving
+    await start(layer, done, options["subject"])
     window = options["window"]
     for _ in range(3):
         await _exchange(layer, done, window)
@@ -39,7 +37,7 @@ class Done:
     """The numbers of the jobs that were done, until a window of them is complete."""
 
     def __init__(self) -> None:
-        self.receiving: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
         self._wanted: set[int] = set()
         self._complete = asyncio.Event()
         self._next = 0
@@ -71,20 +69,35 @@ async def _exchange(layer: Layer, done: Done, window: int) -> None:
     await done.wait()
 
 
-async def _receive(layer: Layer, done: Done) -> None:
-    while True:
-        done.add(await layer.receive(CHANNEL))
+async def _start_worker(layer: Layer, done: Done, subject: str) -> None:
+    worker = import_module("fast_channels.worker").Worker
+    await worker(layer, {CHANNEL: _consumer(subject, done)}).__aenter__()
 
 
-async def _start_worker(layer: Layer, done: Done) -> None:
-    # Under this name our runtime is on the path only where it is the subject.
-    consumer = import_module("fast_channels.consumer").AsyncConsumer
+async def _start_receiving(layer: Layer, done: Done, subject: str) -> None:
+    """One consumer, that is called once; and a task that brings it what is sent to the channel."""
+    jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def receive() -> None:
+        while True:
+            await jobs.put(await layer.receive(CHANNEL))
+
+    async def send(event: dict[str, Any]) -> None:
+        raise RuntimeError(f"a worker's consumer has nobody to send {event!r} to")
+
+    app = _consumer(subject, done).as_asgi()
+    scope = {"type": "channel", "channel": CHANNEL}
+    done.tasks = [asyncio.create_task(receive()), asyncio.create_task(app(scope, jobs.get, send))]
+
+
+def _consumer(subject: str, done: Done) -> Any:
+    """Under the same name our package or the peer's is on the path."""
+    package = "channels" if subject == "channels_redis" else "fast_channels"
 
     async def job(self: object, message: dict[str, Any]) -> None:
         done.add(message)
 
-    worker = import_module("fast_channels.worker").Worker
-    await worker(layer, {CHANNEL: type("Job", (consumer,), {"job": job})}).__aenter__()
+    return type("Job", (import_module(f"{package}.consumer").AsyncConsumer,), {"job": job})
 
 
 if __name__ == "__main__":

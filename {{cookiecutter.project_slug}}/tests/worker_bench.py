@@ -16,9 +16,9 @@ class Ledger(InMemoryChannelLayer):
         self.acknowledged: list[int] = []
         self.rejected: list[tuple[float, bool]] = []
 
-    async def acknowledge(self, delivery: Delivery) -> None:
-        self.acknowledged.append(delivery.message["number"])
-        await super().acknowledge(delivery)
+    async def acknowledge(self, *deliveries: Delivery) -> None:
+        self.acknowledged += [delivery.message["number"] for delivery in deliveries]
+        await super().acknowledge(*deliveries)
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""

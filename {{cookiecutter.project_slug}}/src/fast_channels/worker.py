@@ -6,18 +6,20 @@ Invariants
   ``max_attempts`` it goes to the layer's dead letters.
 - What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
   lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
-- At most ``concurrency`` handlers run at once, and no more messages than that are held.
+- At most ``concurrency`` handlers run at once, and no more messages than that are held beside those
+  that wait for their acknowledgement to be confirmed, which are no more either.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
   them and gives their messages back.
 """
 
 import asyncio
 import logging
+import math
 import random
 import signal
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Self
 
 from .consumer.base import AsyncConsumer, ConsumerApp
@@ -33,6 +35,14 @@ FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles w
 LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
 
 Leased = tuple[Delivery, ConsumerApp]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A message that is held: leased, and not yet acknowledged or given back."""
+
+    delivery: Delivery
+    lost: bool = False  # its lease
 
 
 class NoAttemptEnded(Exception):
@@ -73,20 +83,28 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._working: set[asyncio.Task[None]] = set()
         self._renewing: set[asyncio.Task[None]] = set()
-        self._handling: dict[asyncio.Task[None], Delivery] = {}
-        self._finished = asyncio.Event()
+        self._acknowledging: set[asyncio.Task[None]] = set()
+        self._held: set[Job] = set()
+        self._running: dict[Job, asyncio.Task[None]] = {}
+        self._handled: list[Job] = []  # in this turn of the loop
+        self._freed = asyncio.Event()
+        self._stop_at = math.inf
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._working = {asyncio.create_task(self._work(), name="worker")}
         if self._queue.lease_time is not None:
             self._renewing = {asyncio.create_task(self._renew(self._queue.lease_time / 3))}
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
+        self._stop_at = time.monotonic() + self._drain_timeout
         await _cancel(self._working)
-        if self._handling:
-            await asyncio.wait(list(self._handling), timeout=self._drain_timeout)
-        await _cancel(self._handling)
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=self._drain_timeout)
+        await _cancel(self._running.values())
+        while self._acknowledging:
+            await asyncio.wait(self._acknowledging)
         await _cancel(self._renewing)
 
     async def run(self) -> None:
@@ -100,26 +118,42 @@ class Worker:
             async with self:
                 logger.info("Worker takes messages of %s", ", ".join(self._routes))
                 await stopped.wait()
-                logger.info("Worker stops; %d handler(s) finish first", len(self._handling))
+                logger.info("Worker stops; %d handler(s) finish first", len(self._running))
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
 
     async def _work(self) -> None:
         while True:
-            while not (free := self._concurrency - len(self._handling)):
-                self._finished.clear()
-                await self._finished.wait()
+            while not (free := self._free):
+                self._freed.clear()
+                await self._freed.wait()
             leased = await self._lease(free)
             if not leased:
                 await asyncio.sleep(FIRST_RETRY)
             for delivery, app in leased:
-                task = asyncio.create_task(self._handle(delivery, app))
-                self._handling[task] = delivery
-                task.add_done_callback(self._finish)
+                job = Job(delivery)
+                self._held.add(job)
+                self._running[job] = self._loop.create_task(self._handle(job, app))
+
+    @property
+    def _free(self) -> int:
+        """How many more messages may be held."""
+        most = self._concurrency
+        return min(most - len(self._running), 2 * most - len(self._held))
 
     async def _lease(self, free: int) -> list[Leased]:
         """Up to ``free`` messages of whichever channels have some first; none if leasing failed."""
+        if len(self._routes) > 1:
+            return await self._lease_of_several(free)
+        ((channel, app),) = self._routes.items()
+        try:
+            return [(delivery, app) for delivery in await self._queue.lease(channel, free)]
+        except Exception as error:
+            _log_lease(error)
+            return []
+
+    async def _lease_of_several(self, free: int) -> list[Leased]:
         count = max(1, free // len(self._routes))
         leases = {
             asyncio.create_task(self._queue.lease(channel, count)): app
@@ -142,39 +176,29 @@ class Worker:
         try:
             await self._queue.release(delivery)
         except Exception as error:  # the worker goes on
-            logger.warning("Message %s is left to its lease: %r", delivery.id, error)
+            _log_left(delivery, error)
 
-    def _finish(self, task: "asyncio.Task[None]") -> None:
-        del self._handling[task]
-        self._finished.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("A message is left to its lease: %r", error)
-
-    async def _handle(self, delivery: Delivery, app: ConsumerApp) -> None:
+    async def _handle(self, job: Job, app: ConsumerApp) -> None:
+        handled = False
         try:
-            await self._dispatch(delivery, app)
+            await self._make_consumer(job.delivery, app).dispatch(job.delivery.message)
+            handled = True
+        except StopConsumer:
+            handled = True
         except asyncio.CancelledError as error:
             if is_cancelled():
-                await self._queue.reject(delivery)
+                await self._reject(job)
                 raise
-            await self._failed(delivery, error)  # something that the handler awaited was cancelled
+            await self._failed(job, error)  # something that the handler awaited was cancelled
         except Exception as error:
-            await self._failed(delivery, error)
-        else:
-            await self._acknowledge(delivery)
+            await self._failed(job, error)
+        finally:
+            del self._running[job]
+            self._freed.set()
+        if handled:
+            self._acknowledge_soon(job)
 
-    async def _acknowledge(self, delivery: Delivery) -> None:
-        """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
-        deadline = time.monotonic() + (self._queue.lease_time or 0.0)
-        while True:
-            try:
-                return await self._queue.acknowledge(delivery)
-            except ChannelLayerUnavailable:
-                if time.monotonic() + FIRST_RETRY > deadline:
-                    raise
-                await asyncio.sleep(FIRST_RETRY)
-
-    async def _dispatch(self, delivery: Delivery, app: ConsumerApp) -> None:
+    def _make_consumer(self, delivery: Delivery, app: ConsumerApp) -> AsyncConsumer:
         if delivery.attempt > self._max_attempts:
             raise NoAttemptEnded("Its workers died, were stopped or lost their leases")
         consumer = app.consumer_class(**app.consumer_initkwargs)
@@ -185,10 +209,41 @@ class Worker:
             "attempt": delivery.attempt,
         }
         consumer.bind_layer()
-        with suppress(StopConsumer):
-            await consumer.dispatch(delivery.message)
+        return consumer
 
-    async def _failed(self, delivery: Delivery, error: BaseException) -> None:
+    def _acknowledge_soon(self, job: Job) -> None:
+        """One acknowledgement for all that is handled in one turn of the loop.
+
+        Their slots are free already: so the request for the next messages, which ``_work`` makes
+        before this task runs, leaves in the same write.
+        """
+        self._handled.append(job)
+        if len(self._handled) == 1:
+            task = self._loop.create_task(self._acknowledge())
+            self._acknowledging.add(task)
+            task.add_done_callback(self._acknowledging.discard)
+
+    async def _acknowledge(self) -> None:
+        """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
+        jobs, self._handled = self._handled, []
+        deadline = time.monotonic() + (self._queue.lease_time or 0.0)
+        try:
+            while True:
+                try:
+                    return await self._queue.acknowledge(*(job.delivery for job in jobs))
+                except ChannelLayerUnavailable:
+                    if time.monotonic() + FIRST_RETRY > min(deadline, self._stop_at):
+                        raise
+                    await asyncio.sleep(FIRST_RETRY)
+        except Exception as error:  # the worker goes on
+            for job in jobs:
+                _log_left(job.delivery, error)
+        finally:
+            self._held.difference_update(jobs)
+            self._freed.set()
+
+    async def _failed(self, job: Job, error: BaseException) -> None:
+        delivery = job.delivery
         logger.error(
             "Attempt %d of %d at message %s of %s failed",
             delivery.attempt,
@@ -197,12 +252,22 @@ class Worker:
             delivery.channel,
             exc_info=error,
         )
-        await self._queue.reject(
-            delivery,
+        await self._reject(
+            job,
             delay=self._delay(delivery.attempt),
             final=delivery.attempt >= self._max_attempts,
             reason=_describe(error),
         )
+
+    async def _reject(
+        self, job: Job, *, delay: float = 0.0, final: bool = False, reason: str = ""
+    ) -> None:
+        try:
+            await self._queue.reject(job.delivery, delay=delay, final=final, reason=reason)
+        except Exception as error:  # the worker goes on
+            _log_left(job.delivery, error)
+        finally:
+            self._held.discard(job)
 
     def _delay(self, attempt: int) -> float:
         longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
@@ -210,13 +275,12 @@ class Worker:
 
     async def _renew(self, interval: float) -> None:
         """Renew what is held, each ``interval`` seconds; but not what was lost."""
-        lost: set[asyncio.Task[None]] = set()
         while True:
             await asyncio.sleep(interval)
-            held = [(task, one) for task, one in self._handling.items() if task not in lost]
-            kept = await asyncio.gather(*(self._renew_one(one) for _, one in held))
-            lost.update(task for (task, _), is_kept in zip(held, kept, strict=True) if not is_kept)
-            lost &= self._handling.keys()
+            held = [job for job in self._held if not job.lost]
+            kept = await asyncio.gather(*(self._renew_one(job.delivery) for job in held))
+            for job, is_kept in zip(held, kept, strict=True):
+                job.lost = not is_kept
 
     async def _renew_one(self, delivery: Delivery) -> bool:
         try:
@@ -236,6 +300,14 @@ def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp
     if isinstance(target, type) and issubclass(target, AsyncConsumer):
         return target.as_asgi()
     raise TypeError(f"The route of channel {name!r} must be a consumer class, not {target!r}")
+
+
+def _log_lease(error: BaseException) -> None:
+    logger.error("Cannot lease a message; trying again: %r", error)
+
+
+def _log_left(delivery: Delivery, error: BaseException) -> None:
+    logger.error("Message %s is left to its lease: %r", delivery.id, error)
 
 
 def _describe(error: BaseException) -> str:
@@ -262,5 +334,5 @@ async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) ->
         if isinstance(result, list):
             leased += [(delivery, app) for delivery in result]
         elif isinstance(result, Exception):
-            logger.error("Cannot lease a message; trying again: %r", result)
+            _log_lease(result)
     return leased

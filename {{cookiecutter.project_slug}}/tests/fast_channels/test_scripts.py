@@ -36,8 +36,12 @@ async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tupl
 
 async def enqueue(server: PersistentLink, topic: str, *envelopes: bytes) -> None:
     for envelope in envelopes:
-        accepted, _ = await scripts.enqueue(server, topic, envelope, capacity=10, expiry_ms=MINUTE)
-        assert accepted
+        await put(server, topic, envelope)
+
+
+async def put(server: PersistentLink, topic: str, envelope: bytes, **options: int) -> int:
+    limits = {"capacity": 10, "expiry_ms": MINUTE} | options
+    return await scripts.enqueue(server, topic, envelope, WORKER[0], **limits)
 
 
 async def pending(server: PersistentLink, topic: str) -> int:
@@ -71,15 +75,38 @@ async def test_publish(server: PersistentLink, topic: str) -> None:
 
 async def test_enqueue(server: PersistentLink, topic: str) -> None:
     """Up to `capacity` messages that have not expired."""
-
-    async def put(expiry_ms: int) -> tuple[bool, int]:
-        return await scripts.enqueue(server, topic, b"m", capacity=2, expiry_ms=expiry_ms)
-
-    assert [await put(MINUTE) for _ in range(3)] == [(True, 0), (True, 0), (False, 0)]
+    assert [await put(server, topic, b"m", capacity=2) for _ in range(3)] == [0, 0, -1]
     assert MINUTE < await server.execute("PTTL", topic) <= MINUTE + 60_000
     assert await server.execute("XLEN", topic) == 2
-    assert await put(-1000) == (True, 2)  # as seen a second later than their expiry
+    # As seen a second later than their expiry
+    assert await put(server, topic, b"m", capacity=2, expiry_ms=-1000) == 2
     assert await server.execute("XLEN", topic) == 1
+
+
+async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic: str) -> None:
+    """A message is announced unless one before it was, and has not been leased since."""
+    announced: list[bytes] = []
+    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: announced.append(data))
+    link = await listener.connected()
+
+    async def number_of(*envelopes: bytes) -> int:
+        announced.clear()
+        await enqueue(server, topic, *envelopes)
+        await link.call("PING")
+        return len(announced)
+
+    link.cast("SUBSCRIBE", topic)
+    await link.call("PING")
+    assert await number_of(b"nobody", b"has", b"leased yet") == 3
+    assert len(await lease(server, topic, count=2)) == 2
+    assert await number_of(b"one waits already") == 0
+    assert len(await lease(server, topic)) == 2
+    assert await number_of(b"the first of three", b"the second", b"the third") == 1
+    ((entry, _, _), *_) = await lease(server, topic)
+    assert await number_of(b"all are leased") == 1
+    await scripts.acknowledge(server, topic, WORKER[0], [entry])
+    assert await number_of(b"one waits") == 0
+    await listener.aclose()
 
 
 async def test_lease(server: PersistentLink, topic: str) -> None:

@@ -63,8 +63,8 @@ async def test_an_acknowledgement_is_given_up_with_the_lease(
     monkeypatch.setattr("fast_channels.worker.FIRST_RETRY", 0.05)
     tries = []
 
-    async def acknowledge(delivery: Delivery) -> None:
-        tries.append(delivery)
+    async def acknowledge(*deliveries: Delivery) -> None:
+        tries.append(deliveries)
         raise ChannelLayerUnavailable("no broker")
 
     monkeypatch.setattr(jobs, "acknowledge", acknowledge)

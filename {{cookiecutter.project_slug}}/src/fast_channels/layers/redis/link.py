@@ -52,7 +52,8 @@ class LinkLost(ConnectionError):
 class Link(asyncio.Protocol):
     """``on_message(channel, payload)`` makes it a subscriber's link; see ``Subscriber``.
 
-    ``on_ended(channel)`` is called when the server says that a subscription has ended.
+    ``on_ended(channel)`` is called when the server says that a subscription has ended; ``on_lost()``
+    when the connection is lost, before any caller goes on.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Link(asyncio.Protocol):
         connection: AbstractConnection,
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._on_message = on_message
         self._on_ended = on_ended
+        self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
         self._outbox: list[bytes] = []
         self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()  # and deadlines
@@ -281,6 +284,7 @@ class Link(asyncio.Protocol):
             if not reply.done():
                 reply.set_exception(self._reason())
         self._pending.clear()
+        self._on_lost()
 
     def _reason(self) -> LinkLost:
         return LinkLost(str(self._ended.exception()))

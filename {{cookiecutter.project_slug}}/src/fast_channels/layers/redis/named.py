@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelFull, ChannelLayerUnavailable, UndecodableMessage
@@ -52,21 +53,22 @@ class NamedChannels:
         self._expiry_ms = int(peer.config.expiry * 1000)
         self.dead = DeadLetters(peer, GROUP)
         self._pullers: dict[str, _Puller] = {}
-        self._batches: dict[str, _Batch] = {}  # of this turn of the loop
 
     async def send(self, channel: str, envelope: bytes) -> None:
         server, topic = self._place(channel)
         capacity = self._peer.config.capacity_of(channel)
-        accepted, expired = await scripts.enqueue(
+        expired = await scripts.enqueue(
             server,
             topic,
             envelope,
+            GROUP,
             capacity=capacity,
             expiry_ms=self._expiry_ms,
             replicated=self._peer.config.replicated,
         )
-        self._count_expired(expired)
-        if not accepted:
+        is_full = expired < 0
+        self._count_expired(-1 - expired if is_full else expired)
+        if is_full:
             raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
 
     async def receive(self, channel: str) -> Message:
@@ -87,17 +89,14 @@ class NamedChannels:
             server, topic, (GROUP, CONSUMER), delivery.receipt, delivery.attempt
         )
 
-    async def acknowledge(self, delivery: Delivery) -> None:
-        batch = self._batches.get(delivery.channel)
-        if batch is None:
-            batch = self._batches[delivery.channel] = _Batch(self, delivery.channel)
-        await batch.acknowledge(delivery.receipt)
-
-    async def acknowledge_all(self, channel: str, receipts: list[str]) -> None:
-        del self._batches[channel]  # what comes from now on is for another one
-        server, topic = self._place(channel)
-        for start in range(0, len(receipts), BATCH):
-            await scripts.acknowledge(server, topic, GROUP, receipts[start : start + BATCH])
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        by_channel: dict[str, list[str]] = {}
+        for delivery in deliveries:
+            by_channel.setdefault(delivery.channel, []).append(delivery.receipt)
+        for channel, receipts in by_channel.items():
+            server, topic = self._place(channel)
+            for start in range(0, len(receipts), BATCH):
+                await scripts.acknowledge(server, topic, GROUP, receipts[start : start + BATCH])
 
     async def reject(self, delivery: Delivery, *, delay: float, final: bool, reason: str) -> None:
         if final:
@@ -114,7 +113,8 @@ class NamedChannels:
         keys = (topic, self._peer.config.topics.dead_letters(channel))
         return Depth(*await scripts.depth(server, keys, GROUP, expiry_ms=self._expiry_ms))
 
-    async def fetch(self, channel: str, count: int, *, claim: bool) -> list[Delivery | None]:
+    async def fetch(self, channel: str, count: int, *, claim: bool) -> tuple[list[Delivery], int]:
+        """What was leased and can be read, and how many were leased; the others are buried."""
         server, topic = self._place(channel)
         leased, expired = await scripts.lease(
             server,
@@ -126,26 +126,25 @@ class NamedChannels:
             claim=claim,
         )
         self._count_expired(expired)
-        return [await self._open(channel, *one) for one in leased]
+        deliveries = []
+        for entry, sealed, attempt in leased:
+            receipt = entry.decode()
+            try:
+                deliveries.append(self._open(channel, receipt, sealed, attempt))
+            except UndecodableMessage as error:
+                self._peer.poison.add(error)
+                # Failing to bury it must not cost the rest of the batch; it comes again.
+                with contextlib.suppress(ChannelLayerUnavailable):
+                    await self.dead.bury(Delivery(channel, {}, "", attempt, receipt), repr(error))
+        return deliveries, len(leased)
 
     def _count_expired(self, count: int) -> None:
         if count:
             self._peer.local.expirations.add(self._peer.config.expiry, count=count)
 
-    async def _open(
-        self, channel: str, entry: bytes, sealed: bytes, attempt: int
-    ) -> Delivery | None:
-        """None for an undecodable message, which goes to the dead letters."""
-        receipt = entry.decode()
-        try:
-            envelope = decode(sealed)
-            message = self._peer.config.serializer.deserialize(envelope.payload)
-        except UndecodableMessage as error:
-            self._peer.poison.add(error)
-            # Failing to bury it must not cost the rest of the batch; it comes again.
-            with contextlib.suppress(ChannelLayerUnavailable):
-                await self.dead.bury(Delivery(channel, {}, "", attempt, receipt), repr(error))
-            return None
+    def _open(self, channel: str, receipt: str, sealed: bytes, attempt: int) -> Delivery:
+        envelope = decode(sealed)
+        message = self._peer.config.serializer.deserialize(envelope.payload)
         return Delivery(channel, message, envelope.uid.hex(), attempt, receipt)
 
     def wake_all(self) -> None:
@@ -183,23 +182,6 @@ class NamedChannels:
             attempts=attempts,
             wake=delay <= 0,
         )
-
-
-class _Batch:
-    """The acknowledgements of one channel that come in one turn of the loop, as one command."""
-
-    def __init__(self, named: NamedChannels, channel: str) -> None:
-        self._named = named
-        self._channel = channel
-        self._receipts: list[str] = []
-        self._sent = asyncio.create_task(self._send())
-
-    async def acknowledge(self, receipt: str) -> None:
-        self._receipts.append(receipt)
-        await asyncio.shield(self._sent)  # one that is cancelled must not stop the others
-
-    async def _send(self) -> None:
-        await self._named.acknowledge_all(self._channel, self._receipts)
 
 
 class _Puller:
@@ -251,12 +233,12 @@ class _Puller:
             if count > 0:
                 if claim:
                     self._claim_at = time.monotonic() + POLL
-                deliveries = await self._named.fetch(self._channel, count, claim=claim)
-                if claim and len(deliveries) == count:
+                deliveries, leased = await self._named.fetch(self._channel, count, claim=claim)
+                if claim and leased == count:
                     self._claim_at = 0.0  # there may be more leases that have ended
-                for delivery in filter(None, deliveries):
+                for delivery in deliveries:
                     self._ready.put_nowait(delivery)
-                if deliveries:
+                if leased:
                     await asyncio.sleep(0)  # the receivers take them, and may want more
                     continue
             with contextlib.suppress(TimeoutError):

@@ -15,7 +15,7 @@ import abc
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -77,11 +77,11 @@ class Peer(abc.ABC):
     # How bytes travel
 
     @abc.abstractmethod
-    async def publish(self, topic: str, envelope: bytes) -> None:
+    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
         """Bring the envelope to every peer that listens to the topic."""
 
     @abc.abstractmethod
-    async def send_named(self, channel: str, envelope: bytes) -> None:
+    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
         """Bring the envelope to one receiver of a named channel."""
 
     @abc.abstractmethod
@@ -101,15 +101,14 @@ class Peer(abc.ABC):
 
     # Channels and groups
 
-    async def send(self, channel: str, message: Message) -> None:
+    def send(self, channel: str, message: Message) -> Awaitable[object]:
         owner = owner_of(channel)
         if owner is None:
-            await self.send_named(channel, self.seal("", message))
-        else:
-            await self.publish(self.config.topics.inbox(owner), self.seal(channel, message))
+            return self.send_named(channel, self.seal("", message))
+        return self.publish(self.config.topics.inbox(owner), self.seal(channel, message))
 
-    async def group_send(self, group: str, message: Message) -> None:
-        await self.publish(self.config.topics.group(group), self.seal("", message))
+    def group_send(self, group: str, message: Message) -> Awaitable[object]:
+        return self.publish(self.config.topics.group(group), self.seal("", message))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:

@@ -23,6 +23,7 @@ from ...exceptions import ChannelLayerUnavailable
 from ...utils import is_cancelled
 from .endpoints import Endpoint, close_pool
 from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Reply
+from .script import with_source
 
 logger = logging.getLogger(__name__)
 
@@ -94,36 +95,33 @@ class PersistentLink:
 
     by_bus = False
 
-    async def publishing(self) -> str:
-        return "PUBLISH"
-
-    async def attempt(
+    def attempt(
         self,
         command: Command,
         deadline: float,
         *,
         connected_by: float | None = None,
         replicated: bool = False,
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
         """One try, until ``deadline``; the connection has to be there earlier, ``connected_by``.
 
         Both are times of the event loop's clock. ``NotConnected`` and ``TimeoutError`` when they are
         over: after the latter nobody knows whether the command was executed.
         """
-        link = self._link or await self._connected_by(connected_by or deadline)
-        try:
-            execute = link.execute_replicated if replicated else link.execute
-            return await execute(command, deadline)
-        except LinkLost:
-            self.lose(link)
-            raise
+        link = self._link
+        if link is None:
+            return self._attempt_later(command, deadline, connected_by or deadline, replicated)
+        return (link.execute_replicated if replicated else link.execute)(command, deadline)
 
-    async def _connected_by(self, deadline: float) -> Link:
+    async def _attempt_later(
+        self, command: Command, deadline: float, connected_by: float, replicated: bool
+    ) -> Reply:
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self.connected()
+            async with asyncio.timeout_at(connected_by):
+                await self.connected()
         except TimeoutError:
             raise NotConnected from None
+        return await self.attempt(command, deadline, replicated=replicated)
 
     async def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
@@ -132,9 +130,8 @@ class PersistentLink:
 
         ``replicated`` waits until a replica has confirmed it as well.
 
-        ``ChannelLayerUnavailable`` if the server refuses it; ``NoScriptError`` is left to scripts.
-        A command that is not repeatable and whose connection is lost before the reply raises at
-        once, since it may have been executed.
+        ``ChannelLayerUnavailable`` if the server refuses it. A command that is not repeatable
+        and whose connection is lost before the reply raises at once, since it may have been executed.
         """
         deadline = self._loop.time() + self.timeout
         try:
@@ -144,8 +141,8 @@ class PersistentLink:
                 except LinkLost:
                     if not repeatable:
                         raise
-        except NoScriptError:
-            raise
+                except NoScriptError:
+                    command = with_source(command)
         except ResponseError as error:
             raise ChannelLayerUnavailable(
                 f"Redis ({self.endpoint}) refused {command[0]}: {error}"
@@ -157,11 +154,6 @@ class PersistentLink:
             ) from error
         except TimeoutError:
             raise self.unavailable() from self._last_error
-
-    def lose(self, link: Link) -> None:
-        """A caller saw that ``link`` is lost, perhaps before the keeper: nobody may get it again."""
-        if self._link is link:
-            self._drop()
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -176,7 +168,7 @@ class PersistentLink:
                 try:
                     connection = pool.make_connection()
                     await connection.connect()
-                    link = Link(connection, self._on_message, self._on_ended)
+                    link = Link(connection, self._on_message, self._on_ended, self._drop)
                     await self._serve(link, self._changed_primary(pool, connection))
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError

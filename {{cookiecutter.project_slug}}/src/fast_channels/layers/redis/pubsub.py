@@ -15,6 +15,7 @@ from typing import Any
 from ...mailbox import Message
 from .base import RedisLayer
 from .peer import Config, Peer
+from .topology import PUBLISH
 from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
@@ -66,12 +67,12 @@ class PubSubPeer(Peer):
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
 
-    async def publish(self, topic: str, envelope: bytes) -> None:
+    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
         server = self.shard_of(topic).commands
-        await server.execute(await server.publishing(), topic, envelope, repeatable=False)
+        return server.execute(PUBLISH, topic, envelope, repeatable=False)
 
-    async def send_named(self, channel: str, envelope: bytes) -> None:
-        await self.publish(self.config.topics.channel(channel), envelope)
+    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
+        return self.publish(self.config.topics.channel(channel), envelope)
 
     async def receive_named(self, channel: str) -> Message:
         mailbox = self.local.open(channel)

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
@@ -119,8 +119,8 @@ class QueuePeer(Peer):
 
     # Sending
 
-    async def publish(self, topic: str, envelope: bytes) -> None:
-        await scripts.publish(
+    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
+        return scripts.publish(
             self.shard_of(topic).commands,
             topic,
             envelope,
@@ -129,8 +129,8 @@ class QueuePeer(Peer):
             replicated=self.config.replicated,
         )
 
-    async def send_named(self, channel: str, envelope: bytes) -> None:
-        await self.named.send(channel, envelope)
+    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
+        return self.named.send(channel, envelope)
 
     async def receive_named(self, channel: str) -> Message:
         return await self.named.receive(channel)

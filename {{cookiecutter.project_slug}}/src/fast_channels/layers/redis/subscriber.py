@@ -93,7 +93,6 @@ class Subscriber:
             try:
                 await link.call("PING")
             except LinkLost:
-                self._connection.lose(link)
                 continue
             except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
                 raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error

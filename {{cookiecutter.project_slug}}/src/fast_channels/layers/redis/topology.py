@@ -14,6 +14,9 @@ from .persistent import PersistentLink
 from .subscriber import Subscriber
 from .utils import consistent_hash
 
+# In a command: what reaches its topic's listeners. A Cluster that shards them puts SPUBLISH there.
+PUBLISH = "PUBLISH"
+
 
 @dataclass(frozen=True)
 class Events:
@@ -34,16 +37,12 @@ class Commands(Protocol):
 
     @property
     def by_bus(self) -> bool:
-        """Notifications reach listeners over the bus of a Cluster; known after ``publishing``."""
+        """Notifications may reach listeners over the bus of a Cluster."""
         ...
 
-    async def publishing(self) -> str:
-        """The command that reaches this topic's listeners; waits until that is known."""
-        ...
-
-    async def execute(
+    def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
         """See ``PersistentLink.execute``."""
         ...
 

@@ -22,8 +22,8 @@ class RedisWorkQueue(RedisLayer):
     async def renew(self, delivery: Delivery) -> bool:
         return await self._named.renew(delivery)
 
-    async def acknowledge(self, delivery: Delivery) -> None:
-        await self._named.acknowledge(delivery)
+    async def acknowledge(self, *deliveries: Delivery) -> None:
+        await self._named.acknowledge(deliveries)
 
     async def release(self, delivery: Delivery) -> None:
         await self._named.release(delivery)

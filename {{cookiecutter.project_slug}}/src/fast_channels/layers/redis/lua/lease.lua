@@ -7,20 +7,24 @@
 -- ARGV[4]  length of a lease in milliseconds
 -- ARGV[5]  expiry of messages in milliseconds
 -- ARGV[6]  1 to look for ended leases, 0 for new messages only
--- returns  {{{entry id, envelope, attempt}, ...}, number of expired messages that were dropped}
+-- returns  {number of expired messages that were dropped, entry id, envelope, attempt, entry id, ...}
+--          (Flat: before Redis 7 each table of a reply is written by itself.)
 local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local wanted = tonumber(ARGV[3])
 local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[5]
-local leased, expired = {}, 0
+local reply, leased = {0}, 0
 
 local function keep(entry, attempt)
   if tonumber(string.match(entry[1], '^%d+')) < oldest then
     redis.call('XACK', key, group, entry[1])
     redis.call('XDEL', key, entry[1])
-    expired = expired + 1
+    reply[1] = reply[1] + 1
   else
-    leased[#leased + 1] = {entry[1], entry[2][2], attempt}
+    leased = leased + 1
+    for _, value in ipairs({entry[1], entry[2][2], attempt}) do
+      reply[#reply + 1] = value
+    end
   end
 end
 
@@ -39,20 +43,20 @@ if ARGV[6] == '1' then
 end
 
 local function read()
-  return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted - #leased,
+  return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted - leased,
                      'STREAMS', key, '>')
 end
-if #leased < wanted then
-  local reply = read()
-  if type(reply) == 'table' and reply.err then
+if leased < wanted then
+  local new = read()
+  if type(new) == 'table' and new.err then
     redis.call('XGROUP', 'CREATE', key, group, '0', 'MKSTREAM')
     redis.call('PEXPIRE', key, string.format('%.0f', ARGV[5] + 60000))
-    reply = read()
+    new = read()
   end
-  if reply then
-    for _, entry in ipairs(reply[1][2]) do
+  if new then
+    for _, entry in ipairs(new[1][2]) do
       keep(entry, 1)
     end
   end
 end
-return {leased, expired}
+return reply
