@@ -3,34 +3,47 @@
 import pytest
 
 from fast_channels.layers.redis import history
-from fast_channels.layers.redis.history import BEGINNING, Position, Seen, parse_id
+from fast_channels.layers.redis.history import BEGINNING, Position, Seen, is_later
 
 
-def test_an_entry_id_has_two_numbers() -> None:
-    """They compare as numbers, not as text."""
-    assert parse_id(b"1700000000000-12") == (1700000000000, 12)
-    assert parse_id(b"9-9") < parse_id(b"10-0")
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (b"9-9", b"10-0"),
+        (b"9-10", b"10-9"),
+        (b"0-0", b"1700000000000-0"),
+        (b"1700000000000-9", b"1700000000000-10"),
+        (b"1700000000000-10", b"1700000000001-9"),
+        (b"1700000000000-1", b"1700000000000-2"),
+        (b"1700000000009-1", b"1700000000010-0"),
+    ],
+)
+def test_entry_ids_compare_as_numbers(earlier: bytes, later: bytes) -> None:
+    """An id has two of them; text would be ordered otherwise."""
+    assert is_later(later, earlier)
+    assert not is_later(earlier, later)
+    assert not is_later(later, later)
 
 
 def test_a_position_only_advances() -> None:
     """An entry with a lower id, such as a new primary may give, does not move it back."""
-    position = Position(joined=(100, 0), last=(100, 0))
-    position.advance((200, 1))
-    position.advance((150, 0))
-    assert position.last == (200, 1)
+    position = Position(joined=b"100-0", last=b"100-0")
+    position.advance(b"200-1")
+    position.advance(b"150-0")
+    assert position.last == b"200-1"
 
 
 @pytest.mark.parametrize(
     ("joined", "last", "start"),
     [
-        ((100_000, 0), (200_000, 7), "195000-0"),  # 5 s before the newest it knows
-        ((100_000, 3), (100_000, 3), "(100000-3"),  # nothing since the joining
-        ((100_000, 3), (102_000, 0), "(100000-3"),  # never behind the joining
+        (b"100000-0", b"200000-7", "195000-0"),  # 5 s before the newest it knows
+        (b"100000-3", b"100000-3", "(100000-3"),  # nothing since the joining
+        (b"100000-3", b"102000-0", "(100000-3"),  # never behind the joining
         (BEGINNING, BEGINNING, "(0-0"),  # an empty log
     ],
 )
 def test_it_reads_on_from_before_the_newest_it_knows(
-    joined: tuple[int, int], last: tuple[int, int], start: str
+    joined: bytes, last: bytes, start: str
 ) -> None:
     """`OVERLAP` seconds back, because a new primary may go on with ids below the last."""
     assert Position(joined, last).resume_from() == start
@@ -56,19 +69,24 @@ def test_uids_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen.add(b"old")
     now += history.SEEN_SECONDS - 1
     assert not seen.add(b"old")
+    assert seen.add(b"later")
     now += 2
     assert seen.add(b"new")
+    assert not seen.add(b"later")
+    now += history.SEEN_SECONDS
+    assert seen.add(b"newer")
     assert seen.add(b"old")
+    assert seen.add(b"later")
 
 
 def test_uids_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than `SEEN_MAX`, the oldest goes."""
+    """The last `SEEN_MAX` are remembered, and never more than twice as many."""
     monkeypatch.setattr(history, "SEEN_MAX", 3)
     seen = Seen()
-    for uid in (b"1", b"2", b"3", b"4"):
-        assert seen.add(uid)
-    assert not seen.add(b"2")
-    assert seen.add(b"1")
+    uids = [b"%d" % number for number in range(7)]
+    assert all(map(seen.add, uids))
+    assert not any(map(seen.add, uids[-4:]))
+    assert seen.add(uids[0])
 
 
 def test_seen_outlives_every_repetition() -> None:

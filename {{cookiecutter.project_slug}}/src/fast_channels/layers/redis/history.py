@@ -13,20 +13,25 @@ Invariants
 """
 
 import time
-from collections import deque
 from dataclasses import dataclass
 
 OVERLAP = 5.0  # seconds
 SEEN_SECONDS = 30.0
-SEEN_MAX = 50_000  # uids; about 10 MB
+SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
 
-EntryId = tuple[int, int]
-BEGINNING: EntryId = (0, 0)
+EntryId = bytes  # b"<milliseconds>-<number>"
+BEGINNING: EntryId = b"0-0"
 
 
-def parse_id(text: bytes) -> EntryId:
-    milliseconds, _, number = text.partition(b"-")
+def parse_id(entry: EntryId) -> tuple[int, int]:
+    milliseconds, _, number = entry.partition(b"-")
     return int(milliseconds), int(number)
+
+
+def is_later(one: EntryId, other: EntryId) -> bool:
+    if len(one) == len(other) > len(b"1700000000000-"):  # times of one length, so numbers too
+        return one > other
+    return parse_id(one) > parse_id(other)
 
 
 @dataclass
@@ -40,31 +45,38 @@ class Position:
 
     def resume_from(self) -> str:
         """The start of the XRANGE that misses nothing."""
-        start = max((self.last[0] - int(OVERLAP * 1000), 0), self.joined)
-        return f"({start[0]}-{start[1]}" if start == self.joined else f"{start[0]}-{start[1]}"
+        joined, last = parse_id(self.joined), parse_id(self.last)
+        start = max((last[0] - int(OVERLAP * 1000), 0), joined)
+        return f"({start[0]}-{start[1]}" if start == joined else f"{start[0]}-{start[1]}"
 
     def misses(self, before: bytes) -> bool:
         """Whether the notification's entry is not the one that follows; ``b"-"`` says nothing."""
-        return before != b"-" and parse_id(before) > self.last
+        return before != b"-" and is_later(before, self.last)
 
     def advance(self, entry: EntryId) -> None:
-        self.last = max(self.last, entry)
+        if is_later(entry, self.last):
+            self.last = entry
 
 
 class Seen:
-    """The uids of the messages that were handed out lately."""
+    """The uids of the messages that were handed out lately.
+
+    They are in two sets, of which the older one is dropped when the newer one has been filled for
+    ``SEEN_SECONDS``, or with ``SEEN_MAX`` uids, some 5 MB.
+    """
 
     def __init__(self) -> None:
-        self._uids: set[bytes] = set()
-        self._order: deque[tuple[float, bytes]] = deque()
+        self._newer: set[bytes] = set()
+        self._older: set[bytes] = set()
+        self._turn_at = time.monotonic() + SEEN_SECONDS
 
     def add(self, uid: bytes) -> bool:
         """False if the uid was added before."""
-        if uid in self._uids:
+        if uid in self._newer or uid in self._older:
             return False
         now = time.monotonic()
-        self._uids.add(uid)
-        self._order.append((now, uid))
-        while self._order[0][0] < now - SEEN_SECONDS or len(self._order) > SEEN_MAX:
-            self._uids.discard(self._order.popleft()[1])
+        if now >= self._turn_at or len(self._newer) >= SEEN_MAX:
+            self._older, self._newer = self._newer, set()
+            self._turn_at = now + SEEN_SECONDS
+        self._newer.add(uid)
         return True

@@ -29,7 +29,7 @@ from ..base import owner_of
 from ..tally import Tally
 from . import scripts
 from .envelope import Envelope, decode
-from .history import BEGINNING, Position, Seen, parse_id
+from .history import BEGINNING, Position, Seen
 from .named import NamedChannels
 from .peer import Config, Peer
 from .type_defs import Hosts
@@ -111,6 +111,7 @@ class QueuePeer(Peer):
         self._positions = {self.inbox: Position(BEGINNING, BEGINNING, recovering=True)}
         self._seen = Seen()
         self._refreshed: dict[str, float] = {}
+        self._refresh_interval = min(config.expiry / 2, MAX_TTL_REFRESH)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
         self._recoveries: set[asyncio.Task[None]] = set()
         self.unforwarded = Tally(
@@ -137,7 +138,7 @@ class QueuePeer(Peer):
 
     def _ttl_if_due(self, topic: str) -> int:
         """Milliseconds, or 0 while the log lives long enough by an earlier renewal of ours."""
-        interval = min(self.config.expiry / 2, MAX_TTL_REFRESH)
+        interval = self._refresh_interval
         now = time.monotonic()
         if now - self._refreshed.get(topic, -interval) < interval:
             return 0
@@ -195,7 +196,7 @@ class QueuePeer(Peer):
                 position.recovering = position.missed = True
                 self._recover_soon(topic)
                 return None
-            position.advance(parse_id(entry))
+            position.advance(entry)
         envelope = decode(sealed)
         return envelope if self._seen.add(envelope.uid) else None
 
@@ -214,7 +215,7 @@ class QueuePeer(Peer):
         """Remember where the log ends: what comes later is ours."""
         server = self.shard_of(topic).commands
         newest = await server.execute("XREVRANGE", topic, "+", "-", "COUNT", 1)
-        end = parse_id(newest[0][0]) if newest else BEGINNING
+        end = newest[0][0] if newest else BEGINNING
         if self.shard_of(topic).subscriber.wants(topic):
             self._positions.setdefault(topic, Position(joined=end, last=end))
 

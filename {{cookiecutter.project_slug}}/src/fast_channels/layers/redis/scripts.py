@@ -6,7 +6,6 @@ message a third of a microsecond.
 
 from collections.abc import Awaitable
 
-from .link import Reply
 from .script import Script
 from .topology import PUBLISH, Commands
 
