@@ -23,6 +23,7 @@ ORDER = (
     "socketio",
     "raw",
     "floor",
+    "wire",
 )
 KINDS = ("memory", "pubsub", "queue", "-")
 NOTHING = "\N{EN DASH}"

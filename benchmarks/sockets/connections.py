@@ -70,8 +70,8 @@ CASES = [
         subjects=SUBJECTS,
         lacks=LACKS,
         run=churn,
-        figures={"memory": 2, "pubsub": 2, "queue": 2.5},
-        tuned={"memory": 3.5, "pubsub": 3.5, "queue": 4},
+        figures={"pubsub": 2, "queue": 2.5},
+        tuned={"pubsub": 3.5, "queue": 4},
     ),
     Case(
         name="idle-memory",

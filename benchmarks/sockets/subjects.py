@@ -18,13 +18,14 @@ APPLICATIONS = {
     "socketio": "socketio_app",
     "raw": "raw",
     "floor": "floor",
+    "wire": "wire",
 }
 TUNED = "fast_channels.server:WebSocketProtocol"
 
 SUBJECTS = ("candidate", "candidate-tuned", *(name for name in APPLICATIONS if name != "candidate"))
 LAYERED = ("candidate", "candidate-tuned", "fast_channels", "channels_redis")
-# What has no layer that keeps messages, or no encryption, is not asked for it.
-LACKS = {"queue": ("socketio", "raw")}
+# What has no layer over Redis, or none that keeps messages, is not asked for it.
+LACKS = {"pubsub": ("wire",), "queue": ("socketio", "raw", "wire")}
 
 
 def dialect(subject: str) -> str:
@@ -34,6 +35,8 @@ def dialect(subject: str) -> str:
 def command(subject: str, loop: str) -> list[str]:
     """What follows ``python -m``: uvicorn at its defaults, or the server that the subject names."""
     name, _, special = subject.partition("-")
+    if name == "wire":
+        return ["benchmarks.sockets.servers.wire", "{port}"]
     app = f"benchmarks.sockets.servers.{APPLICATIONS[name]}:app"
     if special == "granian":
         options = ["--interface", "asgi", "--port", "{port}", "--loop", "uvloop", "--log-level"]

@@ -7,6 +7,7 @@ from itertools import count, cycle, islice
 from typing import Any
 
 from ..child import Clock, Options, listen, main, say
+from .layers import all_of
 from .rooms import Receive, Rooms, open_rooms
 
 TEXT = "x" * 64
@@ -57,7 +58,8 @@ class Sender:
             keys[group].add(self._rooms.key_of(message))
         for group, expected in keys.items():
             self._groups[group].expect(expected)
-        await asyncio.gather(*(self._rooms.publish(group, message) for group, message in sends))
+        publications = (self._rooms.publish(group, message) for group, message in sends)
+        await all_of(self._rooms.kind, publications)
         for group in keys:
             self.lost += await self._groups[group].missing()
         return len(sends)

@@ -1,5 +1,7 @@
 """The channel layers: ours, that of fast-channels and those of Django Channels, made alike."""
 
+import asyncio
+from collections.abc import Awaitable, Iterable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -35,3 +37,15 @@ def make_layer(subject: str, kind: str, url: str, **arguments: Any) -> Layer:
     host: Any = url if subject == "candidate" else {"address": url, "socket_timeout": None}
     layer = import_module(f"{redis}.core").RedisChannelLayer(hosts=[host], **arguments)
     return layer
+
+
+async def all_of(kind: str, sends: Iterable[Awaitable[object]]) -> None:
+    """All under way at once; in memory one after the other, as there none waits for anything.
+
+    A task for each would take more there than the send itself.
+    """
+    if kind == "memory":
+        for send in sends:
+            await send
+    else:
+        await asyncio.gather(*sends)

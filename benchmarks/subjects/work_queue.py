@@ -10,7 +10,7 @@ from typing import Any
 
 from ..child import Clock, Options, listen, main, say
 from .groups import PATIENCE, TEXT
-from .layers import Layer, make_layer
+from .layers import Layer, all_of, make_layer
 
 CHANNEL = "jobs"
 
@@ -22,13 +22,13 @@ async def work(options: Options) -> None:
     await start(layer, done, options["subject"])
     window = options["window"]
     for _ in range(3):
-        await _exchange(layer, done, window)
+        await _exchange(layer, options["kind"], done, window)
     say(ready=True)
     listen()
     operations = 0
     clock = Clock()
     while not operations or clock.wall < options["seconds"]:
-        await _exchange(layer, done, window)
+        await _exchange(layer, options["kind"], done, window)
         operations += window
     say(operations=operations, **clock.stop())
 
@@ -63,9 +63,9 @@ class Done:
             raise RuntimeError(f"lost {len(self._wanted)} jobs") from None
 
 
-async def _exchange(layer: Layer, done: Done, window: int) -> None:
+async def _exchange(layer: Layer, kind: str, done: Done, window: int) -> None:
     jobs = done.expect(window)
-    await asyncio.gather(*(layer.send(CHANNEL, job) for job in jobs))
+    await all_of(kind, (layer.send(CHANNEL, job) for job in jobs))
     await done.wait()
 
 
