@@ -10,10 +10,9 @@ Invariants
 - After our last frame the transport is closed, or aborted within ``CLOSE_TIMEOUT`` seconds.
 """
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.frames import Close, CloseCode
@@ -24,13 +23,35 @@ from .hub import Hub
 from .inbox import disconnect
 from .incoming import Incoming
 
-if TYPE_CHECKING:
-    from .handshake import WebSocketProtocol
-
 # One that does not return None is reported; so its type allows it to.
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
 SHUTDOWN = CloseCode.SERVICE_RESTART
+
+
+class Handshake(Protocol):
+    """Who has the connection until the accept."""
+
+    @property
+    def is_open(self) -> bool:
+        """The accept is sent, and nothing has ended the connection since."""
+        ...
+
+    @property
+    def handshake_complete(self) -> bool:
+        """No answer of the application's is waited for any more."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """The transport takes no more for now."""
+        ...
+
+    async def send(self, event: Any, /) -> None: ...
+
+    def refuse(self) -> None: ...
+
+    def hand_over(self, connection: "Connection") -> None: ...
 
 
 class Connection(Incoming):
@@ -38,9 +59,9 @@ class Connection(Incoming):
 
     __slots__ = ("_closed_by_app", "_lost", "_ping", "handshake")
 
-    def __init__(self, hub: Hub, handshake: "WebSocketProtocol") -> None:
+    def __init__(self, hub: Hub, handshake: Handshake) -> None:
         super().__init__(hub)
-        self.handshake: WebSocketProtocol | None = handshake
+        self.handshake: Handshake | None = handshake
         self._closed_by_app = False
         self._lost = False
         self._ping: bytes | None = None
@@ -102,30 +123,31 @@ class Connection(Incoming):
         if not self.open:
             raise ClientDisconnected
 
-    async def _shake_hands(self, handshake: "WebSocketProtocol", event: Event) -> None:
-        await handshake.send(cast(Any, event))
-        if handshake.is_open:
-            self._begin(handshake)
+    async def _shake_hands(self, handshake: Handshake, event: Event) -> None:
+        await handshake.send(event)
+        if self.handshake is not None and self.handshake.is_open:
+            self._begin(self.handshake)
 
-    def _begin(self, handshake: "WebSocketProtocol") -> None:
+    def _begin(self, handshake: Handshake) -> None:
         """Take over, and let go of all that was only there for the handshake."""
         self.handshake = None
-        self.transport = handshake.transport
         handshake.hand_over(self)
+        self.hub.connections.add(self)
+        self.transport.set_protocol(self)
         self.open = self.ready = True
-        if not handshake.writable.is_set():
+        if handshake.paused:
             self.pause_writing()
         if self.hub.pings is not None:
             self.hub.pings.add(self)
         if self._reading_paused:
             self.resume_reading()
 
-    def early(self, transport: asyncio.Transport, data: bytes) -> None:
+    def early(self, data: bytes) -> None:
         """Keep what a client sends before it is accepted; no more is read until then."""
         if self._buffer is None:
             self._buffer = bytearray()
             self._reading_paused = True
-            transport.pause_reading()
+            self.transport.pause_reading()
         self._buffer += data
 
     # Endings

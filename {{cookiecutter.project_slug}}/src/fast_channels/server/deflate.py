@@ -9,7 +9,7 @@ which RFC 7692, 6 allows: at 1 KiB to compress takes 8 us, to frame 0.6.
 from collections.abc import Sequence
 from typing import cast
 
-from websockets.extensions import ServerExtensionFactory
+from websockets.extensions import Extension, ServerExtensionFactory
 from websockets.extensions.permessage_deflate import (
     PerMessageDeflate,
     ServerPerMessageDeflateFactory,
@@ -94,12 +94,11 @@ class CompressedWebSocketProtocol(WebSocketProtocol):
     def extensions(self) -> Sequence[ServerExtensionFactory]:
         return (FACTORY,) if self.config.ws_per_message_deflate else ()
 
-    def hand_over(self, connection: Connection) -> None:
-        super().hand_over(connection)
-        if not self.conn.extensions:
+    def agreed(self, connection: Connection, extensions: Sequence[Extension]) -> None:
+        if not extensions:
             return
-        connection.extensions = self.conn.extensions
-        window = cast(PerMessageDeflate, self.conn.extensions[0]).local_max_window_bits
+        connection.extensions = extensions
+        window = cast(PerMessageDeflate, extensions[0]).local_max_window_bits
         caches, key = connection.hub.deflated, (window, self.minimum)
         if key not in caches:
             caches[key] = DeflatedFrames(*key)

@@ -1,31 +1,50 @@
-"""The opening handshake, which is uvicorn's own; then a leaner object takes the connection over.
+"""The opening handshake: a plain request and a plain accept here, all others in ``standard.py``.
 
-Requests, refusals, ``websocket.http.response``, failures before the accept: all that is the class
-``WebSocketsSansIOProtocol``, and ``ServerProtocol`` of the ``websockets`` library below it. What is
-done here: the application gets the ``receive`` and ``send`` of a ``Connection`` from the beginning,
-and after the accept that connection replaces this object on the transport.
+A plain handshake of ``ServerProtocol`` and of uvicorn's class around it takes most of the CPU that a
+connection takes; nearly all handshakes are plain. One that is not, which may turn out as late as in
+the application's answer, starts again in ``StandardHandshake``: nothing has been sent until then.
+After the accept the ``Connection`` takes over.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.utils import (
+    ClientDisconnected,
+    get_client_addr,
+    get_local_addr,
+    get_path_with_query_string,
+    get_remote_addr,
+    is_ssl,
+)
 from uvicorn.server import ServerState
-from websockets.extensions import ServerExtensionFactory
+from websockets.extensions import Extension, ServerExtensionFactory
+from websockets.utils import accept_key
 
+from ..type_defs import Event
 from .connection import Application, Connection
 from .hub import hub_of
-from .request import parse, share_names
+from .inbox import disconnect
+from .request import TOKEN, OpeningRequest, parse
+from .standard import StandardHandshake
+
+ABNORMAL_CLOSURE = 1006
+# In a header's value; a line break among them would let a client's text become a header.
+CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(asyncio.Protocol):
     """For ``uvicorn --ws fast_channels.server:WebSocketProtocol``; compression is never negotiated.
 
     ``ws_max_size``, ``ws_max_queue``, ``ws_ping_interval`` and ``ws_ping_timeout`` mean what they
     mean to uvicorn; ``ws_max_queue`` is the number of messages that are read ahead.
     """
+
+    transport: asyncio.Transport
 
     def __init__(
         self,
@@ -34,66 +53,148 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.conn.available_extensions = self.extensions()
-        self.connection = Connection(hub_of(config, server_state, self.loop), self)
-        # uvicorn's class puts its events, such as the first, where the application receives ours.
-        self.queue = cast(Any, self.connection.inbox)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """uvicorn's HTTP side, which has the transport until now, knows the addresses already."""
-        http: Any = cast(asyncio.Transport, transport).get_protocol()
-        if getattr(http, "client", None) is None:
-            super().connection_made(transport)
-            return
-        self.connections.add(self)
-        self.transport = cast(asyncio.Transport, transport)
-        self.server, self.client = http.server, http.client
-        self.scheme = "wss" if http.scheme == "https" else "ws"
+        self.config = config
+        self.server_state = server_state
+        self.app_state = app_state
+        self.loop = _loop or asyncio.get_running_loop()
+        self.connection: Connection = Connection(hub_of(config, server_state, self.loop), self)
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme: Literal["wss", "ws"] = "ws"
+        self.head = b""
+        self.key = ""
+        self.scope: dict[str, Any] = {}
+        self.is_open = False
+        self.paused = False
+        self.handshake_complete = False
 
     def extensions(self) -> Sequence[ServerExtensionFactory]:
         """What is accepted of the extensions that a client offers."""
         return ()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the accept has been sent."""
-        return self.handshake_complete and not self.close_sent and not self.disconnected
+    def agreed(self, connection: Connection, extensions: Sequence[Extension]) -> None:
+        """These extensions were negotiated."""
 
-    def run_asgi(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-    ) -> Coroutine[Any, Any, None]:
-        self.scope["headers"] = share_names(list(self.scope["headers"]))
-        return self.connection.run(cast(Application, self.app), cast(Any, self.scope))
+    # From the transport
 
-    @property
-    def on_task_complete(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-    ) -> Callable[[asyncio.Task[None]], None]:
-        # The task outlives this object: a method of it as callback would keep it alive.
-        return self.tasks.discard
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = self.connection.transport = cast(asyncio.Transport, transport)
+        self.server_state.connections.add(cast(Any, self))
+        http: Any = self.transport.get_protocol()
+        if getattr(http, "client", None) is not None:  # uvicorn's HTTP side has asked already
+            self.server, self.client = http.server, http.client
+            self.scheme = "wss" if http.scheme == "https" else "ws"
+        else:
+            self.server = get_local_addr(self.transport)
+            self.client = get_remote_addr(self.transport)
+            self.scheme = "wss" if is_ssl(self.transport) else "ws"
 
     def data_received(self, data: bytes) -> None:
-        if self.handshake_initiated:
-            self.connection.early(self.transport, data)
-        elif (request := parse(data)) is not None:
-            self.handle_connect(request)
+        if self.head:
+            self.connection.early(data)
+            return
+        self.head = data
+        request = parse(data)
+        if request is None or (request.offers_extensions and self.extensions()):
+            self._give_way(running=False)
         else:
-            super().data_received(data)
-            if not self.handshake_initiated:  # not a request that may become a WebSocket
-                self.transport.close()
+            self._start(request)
 
-    def start_keepalive(self) -> None:
-        """The connection does it."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.handshake_complete = True
+        self.server_state.connections.discard(cast(Any, self))
+        self.connection.inbox.put_nowait(disconnect(ABNORMAL_CLOSURE))
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+    def shutdown(self) -> None:
+        """uvicorn stops."""
+        self._give_way(running=True).shutdown()
+
+    # The application
+
+    def _start(self, request: OpeningRequest) -> None:
+        """Run the application; the scope is that of uvicorn's own protocol."""
+        root = self.config.root_path
+        raw_path, _, query = request.target.partition("?")
+        self.key = request.key
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": root,
+            "path": root + unquote(raw_path),
+            "raw_path": (root + raw_path).encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": request.headers,
+            "subprotocols": request.subprotocols,
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        self.connection.inbox.put_nowait({"type": "websocket.connect"})
+        app = cast(Application, self.config.loaded_app)
+        task = self.loop.create_task(self.connection.run(app, self.scope))
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+
+    async def send(self, event: Event) -> None:
+        """What the application sends before it is connected."""
+        if self.handshake_complete:
+            raise ClientDisconnected
+        response = None if self.transport.is_closing() else self._response(event)
+        if response is None:
+            await self._give_way(running=True).send(cast(Any, event))
+            return
+        self.connection.hub.logger.info(
+            '%s - "WebSocket %s" [accepted]',
+            get_client_addr(cast(Any, self.scope)),
+            get_path_with_query_string(cast(Any, self.scope)),
+        )
+        self.connection.queue(response)
+        self.is_open = True
+
+    def _response(self, event: Event) -> bytes | None:
+        """To an accept; None for whatever else the application sends."""
+        if event["type"] != "websocket.accept":
+            return None
+        headers = [*self.server_state.default_headers, *(event.get("headers") or ())]
+        if subprotocol := event.get("subprotocol"):
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        lines = [
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade",
+            b"sec-websocket-accept: %b" % accept_key(self.key).encode(),
+        ]
+        for name, value in headers:
+            if TOKEN.fullmatch(name) is None or CONTROLS.search(value) is not None:
+                raise ValueError(f"Not a header that may be sent: {name!r}: {value!r}")
+            lines.append(b"%b: %b" % (name.lower(), value))
+        return b"\r\n".join((*lines, b"", b""))
 
     def refuse(self) -> None:
         """The application ended without an accept."""
-        self.send_500_response()
-        self.transport.close()
+        if not self.handshake_complete:
+            self._give_way(running=True).refuse()
+
+    # Who comes after
+
+    def _give_way(self, *, running: bool) -> StandardHandshake:
+        """Start again by the standard; the application may be ``running`` already."""
+        standard = StandardHandshake(self, running=running)
+        self.server_state.connections.discard(cast(Any, self))
+        self.connection.handshake = standard
+        self.transport.set_protocol(standard)
+        if not running:  # uvicorn's HTTP side sets this object once more when it has our return
+            self.loop.call_soon(self.transport.set_protocol, standard)
+        standard.start(self.head)
+        return standard
 
     def hand_over(self, connection: Connection) -> None:
-        """Let the connection take this object's place, and be forgotten."""
-        self.connections.discard(self)
-        connection.hub.connections.add(connection)
-        self.transport.set_protocol(connection)
-        self.conn.parser.close()  # or its suspended frames would keep this object alive
+        """The connection takes this object's place."""
+        self.server_state.connections.discard(cast(Any, self))

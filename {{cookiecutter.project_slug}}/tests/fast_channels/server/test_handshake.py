@@ -1,6 +1,7 @@
 """The opening handshake: the same answers and the same scope as from uvicorn's own protocol."""
 
 import asyncio
+import itertools
 import socket
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.utils import accept_key
 
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.request import parse
@@ -226,19 +230,124 @@ async def test_a_receive_that_waits_during_the_accept() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "header",
     [
-        b"POST / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: a\x01b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX\xe9: a\r\n\r\n",
-        b"GET /\xe9 HTTP/1.1\r\n\r\n",
-        b"GET /  HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n",
-        b"",
+        (b"x-name", b"line\r\nset-cookie: stolen=1"),
+        (b"x-name", b"line\nx: y"),
+        (b"x-name\r\nset-cookie", b"stolen=1"),
+        (b"x-name", b"nul\0"),
     ],
 )
-def test_only_plain_requests_are_parsed_here(data: bytes) -> None:
-    """The rest is for the parser that knows all the rules."""
-    assert parse(data) is None
+def test_a_header_cannot_smuggle_another(header: tuple[bytes, bytes]) -> None:
+    """An application may have put a client's text into its accept."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept", "headers": [header]})
+
+    with serving_in_thread(app) as address, RawClient(address) as client:
+        assert client.status == 500
+        assert "stolen" not in client.head
+
+
+# Plain requests
+
+PLAIN = {
+    "first": b"GET /room?a=b HTTP/1.1",
+    "host": b"host: x",
+    "upgrade": b"upgrade: websocket",
+    "connection": b"connection: Upgrade",
+    "key": b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "version": b"sec-websocket-version: 13",
+}
+OTHERS = {
+    "first": [
+        b"POST / HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET  / HTTP/1.1",
+        b"GET /\xe9 HTTP/1.1",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1",
+    ],
+    "host": [b"", b"no colon", b"host: a\r\nhost: b", b"x: a\x01b", b"x: a\nb", b"x\xe9: a"],
+    "upgrade": [
+        b"upgrade: WebSocket",
+        b"upgrade: websocket, h2c",
+        b"upgrade: h2c",
+        b"upgrade:",
+        b"upgrade: websocket\r\nupgrade: websocket",
+    ],
+    "connection": [
+        b"connection: keep-alive, Upgrade",
+        b"connection: keep-alive\r\nconnection: upgrade",
+        b"connection: close",
+        b"connection: upgraded",
+        b"",
+    ],
+    "key": [
+        b"sec-websocket-key: short",
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=",
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ== ",
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZSBhbmQgbW9yZQ==",
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
+        b"sec-websocket-key: dGhl!HNhbXBsZSBub25jZQ==",
+        b"",
+    ],
+    "version": [
+        b"sec-websocket-version: 12",
+        b"sec-websocket-version: 13, 8",
+        b"sec-websocket-version: 13\r\nsec-websocket-version: 13",
+        b"",
+    ],
+    "more": [
+        b"origin: https://a.example",
+        b"origin: https://a.example\r\norigin: https://b.example",
+        b"sec-websocket-protocol: one, two\r\nsec-websocket-protocol: three",
+        b"sec-websocket-protocol: one two",
+        b"sec-websocket-protocol: ,",
+        b"sec-websocket-protocol:",
+        b"sec-websocket-extensions: permessage-deflate; client_max_window_bits",
+        b"sec-websocket-extensions: ;;",
+        b"content-length: 5",
+        b"transfer-encoding: chunked",
+        b"x-latin: \xe9",
+    ],
+}
+
+
+def request_of(lines: dict[str, bytes]) -> bytes:
+    return b"\r\n".join([line for line in lines.values() if line] + [b"", b""])
+
+
+def test_plain_requests_are_those_that_the_library_accepts() -> None:
+    """Any two things that are odd: what counts as plain here, ``websockets`` accepts as well."""
+    oddities = [(name, other) for name, others in OTHERS.items() for other in others]
+    plain = 0
+    for one, other in itertools.product(oddities, repeat=2):
+        data = request_of(PLAIN | dict([one, other]))
+        request = parse(data)
+        if request is None:
+            continue
+        plain += 1
+        library = ServerProtocol()
+        library.receive_data(data)
+        event = next(iter(library.events_received()), None)
+        assert isinstance(event, Request), data
+        response = library.accept(event)
+        assert response.status_code == 101, data
+        assert response.headers["sec-websocket-accept"] == accept_key(request.key)
+        offered = ", ".join(event.headers.get_all("sec-websocket-protocol"))
+        assert request.subprotocols == [one.strip() for one in offered.split(",") if one]
+        assert [name.decode() for name, _ in request.headers] == [
+            name for name, _ in event.headers.raw_items()
+        ]
+    assert plain > 50
+
+
+def test_a_request_as_browsers_send_it_is_plain() -> None:
+    """With an offer of compression, which ``WebSocketProtocol`` never takes up."""
+    connection = {"connection": b"connection: keep-alive, Upgrade"}
+    extension = {"more": b"sec-websocket-extensions: permessage-deflate; client_max_window_bits"}
+    request = parse(request_of(PLAIN | connection | extension))
+    assert request is not None
+    assert request.offers_extensions
+    assert request.target == "/room?a=b"
