@@ -1,9 +1,12 @@
 """The opening handshake: a plain request and a plain accept here, all others in ``standard.py``.
 
-A plain handshake of ``ServerProtocol`` and of uvicorn's class around it takes most of the CPU that a
-connection takes; nearly all handshakes are plain. One that is not, which may turn out as late as in
-the application's answer, starts again in ``StandardHandshake``: nothing has been sent until then.
-After the accept the ``Connection`` takes over.
+Nearly all handshakes are plain, and uvicorn's class with the ``ServerProtocol`` that it makes for one
+takes longer than all else in a short connection. A handshake that is not plain, which may turn out as
+late as in the application's answer, starts again in ``StandardHandshake``.
+
+Invariants
+- Nothing is sent before it is known which of the two answers the request.
+- After the accept the ``Connection`` has the transport, and nothing of the handshake stays.
 """
 
 import asyncio
