@@ -6,8 +6,8 @@ Invariants
   ``max_attempts`` it goes to the layer's dead letters.
 - What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
   lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
-- At most ``concurrency`` handlers run at once, and no more messages than that are held beside those
-  that wait for their acknowledgement to be confirmed, which are no more either.
+- At most ``concurrency`` handlers run at once, and at most twice as many messages are held: what has
+  been handled is held until its acknowledgement is confirmed.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
   them and gives their messages back.
 """
@@ -88,10 +88,11 @@ class Worker:
         self._running: dict[Job, asyncio.Task[None]] = {}
         self._handled: list[Job] = []  # in this turn of the loop
         self._freed = asyncio.Event()
-        self._stop_at = math.inf
+        self._stop_at = math.inf  # when no acknowledgement is tried again
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._stop_at = math.inf
         self._working = {asyncio.create_task(self._work(), name="worker")}
         if self._queue.lease_time is not None:
             self._renewing = {asyncio.create_task(self._renew(self._queue.lease_time / 3))}

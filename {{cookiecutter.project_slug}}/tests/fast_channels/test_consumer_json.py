@@ -1,11 +1,15 @@
 """WebSocket consumers of JSON."""
 
+import enum
 import json
+from collections import OrderedDict
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from fast_channels.consumer import AsyncJsonWebsocketConsumer
+from fast_channels.consumer import AsyncJsonWebsocketConsumer, json_text
+from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.testing import WebsocketCommunicator
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
@@ -24,6 +28,90 @@ async def test_json_comes_and_goes(content: Any) -> None:
     async with WebsocketCommunicator(Echo, "/") as client:
         await client.send_json_to(content)
         assert await client.receive_json_from() == content
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+CONTENTS: list[Any] = [
+    {"a": [1, 2.5, None, True, False, -0.0, 2**70, "é\u2028"], "b": {"c": []}},
+    {1: "int", "1": "str"},
+    {True: 1},
+    (1, [2, (3,)]),
+    [1, 1.0, True],
+    [float("inf")],
+    {"key": Colour.RED},
+    OrderedDict(b=1, a=2),
+    {"b": 1, "a": 2},
+    {"a": 2, "b": 1},
+    "x" * 100_000,
+    None,
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids="{!r:.20}".format)
+def test_what_is_encoded_is_json(content: Any) -> None:
+    """Also again, and beside what is equal to it in Python and not in JSON."""
+    for _ in range(2):
+        for other in CONTENTS:
+            assert json_text.encode(other) == json.dumps(other)
+        assert json_text.encode(content) == json.dumps(content)
+
+
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize("content", [{"set": {1}}, b"bytes", [bytearray(b"x")], object(), CIRCLE])
+def test_what_is_no_json_is_the_same_error(content: Any) -> None:
+    """Twice, as nothing of it is kept."""
+    with pytest.raises((TypeError, ValueError)) as expected:
+        json.dumps(content)
+    for _ in range(2):
+        with pytest.raises(expected.type) as caught:
+            json_text.encode(content)
+        assert str(caught.value) == str(expected.value)
+
+
+def test_few_texts_are_kept() -> None:
+    """However many are sent, and none that is large."""
+    for number in range(1000):
+        json_text.encode([number])
+        json_text.encode(f"{number} " + "x" * 20_000)
+    assert len(json_text._texts) <= json_text.ENTRIES
+    assert max(map(len, json_text._texts.values())) < 20_000
+
+
+async def test_a_group_message_is_encoded_once(
+    memory_layer: InMemoryChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all members of this process, although each has a copy of its own."""
+
+    class Member(AsyncJsonWebsocketConsumer):
+        channel_layer_alias = "default"
+        groups = ("room",)
+
+        async def told(self, event: dict[str, Any]) -> None:
+            await self.send_json(event["content"])
+            event["content"]["list"].append("changed by one member")
+
+    encoded = []
+
+    def dumps(content: Any) -> str:
+        encoded.append(content)
+        return json.JSONEncoder().encode(content)
+
+    content = {"list": [1], "text": "to all"}
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(WebsocketCommunicator(Member, "/")) for _ in range(20)
+        ]
+        monkeypatch.setattr("fast_channels.consumer.json_text.json.dumps", dumps)
+        await memory_layer.group_send("room", {"type": "told", "content": content})
+        texts = [await client.receive_from() for client in clients]
+    assert {*texts} == {'{"list": [1], "text": "to all"}'}
+    assert len(encoded) == 1
 
 
 async def test_send_json_may_close() -> None:

@@ -1,6 +1,8 @@
 """Channels and groups inside one process, without a loop."""
 
 import logging
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,16 +119,63 @@ def test_clear_keeps_the_mailboxes(local: LocalDelivery) -> None:
     assert not local.is_member("a")
 
 
-@pytest.mark.parametrize("message", [{"flat": 1, "text": "x"}, {"deep": {"list": [1]}}])
-def test_a_copier_makes_independent_copies(message: dict[str, Any]) -> None:
-    """Equal, and sharing nothing that can change."""
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+TOWER: list[Any] = []
+for _ in range(400):
+    TOWER = [TOWER]
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        {"list": [1, 2.5, None, True, "x", b"y", 2**70], "empty": {}, "tuple": ([],)},
+        [{"many": [{"levels": [{}]}]}] * 3,
+        {1: [{None: []}]},
+        bytearray(b"can change"),
+        [bytearray(b"can change")],
+        {"set": {1, 2}},
+        {(1, (2,)): []},
+        [Path("an object")],
+        [defaultdict(list, key=[1])],
+        TOWER,
+    ],
+    ids="{!r:.20}".format,
+)
+def test_a_copier_makes_independent_copies(deep: Any) -> None:
+    """Equal to the last part, of the same types, and sharing nothing that can change."""
+    message = {"type": "x", "deep": deep}
     make_copy = copier(message)
     first, second = make_copy(), make_copy()
     assert first == second == message
-    assert first is not second
-    assert first is not message
-    if "deep" in message:
-        assert first["deep"]["list"] is not second["deep"]["list"]
+    assert repr(first) == repr(message)
+    assert not changeable(first) & (changeable(second) | changeable(message))
+
+
+def changeable(value: Any) -> set[int]:
+    """The identities of all parts that can change."""
+    if isinstance(value, dict):
+        return {id(value)}.union(*map(changeable, value.values()))
+    if isinstance(value, tuple):
+        return set().union(*map(changeable, value))
+    if isinstance(value, list):
+        return {id(value)}.union(*map(changeable, value))
+    return {id(value)} if isinstance(value, bytearray | set) else set()
+
+
+def test_a_copier_of_a_flat_message() -> None:
+    """Each copy is a dict of its own."""
+    message = {"flat": 1, "text": "x"}
+    make_copy = copier(message)
+    assert make_copy() == message
+    assert make_copy() is not message
+
+
+def test_a_copier_of_a_message_that_contains_itself() -> None:
+    """So does each copy, and not the message."""
+    copied = copier({"deep": CYCLE})()["deep"]
+    assert copied[0] is copied
+    assert copied is not CYCLE
 
 
 def test_a_tally_counts_all_and_logs_little(

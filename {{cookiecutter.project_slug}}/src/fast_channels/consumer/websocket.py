@@ -22,6 +22,7 @@ from ..exceptions import (
     StopConsumer,
 )
 from ..type_defs import Event, HeadersInput
+from . import json_text
 from .base import AsyncConsumer, encode_headers
 
 logger = logging.getLogger(__name__)
@@ -219,4 +220,4 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
-        return json.dumps(content)
+        return json_text.encode(content)

@@ -17,7 +17,7 @@ from ..mailbox import Message
 REASON_LENGTH = 500  # characters of a dead letter's reason that are kept
 
 
-class Delivery(NamedTuple):  # made for each message, three times as fast as a frozen dataclass
+class Delivery(NamedTuple):  # one for each message: made in half the time of a frozen dataclass
     """One lease of one message.
 
     ``id`` is the same at each delivery of the message, so that a handler can be idempotent.

@@ -58,6 +58,33 @@ async def test_each_message_has_one_receiver(
     await silence(layer, "jobs")
 
 
+@over(["queue-standalone", "queue-sentinel"])  # the bus of a Cluster may lose an announcement
+async def test_every_wait_is_ended_by_a_message(
+    make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several messages only the first is announced; no receiver looks again by itself here."""
+    monkeypatch.setattr("fast_channels.layers.redis.named.POLL", 3600.0)
+    layers = [make_layer() for _ in range(3)]
+    received: list[int] = []
+
+    async def work(layer: Any) -> None:
+        while True:
+            (delivery,) = await layer.lease("jobs")
+            received.append(delivery.message["number"])
+            await layer.acknowledge(delivery)
+
+    async with asyncio.TaskGroup() as tasks:
+        workers = [tasks.create_task(work(layer)) for layer in (*layers, *layers)]
+        for number in range(300):
+            await layers[0].send("jobs", {"number": number})
+            if number % 7 == 0:
+                await eventually(lambda sent=number + 1: len(received) == sent, "all so far")
+        await eventually(lambda: len(received) == 300, "300 messages")
+        for worker in workers:
+            worker.cancel()
+    assert sorted(received) == list(range(300))
+
+
 @over(WORK)
 async def test_a_delivery_says_what_it_is(layer: Any) -> None:
     """Channel, message, attempt 1, and an id of its own for each message."""

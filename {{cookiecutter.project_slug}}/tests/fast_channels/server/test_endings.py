@@ -13,8 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ProtocolError
 
 from expect import eventually
-from fast_channels.server import WebSocketProtocol, hub
+from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol, hub
 from fast_channels.server.connection import Connection
+from fast_channels.server.standard import StandardHandshake
 from fast_channels.type_defs import Event, Receive, Scope, Send
 from raw_websocket import (
     BINARY,
@@ -320,7 +321,8 @@ def test_messages_before_the_accept() -> None:
         assert client.answer().code == 1000
 
 
-async def test_nothing_is_left(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, CompressedWebSocketProtocol])
+async def test_nothing_is_left(protocol: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A connection is freed when it is over, without the garbage collector; no error is logged."""
     caplog.set_level(logging.WARNING)
     gc.collect()
@@ -331,7 +333,7 @@ async def test_nothing_is_left(caplog: pytest.LogCaptureFixture) -> None:
             while (event := await receive())["type"] == "websocket.receive":
                 await send({**event, "type": "websocket.send"})
 
-        async with tuned(accepting(body)) as address:
+        async with serving(accepting(body), ws=protocol) as address:
             for ending in ("close", "abort"):
                 client = await connect(f"ws://{address}/")
                 await client.send("x")
@@ -339,7 +341,8 @@ async def test_nothing_is_left(caplog: pytest.LogCaptureFixture) -> None:
                 (connection,) = connections()
                 assert connection.parser is None
                 assert connection.handshake is None
-                assert not any(type(each) is WebSocketProtocol for each in gc.get_objects())
+                handshakes = (protocol, StandardHandshake)
+                assert not any(type(each) in handshakes for each in gc.get_objects())
                 del connection
                 if ending == "close":
                     await client.close()
