@@ -4,7 +4,7 @@ Vocabulary
 - case: a piece of work, such as a group send to 100 members
 - kind: how messages travel: `memory`, `pubsub` or `queue`
 - subject: who does the work. `candidate` is this tree's runtime, the others are its peers from the
-  package index and two yardsticks of ours, `raw` and `floor`
+  package index and yardsticks of ours, `raw`, `floor` and `wire`
 """
 
 import os

@@ -30,7 +30,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def load(paths: list[Path]) -> tuple[dict[str, Any], list[Row]]:
-    """The machine of the first run, and the rows of all; the same row's rounds are put together."""
+    """The machine of the first run, and the rows of all; the same row's steady rounds together."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     rows: dict[tuple[str, str], Row] = {}
     for run, content in enumerate(contents):
@@ -40,7 +40,7 @@ def load(paths: list[Path]) -> tuple[dict[str, Any], list[Row]]:
             ]
             known = rows.setdefault((row["case"], row["kind"]), Row(**{**row, "results": []}))
             known.results += results
-    return contents[0]["machine"], list(rows.values())
+    return contents[0]["machine"], [row.steady() for row in rows.values()]
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .case import Case, Sample
@@ -10,6 +10,7 @@ from .case import Case, Sample
 CANDIDATE = "candidate"
 AGAIN = "again"  # a second copy of the candidate: how far apart the same thing measures today
 BEFORE = "before"  # another state of the runtime's sources
+STEADY = 1.15  # times as much the same thing may take again within a round
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,18 @@ class Row:
 
     def failures(self, subject: str) -> list[Result]:
         return [result for result in self._of(subject) if result.error is not None]
+
+    def steady(self) -> "Row":
+        """Without the rounds in which the machine was busy, but for who was in no other."""
+        once, again = self._by_round(CANDIDATE), self._by_round(AGAIN)
+        busy = {
+            number
+            for number in again
+            if number in once and not 1 / STEADY <= again[number] / once[number] <= STEADY
+        }
+        measured = {one.subject for one in self.results if one.round not in busy}
+        kept = [one for one in self.results if one.round not in busy or one.subject not in measured]
+        return replace(self, results=kept)
 
     def _of(self, subject: str) -> list[Result]:
         return [result for result in self.results if result.subject == subject]
