@@ -92,7 +92,10 @@ async def _start_receiving(layer: Layer, done: Done, subject: str) -> None:
 
 def _consumer(subject: str, done: Done) -> Any:
     """Under the same name our package or the peer's is on the path."""
-    package = "channels" if subject == "channels_redis" else "fast_channels"
+    package = "fast_channels"
+    if subject == "channels_redis":
+        package = "channels"
+        import_module("django.conf").settings.configure(CHANNEL_LAYERS={})
 
     async def job(self: object, message: dict[str, Any]) -> None:
         done.add(message)
