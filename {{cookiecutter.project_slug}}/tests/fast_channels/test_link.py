@@ -14,6 +14,8 @@ from expect import eventually
 from fast_channels.layers.redis import link as link_module
 from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.link import CONNECTION_ERRORS, Link, LinkLost
+from fast_channels.layers.redis.persistent import PersistentLink
+from redis_servers import RedisServer
 from tls_certificate import make_certificate
 
 Answer = Callable[[list[bytes]], bytes]
@@ -320,3 +322,22 @@ async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect
     assert await link.call("PING") == [b"pong", b""]
     await eventually(lambda: len(heard) == 2, "both messages")
     assert heard == [(b"t", b"one"), (b"t", b"two")]
+
+
+async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
+    redis_server: RedisServer,
+) -> None:
+    """Who repeats a command at each loss would do so for ever with one that stays lost."""
+    opened: list[Link] = []
+
+    async def on_open(link: Link) -> None:
+        opened.append(link)
+        if len(opened) == 1:
+            link._lose(LinkLost("in the middle of the opening"))
+
+    persistent = PersistentLink(parse_hosts([redis_server.url])[0], timeout=5, on_open=on_open)
+    try:
+        assert await persistent.connected() is opened[1]
+        assert await persistent.execute("PING") == b"PONG"
+    finally:
+        await persistent.aclose()

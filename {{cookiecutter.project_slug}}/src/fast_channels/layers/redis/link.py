@@ -93,6 +93,11 @@ class Link(asyncio.Protocol):
             self._lose(LinkLost("The connection was closed"))
             await self._connection.disconnect(nowait=True)
 
+    @property
+    def lost(self) -> bool:
+        """Each command fails at once."""
+        return self._ended.done()
+
     async def call(self, *command: Any) -> Reply:
         """Send a command and wait for its reply, see ``execute``."""
         return await self.execute(command, NEVER)

@@ -1,6 +1,7 @@
 """Keeps a link to an endpoint connected, for as long as the event loop runs.
 
 Invariants
+- ``link`` is never one that is lost: who repeats a command at each loss would not end.
 - There is at most one connection at a time; when it is lost, attempts to make a new one back off
   from 0.05 to 1 s, with jitter, for ever. Each attempt asks the Sentinels anew.
 - The task that keeps it is an ordinary task of the loop: when the loop ends its tasks, as
@@ -189,6 +190,8 @@ class PersistentLink:
         running = [asyncio.create_task(link.run()), asyncio.create_task(ended)]
         try:
             await self._on_open(link)
+            if link.lost:
+                await running[0]  # raises the reason
             self._link = link
             self._opened.set()
             self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
