@@ -327,17 +327,24 @@ async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect
 async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     redis_server: RedisServer,
 ) -> None:
-    """Who repeats a command at each loss would do so for ever with one that stays lost."""
+    """Who repeats a command at each loss would not end; the loss is told, as what was opened is gone."""
     opened: list[Link] = []
+    losses: list[int] = []
 
     async def on_open(link: Link) -> None:
         opened.append(link)
         if len(opened) == 1:
             link._lose(LinkLost("in the middle of the opening"))
 
-    persistent = PersistentLink(parse_hosts([redis_server.url])[0], timeout=5, on_open=on_open)
+    persistent = PersistentLink(
+        parse_hosts([redis_server.url])[0],
+        timeout=5,
+        on_open=on_open,
+        on_lost=lambda: losses.append(len(opened)),
+    )
     try:
         assert await persistent.connected() is opened[1]
+        assert losses == [1]
         assert await persistent.execute("PING") == b"PONG"
     finally:
         await persistent.aclose()

@@ -190,9 +190,10 @@ class PersistentLink:
         running = [asyncio.create_task(link.run()), asyncio.create_task(ended)]
         try:
             await self._on_open(link)
-            if link.lost:
-                await running[0]  # raises the reason
             self._link = link
+            if link.lost:  # while it opened
+                self._drop()
+                await running[0]  # raises the reason
             self._opened.set()
             self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
             if self._last_error is not None:
