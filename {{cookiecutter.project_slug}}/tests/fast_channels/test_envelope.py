@@ -3,34 +3,56 @@
 import pytest
 
 from fast_channels.exceptions import UndecodableMessage
-from fast_channels.layers.redis.envelope import UID_LENGTH, Envelope, Uids, decode, encode
+from fast_channels.layers.redis.envelope import (
+    UID_LENGTH,
+    Envelope,
+    Uids,
+    decode,
+    encode,
+    encode_message,
+)
 
 UID = bytes(range(UID_LENGTH))
+CHANNELS = ["", "a", "specific.abc!1", "x" * 100]
+PAYLOADS = [b"", b"\x00", b"payload" * 1000]
 
 
-@pytest.mark.parametrize("channel", ["", "a", "specific.abc!1", "x" * 100])
-@pytest.mark.parametrize("payload", [b"", b"\x00", b"payload" * 1000])
-def test_what_is_encoded_is_decoded(channel: str, payload: bytes) -> None:
-    """Every channel name and payload comes back as it was."""
-    assert decode(encode(UID, channel, payload)) == Envelope(UID, channel, payload)
+def test_what_is_encoded_is_decoded() -> None:
+    """Every channel name and payload comes back as it was, alone and beside others."""
+    every = [(channel, payload) for channel in CHANNELS for payload in PAYLOADS]
+    for messages in (every, *([message] for message in every)):
+        parts = [encode_message(*message) for message in messages]
+        assert decode(encode(UID, parts)) == Envelope(UID, messages)
 
 
 def test_the_documented_layout() -> None:
-    """16 bytes uid, 1 byte length, the name, the payload."""
-    assert encode(UID, "abc", b"payload") == UID + b"\x03abcpayload"
+    """16 bytes uid; for each message 1 and 4 bytes of lengths, the name, the payload."""
+    parts = [encode_message("abc", b"payload"), encode_message("", b"")]
+    assert encode(UID, parts) == UID + b"\3\0\0\0\7abcpayload" + b"\0\0\0\0\0"
 
 
-@pytest.mark.parametrize("data", [b"", b"short", UID, UID + b"\x05abcd"])
-def test_too_few_bytes(data: bytes) -> None:
-    """Bytes that end too early are no envelope."""
-    with pytest.raises(UndecodableMessage, match=f"{len(data)} bytes"):
-        decode(data)
+WHOLE = encode(UID, [encode_message("abc", b"payload"), encode_message("d", b"more")])
+FIRST = len(encode(UID, [encode_message("abc", b"payload")]))
+
+
+@pytest.mark.parametrize("length", set(range(len(WHOLE))) - {FIRST})
+def test_too_few_bytes(length: int) -> None:
+    """Bytes that end too early are no envelope, nor is one without a message."""
+    with pytest.raises(UndecodableMessage, match=f"{length} bytes"):
+        decode(WHOLE[:length])
+
+
+def test_one_message_where_several_came() -> None:
+    """Who reads only one does not drop others in silence."""
+    assert decode(WHOLE[:FIRST]).payload == b"payload"
+    with pytest.raises(UndecodableMessage, match="2 messages"):
+        _ = decode(WHOLE).payload
 
 
 def test_a_name_that_is_no_ascii() -> None:
     """Bytes of somebody else are told, not raised as a UnicodeDecodeError alone."""
     with pytest.raises(UndecodableMessage, match="no ASCII"):
-        decode(UID + b"\x02\xff\xfepayload")
+        decode(UID + b"\2\0\0\0\0\xff\xfe")
 
 
 def test_uids_never_repeat() -> None:

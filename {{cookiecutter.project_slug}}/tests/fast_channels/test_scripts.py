@@ -39,9 +39,17 @@ async def enqueue(server: PersistentLink, topic: str, *envelopes: bytes) -> None
         await put(server, topic, envelope)
 
 
-async def put(server: PersistentLink, topic: str, envelope: bytes, **options: int) -> int:
+async def put(
+    server: PersistentLink, topic: str, *envelopes: bytes, **options: int
+) -> tuple[int, int]:
     limits = {"capacity": 10, "expiry_ms": MINUTE} | options
-    return await scripts.enqueue(server, topic, envelope, WORKER[0], **limits)
+    command = scripts.enqueue(topic, list(envelopes), WORKER[0], **limits)
+    return scripts.enqueued(await server.execute(*command))
+
+
+async def publish(server: PersistentLink, topic: str, envelope: bytes, ttl_ms: int) -> None:
+    command = scripts.publish(topic, envelope, keep=10, ttl_ms=ttl_ms, by_bus=False)
+    await server.execute(*command)
 
 
 async def pending(server: PersistentLink, topic: str) -> int:
@@ -62,25 +70,31 @@ def test_every_script_has_a_header_and_a_test() -> None:
 
 async def test_publish(server: PersistentLink, topic: str) -> None:
     """One entry in the log, about `keep` at most; the time to live is renewed when asked."""
-    await scripts.publish(server, topic, b"one", keep=10, ttl_ms=MINUTE)
+    await publish(server, topic, b"one", MINUTE)
     assert 0 < await server.execute("PTTL", topic) <= MINUTE
-    await scripts.publish(server, topic, b"two", keep=10, ttl_ms=0)
+    await publish(server, topic, b"two", 0)
     entries = await server.execute("XRANGE", topic, "-", "+")
     assert [fields for _, fields in entries] == [[b"m", b"one"], [b"m", b"two"]]
     for _ in range(500):
-        await scripts.publish(server, topic, b"more", keep=10, ttl_ms=0)
+        await publish(server, topic, b"more", 0)
     assert await server.execute("XLEN", topic) <= 210  # whole nodes of 100 entries are trimmed
     assert await server.execute("PTTL", topic) > 0
 
 
 async def test_enqueue(server: PersistentLink, topic: str) -> None:
-    """Up to `capacity` messages that have not expired."""
-    assert [await put(server, topic, b"m", capacity=2) for _ in range(3)] == [0, 0, -1]
+    """Up to `capacity` messages that have not expired, the first ones, in their order."""
+    assert [await put(server, topic, b"m", capacity=2) for _ in range(3)] == [
+        (1, 0),
+        (1, 0),
+        (0, 0),
+    ]
     assert MINUTE < await server.execute("PTTL", topic) <= MINUTE + 60_000
     assert await server.execute("XLEN", topic) == 2
     # As seen a second later than their expiry
-    assert await put(server, topic, b"m", capacity=2, expiry_ms=-1000) == 2
-    assert await server.execute("XLEN", topic) == 1
+    assert await put(server, topic, b"1", b"2", b"3", capacity=2, expiry_ms=-1000) == (2, 2)
+    entries = await server.execute("XRANGE", topic, "-", "+")
+    assert [fields for _, fields in entries] == [[b"m", b"1"], [b"m", b"2"]]
+    assert await put(server, topic, b"m", b"m", capacity=1) == (0, 0)
 
 
 async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic: str) -> None:
@@ -106,6 +120,11 @@ async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic:
     assert await number_of(b"all are leased") == 1
     await scripts.acknowledge(server, topic, WORKER[0], [entry])
     assert await number_of(b"one waits") == 0
+    await lease(server, topic)
+    announced.clear()
+    await put(server, topic, b"all are leased;", b"these two", b"came together")
+    await link.call("PING")
+    assert len(announced) == 1
     await listener.aclose()
 
 

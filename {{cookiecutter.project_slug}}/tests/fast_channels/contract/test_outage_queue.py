@@ -9,6 +9,7 @@ import pytest
 from expect import eventually, messages, silence
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import RedisChannelLayer
+from fast_channels.layers.redis.outbox import MOST_MESSAGES
 from redis_servers import RedisServer
 
 COUNT = 1000
@@ -33,14 +34,16 @@ async def sender(server: RedisServer) -> AsyncIterator[RedisChannelLayer]:
         yield layer
 
 
-async def while_sending(send: Callable[[int], Any], disturb: Callable[[], Any], times: int) -> None:
-    """Send `COUNT` messages one after the other, and disturb that, evenly, so many times."""
+async def while_sending(
+    send: Callable[[int], Any], disturb: Callable[[], Any], times: int, *, step: int = 1
+) -> None:
+    """Send `COUNT` messages, `step` at once, and disturb that, evenly, so many times."""
     progress = 0
 
     async def send_all() -> None:
         nonlocal progress
-        for progress in range(COUNT):
-            await send(progress)
+        for progress in range(0, COUNT, step):
+            await asyncio.gather(*map(send, range(progress, progress + step)))
 
     sending = asyncio.create_task(send_all())
     async with asyncio.timeout(60):
@@ -55,11 +58,14 @@ def numbers(received: list[dict[str, Any]]) -> list[int]:
     return [message["number"] for message in received]
 
 
+@pytest.mark.parametrize("step", [1, 4])
 @pytest.mark.parametrize("kinds", [("pubsub",), ("normal",), ("normal", "pubsub")])
 async def test_killed_connections(
-    listener: Any, sender: Any, server: RedisServer, kinds: tuple[str, ...]
+    listener: Any, sender: Any, server: RedisServer, kinds: tuple[str, ...], step: int
 ) -> None:
-    """1,000 messages to a group and as many to a channel, under 10 kills: each once, in order."""
+    """1,000 messages to a group and as many to a channel, one by one or some at once, under 10 kills:
+    each once, in order.
+    """
     channel, member = await listener.new_channel(), await listener.new_channel()
     await listener.group_add("room", member)
 
@@ -71,10 +77,27 @@ async def test_killed_connections(
         for kind in kinds:
             server.execute("CLIENT", "KILL", "TYPE", kind)
 
-    await while_sending(send, kill, times=10)
+    await while_sending(send, kill, times=10, step=step)
     for one in (member, channel):
         assert numbers(await messages(listener, one, COUNT)) == list(range(COUNT))
         await silence(listener, one, 0.1)
+
+
+async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) -> None:
+    """More messages than a mailbox holds, in few entries of the log, reach one that keeps reading."""
+    number = 3 * MOST_MESSAGES
+    async with RedisChannelLayer([server.url]) as listener:
+        assert number > listener.capacity
+        channel = await listener.new_channel()
+        await listener.group_add("room", channel)
+        topic = "asgi:g:{room}"
+        listener._peer.on_lost([topic])
+        await asyncio.gather(*(sender.group_send("room", {"number": n}) for n in range(number)))
+        assert server.execute("XLEN", topic) == 3
+        reading = asyncio.create_task(messages(listener, channel, number))
+        await listener._peer.on_open([topic])
+        assert numbers(await reading) == list(range(number))
+        assert listener.dropped == 0
 
 
 async def test_a_killed_server(listener: Any, sender: Any, server: RedisServer) -> None:

@@ -25,7 +25,7 @@ from redis.exceptions import AskError, ClusterError, MovedError, NoScriptError, 
 
 from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
-from .link import CONNECTION_ERRORS, Command, Link, LinkLost, Reply
+from .link import CONNECTION_ERRORS, Command, Link, LinkLost, Pending, Reply
 from .persistent import NotConnected
 from .script import with_source
 from .topology import PUBLISH, Commands, Events, Route, Shard, Shards, Topology
@@ -119,13 +119,30 @@ class Cluster:
         node = self._node_now(topic)
         return None if node is None else node.commands.link
 
-    async def execute(self, topic: str, *command: Any, repeatable: bool, replicated: bool) -> Reply:
+    def enlist(self, topic: str, command: Command, reply: Pending, deadline: float) -> Link | None:
+        node = self._node_now(topic)
+        if node is None:
+            return None
+        return node.commands.enlist(self._adapted(command), reply, deadline)
+
+    async def complete(
+        self,
+        topic: str,
+        command: Command,
+        deadline: float | None = None,
+        *,
+        repeatable: bool,
+        replicated: bool,
+        after: Exception | None = None,
+    ) -> Reply:
         self.start()
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             while True:
                 try:
-                    return await self._attempt(topic, command, deadline, replicated)
+                    ended, after = after, None
+                    return await self._attempt(topic, command, deadline, replicated, ended)
                 except LinkLost:
                     if not repeatable:
                         raise
@@ -146,24 +163,35 @@ class Cluster:
             raise self._unavailable() from self._error
 
     async def _attempt(
-        self, topic: str, command: Command, deadline: float, replicated: bool
+        self,
+        topic: str,
+        command: Command,
+        deadline: float,
+        replicated: bool,
+        ended: Exception | None,
     ) -> Reply:
+        """``ended`` is how the attempt ended that was made already."""
         node = self._node_now(topic)
         if node is None:
             async with asyncio.timeout_at(deadline):
                 node = await self._node(topic)
-        if self._sharded:
-            command = tuple(SPUBLISH if part is PUBLISH else part for part in command)
         connected_by = min(asyncio.get_running_loop().time() + PATIENCE, deadline)
         try:
+            if ended is not None:
+                raise ended
             return await node.commands.attempt(
-                command, deadline, connected_by=connected_by, replicated=replicated
+                self._adapted(command), deadline, connected_by=connected_by, replicated=replicated
             )
         except MovedError:  # an AskError by inheritance
             raise
         except AskError as error:
             async with asyncio.timeout_at(deadline):
-                return await self._ask((error.host, error.port), *command)
+                return await self._ask((error.host, error.port), *self._adapted(command))
+
+    def _adapted(self, command: Command) -> Command:
+        if self._sharded:
+            return tuple(SPUBLISH if part is PUBLISH else part for part in command)
+        return command
 
     async def _ask(self, address: Address, *command: Any) -> Reply:
         """The slot is on its way to that node: only a command behind ASKING is served there."""
@@ -347,11 +375,32 @@ class _ClusterCommands:
     def by_bus(self) -> bool:
         return self._cluster.by_bus
 
+    def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
+        return self._cluster.enlist(self._topic, command, reply, deadline)
+
     def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
     ) -> Awaitable[Reply]:
-        return self._cluster.execute(
-            self._topic, *command, repeatable=repeatable, replicated=replicated
+        return self._cluster.complete(
+            self._topic, command, repeatable=repeatable, replicated=replicated
+        )
+
+    def complete(
+        self,
+        command: Command,
+        deadline: float,
+        *,
+        repeatable: bool,
+        replicated: bool,
+        after: Exception | None,
+    ) -> Awaitable[Reply]:
+        return self._cluster.complete(
+            self._topic,
+            command,
+            deadline,
+            repeatable=repeatable,
+            replicated=replicated,
+            after=after,
         )
 
 

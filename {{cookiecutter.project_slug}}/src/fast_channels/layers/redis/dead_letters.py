@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import ChannelFull, UndecodableMessage
 from ..jobs import DeadLetter, Delivery, shortened
 from . import scripts
-from .envelope import decode, encode
+from .envelope import decode, encode, encode_message
 from .topology import Commands
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class DeadLetters:
         server, keys = self._place(channel)
         # Sealed anew: the old seal may have expired.
         payload = config.serializer.serialize(letter.message)
-        envelope = encode(bytes.fromhex(letter.id), "", payload)
+        envelope = encode(bytes.fromhex(letter.id), [encode_message("", payload)])
         capacity = config.capacity_of(channel)
         moved = await scripts.replay(
             server,

@@ -1,44 +1,72 @@
-"""The bytes around a serialized message on its way through Redis. No I/O.
+"""The bytes around serialized messages on their way through Redis. No I/O.
 
     16 bytes   uid: 8 of the sending process, 8 of its counter (big-endian)
-     1 byte    length of the channel name; 0 for a group's message
-     n bytes   channel name, ASCII
-     rest      the serialized message
 
-The uid lets a receiver recognize a message that the sender had to send again because the
+and for each message
+
+     1 byte    length of the channel name; 0 for a group's message
+     4 bytes   length of the serialized message (big-endian)
+     n bytes   channel name, ASCII
+     n bytes   the serialized message
+
+The uid lets a receiver recognize an envelope that the sender had to send again because the
 confirmation was lost with the connection.
 """
 
 import os
+import struct
+from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
 from ...exceptions import UndecodableMessage
 
 UID_LENGTH = 16
+LENGTHS = struct.Struct(">BI")
+
+Messages = list[tuple[str, bytes]]  # channel names, and what is for them
 
 
 class Envelope(NamedTuple):
     uid: bytes
-    channel: str
-    payload: bytes
+    messages: Messages
+
+    @property
+    def payload(self) -> bytes:
+        """Of an envelope with one message."""
+        if len(self.messages) != 1:
+            raise UndecodableMessage(f"{len(self.messages)} messages in place of one")
+        return self.messages[0][1]
 
 
-def encode(uid: bytes, channel: str, payload: bytes) -> bytes:
-    name = channel.encode("ascii")
-    return b"%b%c%b%b" % (uid, len(name), name, payload)
+def encode(uid: bytes, messages: Iterable[bytes]) -> bytes:
+    return uid + b"".join(messages)
+
+
+def encode_message(channel: str, payload: bytes) -> bytes:
+    return LENGTHS.pack(len(channel), len(payload)) + channel.encode("ascii") + payload
 
 
 def decode(data: bytes) -> Envelope:
     """``UndecodableMessage`` for bytes that are no envelope."""
-    start = UID_LENGTH + 1
-    if len(data) < start or len(data) < (end := start + data[UID_LENGTH]):
-        raise UndecodableMessage(f"{len(data)} bytes are too few for an envelope")
+    end = len(data)
+    messages: Messages = []
+    start = UID_LENGTH
     try:
-        channel = data[start:end].decode("ascii")
+        while start != end or not messages:
+            name_length, length = LENGTHS.unpack_from(data, start)
+            name_start = start + LENGTHS.size
+            payload_start = name_start + name_length
+            start = payload_start + length
+            if start > end:
+                raise struct.error
+            name = data[name_start:payload_start].decode("ascii")
+            messages.append((name, data[payload_start:start]))
+    except struct.error:
+        raise UndecodableMessage(f"{end} bytes are too few for an envelope") from None
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"The channel name of an envelope is no ASCII: {error}") from error
-    return Envelope(data[:UID_LENGTH], channel, data[end:])
+    return Envelope(data[:UID_LENGTH], messages)
 
 
 class Uids:

@@ -21,7 +21,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, DefaultParser
@@ -43,6 +43,16 @@ Command = tuple[Any, ...]
 
 # 1,000 ms are less than REPLY_TIMEOUT; it is repeated until the caller gives up.
 WAIT: Command = ("WAIT", 1, 1000)
+
+
+class Pending(Protocol):
+    """What waits for a reply: an ``asyncio.Future``, or what is settled as one is."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, reply: Reply, /) -> None: ...
+
+    def set_exception(self, error: Exception, /) -> None: ...
 
 
 class LinkLost(ConnectionError):
@@ -70,7 +80,7 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
         self._outbox: list[bytes] = []
-        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()  # and deadlines
+        self._pending: deque[tuple[Pending, float]] = deque()  # and deadlines
         self._heard_at = NEVER  # when the server last spoke, or was first asked after a silence
         self._replication: asyncio.Future[Reply] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -101,6 +111,28 @@ class Link(asyncio.Protocol):
     async def call(self, *command: Any) -> Reply:
         """Send a command and wait for its reply, see ``execute``."""
         return await self.execute(command, NEVER)
+
+    def enlist(self, command: Command, reply: "Pending", deadline: float) -> bool:
+        """Let a command leave with the next ``flush()``; False if there is no room for it now.
+
+        ``reply`` is settled as the future that ``execute`` waits for.
+        """
+        if not self._room.is_set() or self._ended.done():
+            return False
+        self._outbox.append(hiredis.pack_command(command))
+        self._expect(reply, deadline)
+        return True
+
+    def flush(self) -> None:
+        """Write what was issued or enlisted."""
+        if self._replication is not None:
+            self._outbox.append(hiredis.pack_command(WAIT))
+            self._expect(self._replication, NEVER)
+            self._replication = None
+        data = b"".join(self._outbox)
+        self._outbox.clear()
+        if not self._ended.done():
+            self._transport.write(data)
 
     def execute(self, command: Command, deadline: float) -> Awaitable[Reply]:
         """Send a command, now if there is room; to be awaited for its reply.
@@ -155,11 +187,11 @@ class Link(asyncio.Protocol):
             return reply
         self._write(hiredis.pack_command(command))
         self._expect(reply, deadline)
-        if deadline < self._alarm_at:
-            self._set_alarm(deadline)
         return reply
 
-    def _expect(self, reply: "asyncio.Future[Reply]", deadline: float) -> None:
+    def _expect(self, reply: "Pending", deadline: float) -> None:
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
         if not self._pending:
             self._heard_at = self._loop.time()
         self._pending.append((reply, deadline))
@@ -168,18 +200,8 @@ class Link(asyncio.Protocol):
 
     def _write(self, packed: bytes) -> None:
         if not self._outbox:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._outbox.append(packed)
-
-    def _flush(self) -> None:
-        if self._replication is not None:
-            self._outbox.append(hiredis.pack_command(WAIT))
-            self._expect(self._replication, NEVER)
-            self._replication = None
-        data = b"".join(self._outbox)
-        self._outbox.clear()
-        if not self._ended.done():
-            self._transport.write(data)
 
     async def _wait_for_room(self, deadline: float) -> None:
         async with asyncio.timeout_at(None if deadline == NEVER else deadline):

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelFull, ChannelLayerUnavailable, UndecodableMessage
@@ -28,7 +28,8 @@ from ...mailbox import Message
 from ..jobs import Delivery, Depth
 from . import scripts
 from .dead_letters import DeadLetters
-from .envelope import decode
+from .envelope import decode, encode, encode_message
+from .outbox import Outbox, Outcome, Request
 from .topology import Commands
 
 if TYPE_CHECKING:
@@ -52,24 +53,34 @@ class NamedChannels:
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
         self.dead = DeadLetters(peer, GROUP)
+        self._outbox = Outbox(
+            peer.config.timeout,
+            self._request,
+            self._outcomes,
+            replicated=peer.config.replicated,
+        )
         self._pullers: dict[str, _Puller] = {}
 
-    async def send(self, channel: str, envelope: bytes) -> None:
+    def send(self, channel: str, payload: bytes) -> Awaitable[object]:
+        envelope = encode(self._peer.uids.make(), [encode_message("", payload)])
+        return self._outbox.send(channel, envelope)
+
+    def _request(self, channel: str, envelopes: list[bytes]) -> Request:
         server, topic = self._place(channel)
-        capacity = self._peer.config.capacity_of(channel)
-        expired = await scripts.enqueue(
-            server,
+        command = scripts.enqueue(
             topic,
-            envelope,
+            envelopes,
             GROUP,
-            capacity=capacity,
+            capacity=self._peer.config.capacity_of(channel),
             expiry_ms=self._expiry_ms,
-            replicated=self._peer.config.replicated,
         )
-        is_full = expired < 0
-        self._count_expired(-1 - expired if is_full else expired)
-        if is_full:
-            raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
+        return server, command
+
+    def _outcomes(self, channel: str, number: int, reply: bytes) -> list[Outcome]:
+        accepted, expired = scripts.enqueued(reply)
+        self._count_expired(expired)
+        full = f"Channel {channel} holds {self._peer.config.capacity_of(channel)} unread messages"
+        return [None if n < accepted else ChannelFull(full) for n in range(number)]
 
     async def receive(self, channel: str) -> Message:
         """A message, removed from Redis as soon as it is handed over."""
@@ -157,6 +168,7 @@ class NamedChannels:
         await self._peer.subscribe(topic, puller.on_notification)
 
     async def aclose(self) -> None:
+        self._outbox.close()
         await asyncio.gather(*(puller.aclose() for puller in self._pullers.values()))
 
     def _place(self, channel: str) -> tuple[Commands, str]:

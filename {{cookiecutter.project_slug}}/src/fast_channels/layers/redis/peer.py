@@ -20,14 +20,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
-from ...exceptions import ChannelLayerUnavailable, MessageTooLarge
+from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
 from ...mailbox import Mailbox, Message, Overflow
 from ..base import ChannelNames, owner_of
 from ..local import LocalDelivery
 from ..tally import Tally
 from .cluster import make_topology
 from .endpoints import Endpoint
-from .envelope import Envelope, Uids, decode, encode
+from .envelope import Messages, Uids, decode, encode, encode_message
+from .outbox import Outbox, Request
 from .serializers import BaseMessageSerializer
 from .topics import Topics
 from .topology import Commands, Events, Route
@@ -56,6 +57,7 @@ class Config:
 
 class Peer(abc.ABC):
     keyed: ClassVar[bool]  # its topics are keys too
+    repeatable: ClassVar[bool]  # who gets an envelope twice knows it by its uid
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -63,6 +65,12 @@ class Peer(abc.ABC):
         self.inbox = config.topics.inbox(self.names.process_id)
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
+        self._outbox = Outbox(
+            config.timeout,
+            self._request,
+            repeatable=self.repeatable,
+            replicated=config.replicated,
+        )
         self.topology = make_topology(
             config.endpoints,
             config.timeout,
@@ -77,12 +85,12 @@ class Peer(abc.ABC):
     # How bytes travel
 
     @abc.abstractmethod
-    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
-        """Bring the envelope to every peer that listens to the topic."""
+    def publication(self, topic: str, envelope: bytes) -> Request:
+        """What brings the envelope to every peer that listens to the topic."""
 
     @abc.abstractmethod
-    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
-        """Bring the envelope to one receiver of a named channel."""
+    def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
+        """Bring a serialized message to one receiver of a named channel."""
 
     @abc.abstractmethod
     async def receive_named(self, channel: str) -> Message: ...
@@ -95,20 +103,27 @@ class Peer(abc.ABC):
     def on_lost(self, topics: list[str]) -> None:
         """The subscriptions are gone; they will be made again."""
 
-    def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
-        """The envelope in what was published; None if it was received before."""
-        return decode(data)
+    def open_envelope(self, topic: str, data: bytes) -> Messages:
+        """The messages in what was published; none if they were received before."""
+        return decode(data).messages
 
     # Channels and groups
 
     def send(self, channel: str, message: Message) -> Awaitable[object]:
         owner = owner_of(channel)
         if owner is None:
-            return self.send_named(channel, self.seal("", message))
-        return self.publish(self.config.topics.inbox(owner), self.seal(channel, message))
+            return self.send_named(channel, self.serialize(message))
+        return self.post(self.config.topics.inbox(owner), channel, self.serialize(message))
 
     def group_send(self, group: str, message: Message) -> Awaitable[object]:
-        return self.publish(self.config.topics.group(group), self.seal("", message))
+        return self.post(self.config.topics.group(group), "", self.serialize(message))
+
+    def post(self, topic: str, channel: str, payload: bytes) -> Awaitable[object]:
+        """Have the message published with others to the topic; to be awaited for that."""
+        return self._outbox.send(topic, encode_message(channel, payload))
+
+    def _request(self, topic: str, messages: list[bytes]) -> Request:
+        return self.publication(topic, encode(self.uids.make(), messages))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
@@ -188,31 +203,35 @@ class Peer(abc.ABC):
 
     # Messages
 
-    def seal(self, channel: str, message: Message) -> bytes:
+    def serialize(self, message: Message) -> bytes:
         payload = self.config.serializer.serialize(message)
         if len(payload) > self.config.max_message_size:
             raise MessageTooLarge(
                 f"The message takes {len(payload)} bytes; max_message_size allows "
                 f"{self.config.max_message_size}"
             )
-        return encode(self.uids.make(), channel, payload)
+        return payload
 
     def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        envelope = self.open_envelope(topic, data)
-        if envelope is not None:
-            message = self.config.serializer.deserialize(envelope.payload)
-            self.local.deliver_group(group, message)
+        for _, payload in self.open_envelope(topic, data):
+            if (message := self.deserialize(payload)) is not None:
+                self.local.deliver_group(group, message)
 
     def _receive_in_inbox(self, data: bytes) -> None:
-        envelope = self.open_envelope(self.inbox, data)
-        if envelope is None:
-            return
-        mark = envelope.channel[:1]
-        if mark in (JOIN, LEAVE):
-            self._obey(mark, envelope.channel[1:], envelope.payload.decode("ascii"))
-        else:
-            message = self.config.serializer.deserialize(envelope.payload)
-            self.local.deliver(envelope.channel, message)
+        for channel, payload in self.open_envelope(self.inbox, data):
+            mark = channel[:1]
+            if mark in (JOIN, LEAVE):
+                self._obey(mark, channel[1:], payload.decode("ascii"))
+            elif (message := self.deserialize(payload)) is not None:
+                self.local.deliver(channel, message)
+
+    def deserialize(self, payload: bytes) -> Message | None:
+        """None, and counted, if it cannot be decoded."""
+        try:
+            return self.config.serializer.deserialize(payload)
+        except UndecodableMessage as error:
+            self.poison.add(error)
+            return None
 
     # Channels of other peers: their owner changes the membership
 
@@ -220,8 +239,8 @@ class Peer(abc.ABC):
         return owner_of(channel) not in (None, self.names.process_id)
 
     async def _control(self, mark: str, group: str, channel: str) -> None:
-        envelope = encode(self.uids.make(), mark + channel, group.encode())
-        await self.publish(self.config.topics.inbox(owner_of(channel) or ""), envelope)
+        inbox = self.config.topics.inbox(owner_of(channel) or "")
+        await self.post(inbox, mark + channel, group.encode())
 
     def _obey(self, mark: str, channel: str, group: str) -> None:
         if mark == LEAVE:
@@ -253,6 +272,7 @@ class Peer(abc.ABC):
         self.forget_channels()
         for task in self._joining:
             task.cancel()
+        self._outbox.close()
         await self.topology.aclose()
 
 

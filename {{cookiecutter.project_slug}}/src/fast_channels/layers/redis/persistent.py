@@ -23,7 +23,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from ...exceptions import ChannelLayerUnavailable
 from ...utils import is_cancelled
 from .endpoints import Endpoint, close_pool
-from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Reply
+from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Pending, Reply
 from .script import with_source
 
 logger = logging.getLogger(__name__)
@@ -124,20 +124,44 @@ class PersistentLink:
             raise NotConnected from None
         return await self.attempt(command, deadline, replicated=replicated)
 
-    async def execute(
+    def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
+        """The link on which the command leaves with the next flush; None if there is none now.
+
+        ``reply`` is settled by the outcome of this one attempt, after which ``complete`` goes on.
+        """
+        link = self._link
+        return link if link is not None and link.enlist(command, reply, deadline) else None
+
+    def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
+    ) -> Awaitable[Reply]:
+        """``complete`` within ``timeout``."""
+        deadline = self._loop.time() + self.timeout
+        return self.complete(command, deadline, repeatable=repeatable, replicated=replicated)
+
+    async def complete(
+        self,
+        command: Command,
+        deadline: float,
+        *,
+        repeatable: bool = True,
+        replicated: bool = False,
+        after: Exception | None = None,
     ) -> Reply:
         """The reply to a command, across reconnections if it is ``repeatable``.
 
-        ``replicated`` waits until a replica has confirmed it as well.
+        ``replicated`` waits until a replica has confirmed it as well. ``after`` is how a first
+        attempt ended that was made elsewhere.
 
         ``ChannelLayerUnavailable`` if the server refuses it. A command that is not repeatable
         and whose connection is lost before the reply raises at once, since it may have been executed.
         """
-        deadline = self._loop.time() + self.timeout
         try:
             while True:
                 try:
+                    if after is not None:
+                        error, after = after, None
+                        raise error
                     return await self.attempt(command, deadline, replicated=replicated)
                 except LinkLost:
                     if not repeatable:

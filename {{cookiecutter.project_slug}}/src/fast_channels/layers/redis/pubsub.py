@@ -14,6 +14,7 @@ from typing import Any
 
 from ...mailbox import Message
 from .base import RedisLayer
+from .outbox import Request
 from .peer import Config, Peer
 from .topology import PUBLISH
 from .type_defs import Hosts
@@ -57,6 +58,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
 class PubSubPeer(Peer):
     keyed = False
+    repeatable = False
 
     def __init__(
         self, config: Config, on_disconnect: Hook | None, on_reconnect: Hook | None
@@ -67,12 +69,11 @@ class PubSubPeer(Peer):
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
 
-    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
-        server = self.shard_of(topic).commands
-        return server.execute(PUBLISH, topic, envelope, repeatable=False)
+    def publication(self, topic: str, envelope: bytes) -> Request:
+        return self.shard_of(topic).commands, (PUBLISH, topic, envelope)
 
-    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
-        return self.publish(self.config.topics.channel(channel), envelope)
+    def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
+        return self.post(self.config.topics.channel(channel), "", payload)
 
     async def receive_named(self, channel: str) -> Message:
         mailbox = self.local.open(channel)
@@ -81,9 +82,9 @@ class PubSubPeer(Peer):
         return await mailbox.get()
 
     def _receive_named(self, channel: str, data: bytes) -> None:
-        envelope = self.open_envelope(self.config.topics.channel(channel), data)
-        if envelope is not None:
-            self.local.deliver(channel, self.config.serializer.deserialize(envelope.payload))
+        for _, payload in self.open_envelope(self.config.topics.channel(channel), data):
+            if (message := self.deserialize(payload)) is not None:
+                self.local.deliver(channel, message)
 
     def on_lost(self, topics: list[str]) -> None:
         self._gap = True

@@ -28,9 +28,10 @@ from ...mailbox import Message
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts
-from .envelope import Envelope, decode
+from .envelope import Messages, decode
 from .history import BEGINNING, Position, Seen
 from .named import NamedChannels
+from .outbox import Request
 from .peer import Config, Peer
 from .type_defs import Hosts
 from .work_queue import RedisWorkQueue
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 Durability = Literal["memory", "replicated"]
 
 MAX_TTL_REFRESH = 30.0  # seconds between two renewals of a log's time to live
-PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
+PAGE = 50  # messages handed out at once when recovering; less than a mailbox holds by default
 PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
 
 
@@ -102,6 +103,7 @@ class RedisChannelLayer(RedisWorkQueue):
 
 class QueuePeer(Peer):
     keyed = True
+    repeatable = True
 
     def __init__(self, config: Config, history: int, lease_time: float) -> None:
         super().__init__(config)
@@ -120,18 +122,19 @@ class QueuePeer(Peer):
 
     # Sending
 
-    def publish(self, topic: str, envelope: bytes) -> Awaitable[object]:
-        return scripts.publish(
-            self.shard_of(topic).commands,
+    def publication(self, topic: str, envelope: bytes) -> Request:
+        server = self.shard_of(topic).commands
+        command = scripts.publish(
             topic,
             envelope,
             keep=self._history,
             ttl_ms=self._ttl_if_due(topic),
-            replicated=self.config.replicated,
+            by_bus=server.by_bus,
         )
+        return server, command
 
-    def send_named(self, channel: str, envelope: bytes) -> Awaitable[object]:
-        return self.named.send(channel, envelope)
+    def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
+        return self.named.send(channel, payload)
 
     async def receive_named(self, channel: str) -> Message:
         return await self.named.receive(channel)
@@ -165,7 +168,7 @@ class QueuePeer(Peer):
         while True:
             message = await mailbox.get()
             try:
-                await self.send_named(channel, self.seal("", message))
+                await self.send_named(channel, self.serialize(message))
             except FastChannelsError as error:
                 self.unforwarded.add(channel, error)
 
@@ -182,7 +185,7 @@ class QueuePeer(Peer):
         super().ignore(topic)
         self._positions.pop(topic, None)
 
-    def open_envelope(self, topic: str, data: bytes) -> Envelope | None:
+    def open_envelope(self, topic: str, data: bytes) -> Messages:
         parts = data.split(b" ", 2)
         if len(parts) < 3:
             raise UndecodableMessage("A notification without the id of its log entry")
@@ -191,14 +194,14 @@ class QueuePeer(Peer):
         if position is not None:
             if position.recovering:
                 position.missed = True  # it is in the log, behind what is being read
-                return None
+                return []
             if position.misses(before):
                 position.recovering = position.missed = True
                 self._recover_soon(topic)
-                return None
+                return []
             position.advance(entry)
         envelope = decode(sealed)
-        return envelope if self._seen.add(envelope.uid) else None
+        return envelope.messages if self._seen.add(envelope.uid) else []
 
     def _recover_soon(self, topic: str) -> None:
         task = asyncio.create_task(self._recover_while_out(topic))
@@ -257,11 +260,17 @@ class QueuePeer(Peer):
             page = await self.shard_of(topic).commands.execute(
                 "XRANGE", topic, start, "+", "COUNT", PAGE
             )
+            handed_out = 0
             for entry, fields in page:
+                number = _number_of_messages(fields[1])
+                if handed_out + number > PAGE:
+                    await self._make_room()
+                    handed_out = 0
                 self._replay(topic, position, entry, fields)
+                handed_out += number
             if page:
                 start = "(" + page[-1][0].decode()
-                await self._make_room(topic)
+                await self._make_room()
             elif not position.missed:
                 position.recovering = False
                 return
@@ -271,9 +280,16 @@ class QueuePeer(Peer):
         self.on_message(topic.encode(), entry + b" - " + fields[1])
         position.recovering = True
 
-    async def _make_room(self, topic: str) -> None:
-        """Let the consumers handle a page before the next one comes."""
+    async def _make_room(self) -> None:
+        """Let the consumers handle what they have before more comes."""
         deadline = time.monotonic() + PAGE_PATIENCE
         # Many mailboxes, none of which signals room: polled.
         while self.local.crowded and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+def _number_of_messages(envelope: bytes) -> int:
+    try:
+        return len(decode(envelope).messages)
+    except UndecodableMessage:
+        return 0

@@ -21,6 +21,9 @@ class Script:
         self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         _sources[self._digest] = source
 
+    def command(self, keys: tuple[str, ...], *values: bytes | str | int) -> "Command":
+        return ("EVALSHA", self._digest, len(keys), *keys, *values)
+
     def run(
         self,
         server: "Commands",
@@ -29,9 +32,7 @@ class Script:
         replicated: bool = False,
     ) -> "Awaitable[Reply]":
         """``replicated`` waits until a replica has what the script wrote."""
-        return server.execute(
-            "EVALSHA", self._digest, len(keys), *keys, *values, replicated=replicated
-        )
+        return server.execute(*self.command(keys, *values), replicated=replicated)
 
 
 def with_source(command: "Command") -> "Command":

@@ -1,11 +1,11 @@
 """The Lua scripts, each with one typed caller. A script's own header documents its keys and values.
 
-Those whose reply is used as it is return the awaitable: a coroutine around it would cost each
-message a third of a microsecond.
+``publish`` and ``enqueue`` return the command, for an outbox.
 """
 
 from collections.abc import Awaitable
 
+from .link import Command
 from .script import Script
 from .topology import PUBLISH, Commands
 
@@ -22,35 +22,21 @@ _depth = Script("depth")
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
-def publish(
-    server: Commands,
-    topic: str,
-    envelope: bytes,
-    *,
-    keep: int,
-    ttl_ms: int,
-    replicated: bool = False,
-) -> Awaitable[object]:
-    by_bus = int(server.by_bus)
-    return _publish.run(
-        server, (topic,), envelope, keep, ttl_ms, PUBLISH, by_bus, replicated=replicated
-    )
+def publish(topic: str, envelope: bytes, *, keep: int, ttl_ms: int, by_bus: bool) -> Command:
+    return _publish.command((topic,), envelope, keep, ttl_ms, PUBLISH, int(by_bus))
 
 
 def enqueue(
-    server: Commands,
-    topic: str,
-    envelope: bytes,
-    group: str,
-    *,
-    capacity: int,
-    expiry_ms: int,
-    replicated: bool = False,
-) -> Awaitable[int]:
-    """How many expired messages were dropped; if the channel is full, -1 less that number."""
-    return _enqueue.run(
-        server, (topic,), envelope, capacity, expiry_ms, PUBLISH, group, replicated=replicated
-    )
+    topic: str, envelopes: list[bytes], group: str, *, capacity: int, expiry_ms: int
+) -> Command:
+    """The reply is for ``enqueued``."""
+    return _enqueue.command((topic,), capacity, expiry_ms, PUBLISH, group, *envelopes)
+
+
+def enqueued(reply: bytes) -> tuple[int, int]:
+    """How many messages, the first ones, were accepted, and how many expired ones were dropped."""
+    accepted, expired = map(int, reply.split())
+    return accepted, expired
 
 
 async def lease(

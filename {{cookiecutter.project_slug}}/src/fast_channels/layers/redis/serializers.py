@@ -96,10 +96,12 @@ class MsgPackSerializer(BaseMessageSerializer):
     """Compact and fast; carries bytes too. A tuple arrives as a list."""
 
     def as_bytes(self, message: Message) -> bytes:
-        return cast(bytes, msgpack.packb(message, use_bin_type=True))
+        packed: bytes = msgpack.packb(message)
+        return packed
 
     def from_bytes(self, message: bytes) -> Message:
-        return cast(Message, msgpack.unpackb(message, raw=False, strict_map_key=False))
+        unpacked: Message = msgpack.unpackb(message, strict_map_key=False)
+        return unpacked
 
 
 class MissingSerializer(BaseMessageSerializer):

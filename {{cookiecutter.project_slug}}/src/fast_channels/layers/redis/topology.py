@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .endpoints import Endpoint
-from .link import Link, OnMessage, Reply
+from .link import Command, Link, OnMessage, Pending, Reply
 from .persistent import PersistentLink
 from .subscriber import Subscriber
 from .utils import consistent_hash
@@ -40,10 +40,26 @@ class Commands(Protocol):
         """Notifications may reach listeners over the bus of a Cluster."""
         ...
 
+    def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
+        """See ``PersistentLink.enlist``."""
+        ...
+
     def execute(
         self, *command: Any, repeatable: bool = True, replicated: bool = False
     ) -> Awaitable[Reply]:
         """See ``PersistentLink.execute``."""
+        ...
+
+    def complete(
+        self,
+        command: Command,
+        deadline: float,
+        *,
+        repeatable: bool,
+        replicated: bool,
+        after: Exception | None,
+    ) -> Awaitable[Reply]:
+        """See ``PersistentLink.complete``."""
         ...
 
 
@@ -109,7 +125,9 @@ class Shards:
             shard.start()
 
     def route(self, topic: str) -> Route:
-        return self._shards[consistent_hash(topic, len(self._shards))].route
+        shards = self._shards
+        index = consistent_hash(topic, len(shards)) if len(shards) > 1 else 0
+        return shards[index].route
 
     async def primaries(self) -> list[Commands]:
         return [shard.commands for shard in self._shards]

@@ -1,0 +1,154 @@
+"""What is sent in one turn of the loop to one topic travels together; see the outbox's invariants."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import pytest
+
+from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
+from fast_channels.layers.redis.link import Command, Link, LinkLost, Pending, Reply
+from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_MESSAGES, Outbox, Outcome, Request
+from fast_channels.layers.redis.topology import Commands
+
+
+class Server:
+    """Stands for a connection: takes down what is written, and answers when it is told to."""
+
+    def __init__(self, *, connected: bool = True) -> None:
+        self.connected = connected
+        self.writes: list[list[Command]] = []
+        self.completed: list[tuple[Command, Exception | None]] = []
+        self.completion: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.replies: list[Pending] = []
+        self._enlisted: list[Command] = []
+
+    def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
+        if not self.connected:
+            return None
+        self._enlisted.append(command)
+        self.replies.append(reply)
+        return cast(Link, self)
+
+    def flush(self) -> None:
+        self.writes.append(self._enlisted)
+        self._enlisted = []
+
+    def complete(
+        self, command: Command, deadline: float, *, after: Exception | None, **_: Any
+    ) -> Awaitable[Reply]:
+        self.completed.append((command, after))
+        return self.completion
+
+
+def make(server: Server, **options: Any) -> Outbox:
+    def request(topic: str, messages: list[bytes]) -> Request:
+        return cast(Commands, server), (topic, *messages)
+
+    return Outbox(1.0, request, **options)
+
+
+async def a_turn() -> None:
+    await asyncio.sleep(0)
+
+
+async def test_one_command_for_each_topic_and_one_write_for_all() -> None:
+    """In the order of the sends; each sender is told when its batch is confirmed, not before."""
+    server = Server()
+    outbox = make(server)
+    senders = [outbox.send(topic, b"%d" % n) for n, topic in enumerate("abacb")]
+    await a_turn()
+    assert server.writes == [[("a", b"0", b"2"), ("b", b"1", b"4"), ("c", b"3")]]
+    assert not any(sender.done() for sender in senders)
+    server.replies[1].set_result(b"OK")
+    assert [sender.done() for sender in senders] == [False, True, False, False, True]
+    later = outbox.send("a", b"later")
+    await a_turn()
+    assert server.writes[1:] == [[("a", b"later")]]
+    assert not later.done()
+
+
+async def test_a_batch_is_bounded_and_its_topic_keeps_its_order() -> None:
+    """By the number of its messages and by their bytes."""
+    server = Server()
+    outbox = make(server)
+    number = 2 * MOST_MESSAGES + 1
+    for n in range(number):
+        outbox.send("many", b"%d" % n)
+    for _ in range(3):
+        outbox.send("large", bytes(MOST_BYTES - 1))
+    await a_turn()
+    (commands,) = server.writes
+    many = [messages for topic, *messages in commands if topic == "many"]
+    assert [len(messages) for messages in many] == [MOST_MESSAGES, MOST_MESSAGES, 1]
+    assert [int(message) for messages in many for message in messages] == list(range(number))
+    assert [len(messages) for topic, *messages in commands if topic == "large"] == [2, 1]
+
+
+async def test_a_sender_that_is_cancelled_leaves_the_others_alone() -> None:
+    """Its message was sent already, as that of anybody whose wait for a reply is cut off."""
+    server = Server()
+    outbox = make(server)
+    first, second = (outbox.send("a", message) for message in (b"1", b"2"))
+    first.cancel()
+    await a_turn()
+    assert server.writes == [[("a", b"1", b"2")]]
+    server.replies[0].set_result(b"OK")
+    assert second.done()
+    assert second.exception() is None
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_what_the_first_attempt_did_not_bring_is_gone_on_with(connected: bool) -> None:
+    """Whether it failed, or could not be made; each sender gets an exception of its own at the end."""
+    server = Server(connected=connected)
+    outbox = make(server)
+    senders = [outbox.send("a", message) for message in (b"1", b"2")]
+    await a_turn()
+    lost = LinkLost("lost") if connected else None
+    if lost is not None:
+        server.replies[0].set_exception(lost)
+        assert server.replies[0].done()
+    await a_turn()
+    assert server.completed == [(("a", b"1", b"2"), lost)]
+    server.completion.set_exception(ChannelLayerUnavailable("no"))
+    errors = await asyncio.gather(*senders, return_exceptions=True)
+    assert [repr(error) for error in errors] == ["ChannelLayerUnavailable('no')"] * 2
+    assert errors[0] is not errors[1]
+
+
+async def test_each_message_has_its_own_outcome() -> None:
+    """The last of three may find no room."""
+
+    def outcomes(topic: str, number: int, reply: Reply) -> list[Outcome]:
+        assert (topic, number) == ("a", 3)
+        return [None] * reply + [ChannelFull(str(n)) for n in range(reply, number)]
+
+    server = Server()
+    outbox = make(server, outcomes=outcomes)
+    senders = [outbox.send("a", b"m") for _ in range(3)]
+    await a_turn()
+    server.replies[0].set_result(1)
+    results = await asyncio.gather(*senders, return_exceptions=True)
+    assert [repr(result) for result in results] == ["None", "ChannelFull('1')", "ChannelFull('2')"]
+
+
+async def test_nobody_waits_for_ever() -> None:
+    """A request that cannot be made, and a closed outbox, are told to the senders."""
+
+    def fails(topic: str, messages: list[bytes]) -> Request:
+        raise LookupError(topic)
+
+    with pytest.raises(LookupError, match="a"):
+        await Outbox(1.0, fails).send("a", b"m")
+
+    server = Server(connected=False)
+    outbox = make(server)
+    waiting = outbox.send("a", b"m")
+    await a_turn()
+    await a_turn()
+    assert server.completed
+    outbox.close()
+    for sender in (waiting, outbox.send("a", b"later")):
+        with pytest.raises(ChannelLayerUnavailable, match="closed"):
+            await sender
