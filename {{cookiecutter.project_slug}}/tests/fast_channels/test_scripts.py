@@ -30,7 +30,8 @@ def topic() -> str:
 
 async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
     defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
-    leased, _ = await scripts.lease(server, topic, WORKER, **(defaults | options))
+    command = scripts.lease(topic, WORKER, **(defaults | options))
+    leased, _ = scripts.leased(await server.execute(*command))
     return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
 
 

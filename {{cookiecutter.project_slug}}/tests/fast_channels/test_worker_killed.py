@@ -14,7 +14,7 @@ import fast_channels
 from expect import eventually
 from fast_channels.consumer import AsyncConsumer
 from fast_channels.layers import Depth, RedisChannelLayer
-from fast_channels.layers.redis.named import POLL
+from fast_channels.layers.redis.receivers import POLL
 from fast_channels.worker import Worker
 from redis_servers import RedisServer
 from worker_bench import put

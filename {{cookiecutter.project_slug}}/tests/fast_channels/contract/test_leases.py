@@ -9,6 +9,7 @@ import pytest
 from backends import QUEUE, WORK, over
 from expect import eventually, messages
 from fast_channels.layers import Delivery, Depth
+from fast_channels.layers.redis.receivers import Receivers
 
 MakeLayer = Callable[..., Any]
 LEASE = 0.4  # seconds
@@ -18,7 +19,7 @@ AGAIN = 3.0  # seconds; a lease, and the time within which a layer looks for end
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for ended leases ten times as often as usual."""
-    monkeypatch.setattr("fast_channels.layers.redis.named.POLL", 0.1)
+    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 0.1)
 
 
 async def lease(layer: Any, count: int = 1, *, within: float = 10.0) -> list[Delivery]:
@@ -140,6 +141,42 @@ async def test_what_a_closing_layer_fetches_is_given_back(make_layer: MakeLayer)
         taken = await lease(other) if waiting.cancelled() else waiting.result()
         assert [(d.message["number"], d.attempt) for d in taken] == [(number, 1)]
         await other.acknowledge(taken[0])
+
+
+@over(QUEUE)
+@pytest.mark.parametrize("next_one", ["another layer", "the same layer", "nobody yet"])
+async def test_what_a_cancelled_receiver_held_is_given_back(
+    make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch, next_one: str
+) -> None:
+    """Cancelled after its messages came and before it could return them, then closed or not."""
+    closing, other = make_layer(), make_layer()
+    tasks: list[asyncio.Task[Any]] = []
+    hand_out = Receivers._hand_out
+
+    def hand_out_and_cancel(receivers: Receivers, deliveries: list[Delivery]) -> None:
+        monkeypatch.undo()
+        hand_out(receivers, deliveries)
+        tasks[0].cancel()
+
+    monkeypatch.setattr(Receivers, "_hand_out", hand_out_and_cancel)
+    for number in range(3):
+        await other.send("jobs", {"number": number})
+    tasks.append(asyncio.create_task(closing.lease("jobs", 3)))
+    if next_one == "the same layer":
+        tasks.append(asyncio.create_task(closing.lease("jobs", 3)))
+    await asyncio.wait(tasks[:1])
+    assert tasks[0].cancelled()
+    if next_one == "nobody yet":
+        await closing.aclose()
+    taken = await tasks[1] if next_one == "the same layer" else await lease_all(other, 3)
+    assert sorted((d.message["number"], d.attempt) for d in taken) == [(0, 1), (1, 1), (2, 1)]
+
+
+async def lease_all(layer: Any, number: int) -> list[Delivery]:
+    deliveries: list[Delivery] = []
+    while len(deliveries) < number:
+        deliveries += await lease(layer, number)
+    return deliveries
 
 
 @over(WORK)

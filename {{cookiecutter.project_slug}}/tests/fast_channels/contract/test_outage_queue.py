@@ -217,3 +217,23 @@ async def test_a_full_server_is_an_outage() -> None:
             server.execute("CONFIG", "SET", "maxmemory", "0")
             await layer.group_send("room", {"number": 2})
             assert numbers(await messages(layer, channel)) == [2]
+
+
+async def test_a_server_that_refuses_is_asked_again_now_and_then(server: RedisServer) -> None:
+    """A receiver waits until its messages can be leased; meanwhile it asks a few times a second."""
+
+    def requests() -> int:
+        counted = server.execute("INFO", "commandstats").get("cmdstat_evalsha", {"calls": 0})
+        return int(counted["calls"])
+
+    async with RedisChannelLayer([server.url]) as layer:
+        server.execute("SET", "asgi:c:{jobs}", "no stream")
+        waiting = asyncio.create_task(layer.receive("jobs"))
+        await eventually(lambda: requests() > 2, "some requests")
+        before = requests()
+        await asyncio.sleep(0.5)
+        assert requests() - before < 20
+        server.execute("DEL", "asgi:c:{jobs}")
+        await layer.send("jobs", {"number": 1})
+        async with asyncio.timeout(10):
+            assert await waiting == {"number": 1}

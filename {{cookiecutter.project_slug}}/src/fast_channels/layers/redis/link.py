@@ -85,6 +85,7 @@ class Link(asyncio.Protocol):
         self._replication: asyncio.Future[Reply] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
+        self._flushing = False  # soon
         self._writable = True
         self._room = asyncio.Event()
         self._room.set()
@@ -123,15 +124,22 @@ class Link(asyncio.Protocol):
         self._expect(reply, deadline)
         return True
 
+    def flush_soon(self) -> None:
+        """``flush()`` when what runs in this turn of the loop has run."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
     def flush(self) -> None:
         """Write what was issued or enlisted."""
+        self._flushing = False
         if self._replication is not None:
             self._outbox.append(hiredis.pack_command(WAIT))
             self._expect(self._replication, NEVER)
             self._replication = None
         data = b"".join(self._outbox)
         self._outbox.clear()
-        if not self._ended.done():
+        if data and not self._ended.done():
             self._transport.write(data)
 
     def execute(self, command: Command, deadline: float) -> Awaitable[Reply]:
@@ -199,9 +207,8 @@ class Link(asyncio.Protocol):
             self._room.clear()
 
     def _write(self, packed: bytes) -> None:
-        if not self._outbox:
-            self._loop.call_soon(self.flush)
         self._outbox.append(packed)
+        self.flush_soon()
 
     async def _wait_for_room(self, deadline: float) -> None:
         async with asyncio.timeout_at(None if deadline == NEVER else deadline):

@@ -10,17 +10,11 @@ Invariants
   whoever asks next, one of them, and counts as one more attempt.
 - An entry's number of attempts names its lease: who comes with an older one has lost it. He may still
   acknowledge; whatever else he asks for is not done.
-- What was fetched for a receiver that has been cancelled goes to the next receiver of this peer; if
-  there is none it is given back at once.
-- No command blocks: a receiver is woken by the channel's notification, and looks again every
-  ``POLL`` seconds for leases that have ended.
 """
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelFull, ChannelLayerUnavailable, UndecodableMessage
@@ -29,20 +23,18 @@ from ..jobs import Delivery, Depth
 from . import scripts
 from .dead_letters import DeadLetters
 from .envelope import decode, encode, encode_message
+from .exchange import Exchange
+from .link import Link, Reply
 from .outbox import Outbox, Outcome, Request
+from .receivers import LEASE_ENDED, Receivers
 from .topology import Commands
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-logger = logging.getLogger(__name__)
-
 GROUP = "workers"
 CONSUMER = "worker"  # one name for all: the attempt tells who holds an entry
-POLL = 1.0  # seconds
 BATCH = 1000  # acknowledgements in one command
-FAREWELL = 1.0  # seconds in which, at the end, a fetch that is under way may finish
-LEASE_ENDED = b"again"  # the notification that a message was given back
 
 
 class NamedChannels:
@@ -50,6 +42,7 @@ class NamedChannels:
 
     def __init__(self, peer: "Peer", lease_time: float) -> None:
         self._peer = peer
+        self._loop = asyncio.get_running_loop()
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
         self.dead = DeadLetters(peer, GROUP)
@@ -59,7 +52,7 @@ class NamedChannels:
             self._outcomes,
             replicated=peer.config.replicated,
         )
-        self._pullers: dict[str, _Puller] = {}
+        self._receivers: dict[str, Receivers] = {}
 
     def send(self, channel: str, payload: bytes) -> Awaitable[object]:
         envelope = encode(self._peer.uids.make(), [encode_message("", payload)])
@@ -89,10 +82,10 @@ class NamedChannels:
         return delivery.message
 
     async def lease(self, channel: str, count: int) -> list[Delivery]:
-        puller = self._pullers.get(channel)
-        if puller is None:
-            puller = self._pullers[channel] = _Puller(self, channel)
-        return await puller.get(count)
+        receivers = self._receivers.get(channel)
+        if receivers is None:
+            receivers = self._receivers[channel] = Receivers(self, channel)
+        return await receivers.get(count)
 
     async def renew(self, delivery: Delivery) -> bool:
         server, topic = self._place(delivery.channel)
@@ -124,11 +117,15 @@ class NamedChannels:
         keys = (topic, self._peer.config.topics.dead_letters(channel))
         return Depth(*await scripts.depth(server, keys, GROUP, expiry_ms=self._expiry_ms))
 
-    async def fetch(self, channel: str, count: int, *, claim: bool) -> tuple[list[Delivery], int]:
-        """What was leased and can be read, and how many were leased; the others are buried."""
+    # For the receivers
+
+    async def listen(self, channel: str, on_notification: Callable[[bytes], None]) -> None:
+        await self._peer.subscribe(self._peer.config.topics.channel(channel), on_notification)
+
+    def lease_by(self, request: Exchange, channel: str, count: int, *, claim: bool) -> Link | None:
+        """Returns the link that has to be flushed; the reply is for ``open``."""
         server, topic = self._place(channel)
-        leased, expired = await scripts.lease(
-            server,
+        command = scripts.lease(
             topic,
             (GROUP, CONSUMER),
             count=count,
@@ -136,40 +133,42 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
+        return request.start(server, command, self._loop.time() + self._peer.config.timeout)
+
+    def open(self, channel: str, reply: Reply) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
+        """The messages that were leased; and those that cannot be decoded, with the reason."""
+        leased, expired = scripts.leased(reply)
         self._count_expired(expired)
-        deliveries = []
+        deliveries, unreadable = [], []
         for entry, sealed, attempt in leased:
             receipt = entry.decode()
             try:
-                deliveries.append(self._open(channel, receipt, sealed, attempt))
+                envelope = decode(sealed)
+                message = self._peer.config.serializer.deserialize(envelope.payload)
             except UndecodableMessage as error:
                 self._peer.poison.add(error)
-                # Failing to bury it must not cost the rest of the batch; it comes again.
-                with contextlib.suppress(ChannelLayerUnavailable):
-                    await self.dead.bury(Delivery(channel, {}, "", attempt, receipt), repr(error))
-        return deliveries, len(leased)
+                unreadable.append((Delivery(channel, {}, "", attempt, receipt), repr(error)))
+            else:
+                uid = envelope.uid.hex()
+                deliveries.append(Delivery(channel, message, uid, attempt, receipt))
+        return deliveries, unreadable
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        with contextlib.suppress(ChannelLayerUnavailable):  # it comes again
+            await self.dead.bury(delivery, reason)
 
     def _count_expired(self, count: int) -> None:
         if count:
             self._peer.local.expirations.add(self._peer.config.expiry, count=count)
 
-    def _open(self, channel: str, receipt: str, sealed: bytes, attempt: int) -> Delivery:
-        envelope = decode(sealed)
-        message = self._peer.config.serializer.deserialize(envelope.payload)
-        return Delivery(channel, message, envelope.uid.hex(), attempt, receipt)
-
     def wake_all(self) -> None:
         """Notifications may have been missed."""
-        for puller in self._pullers.values():
-            puller.on_notification(LEASE_ENDED)
-
-    async def listen(self, channel: str, puller: "_Puller") -> None:
-        topic = self._peer.config.topics.channel(channel)
-        await self._peer.subscribe(topic, puller.on_notification)
+        for receivers in self._receivers.values():
+            receivers.on_notification(LEASE_ENDED)
 
     async def aclose(self) -> None:
         self._outbox.close()
-        await asyncio.gather(*(puller.aclose() for puller in self._pullers.values()))
+        await asyncio.gather(*(receivers.aclose() for receivers in self._receivers.values()))
 
     def _place(self, channel: str) -> tuple[Commands, str]:
         topic = self._peer.config.topics.channel(channel)
@@ -194,79 +193,3 @@ class NamedChannels:
             attempts=attempts,
             wake=delay <= 0,
         )
-
-
-class _Puller:
-    """Fetches the messages of one channel while somebody waits for them."""
-
-    def __init__(self, named: NamedChannels, channel: str) -> None:
-        self._named = named
-        self._channel = channel
-        self._ready: asyncio.Queue[Delivery] = asyncio.Queue()  # never more than is wanted
-        self._wanted = 0
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._claim_at = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    async def get(self, count: int) -> list[Delivery]:
-        self._wanted += count
-        self._wake.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._pull(), name=f"pull {self._channel}")
-        try:
-            deliveries = [await self._ready.get()]
-            while len(deliveries) < count and not self._ready.empty():
-                deliveries.append(self._ready.get_nowait())
-            return deliveries
-        finally:
-            self._wanted -= count
-            self._wake.set()
-
-    def on_notification(self, data: bytes) -> None:
-        if data == LEASE_ENDED:
-            self._claim_at = 0.0
-        self._wake.set()
-
-    async def _pull(self) -> None:
-        while self._wanted and not self._closing:
-            try:
-                await self._named.listen(self._channel, self)
-                await self._fetch_while_wanted()
-                await self._return_unused()
-            except ChannelLayerUnavailable as error:  # a receiver waits through an outage
-                logger.debug("Waiting to receive from %s: %s", self._channel, error)
-
-    async def _fetch_while_wanted(self) -> None:
-        while self._wanted and not self._closing:
-            self._wake.clear()
-            count = self._wanted - self._ready.qsize()
-            claim = time.monotonic() >= self._claim_at
-            if count > 0:
-                if claim:
-                    self._claim_at = time.monotonic() + POLL
-                deliveries, leased = await self._named.fetch(self._channel, count, claim=claim)
-                if claim and leased == count:
-                    self._claim_at = 0.0  # there may be more leases that have ended
-                for delivery in deliveries:
-                    self._ready.put_nowait(delivery)
-                if leased:
-                    await asyncio.sleep(0)  # the receivers take them, and may want more
-                    continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL)
-
-    async def _return_unused(self) -> None:
-        while not self._ready.empty():
-            await self._named.release(self._ready.get_nowait())
-
-    async def aclose(self) -> None:
-        self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            # What a cancelled fetch had leased would only come again when its lease has ended.
-            await asyncio.wait({self._task}, timeout=FAREWELL)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(ChannelLayerUnavailable):
-            await self._return_unused()

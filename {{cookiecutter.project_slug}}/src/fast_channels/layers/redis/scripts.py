@@ -1,9 +1,10 @@
 """The Lua scripts, each with one typed caller. A script's own header documents its keys and values.
 
-``publish`` and ``enqueue`` return the command, for an outbox.
+``publish``, ``enqueue`` and ``lease`` make the command, for an ``Exchange``.
 """
 
 from collections.abc import Awaitable
+from typing import Any
 
 from .link import Command
 from .script import Script
@@ -39,8 +40,7 @@ def enqueued(reply: bytes) -> tuple[int, int]:
     return accepted, expired
 
 
-async def lease(
-    server: Commands,
+def lease(
     topic: str,
     worker: tuple[str, str],
     *,
@@ -48,12 +48,13 @@ async def lease(
     lease_ms: int,
     expiry_ms: int,
     claim: bool,
-) -> tuple[list[Leased], int]:
-    """What is leased, and how many expired messages were dropped.
+) -> Command:
+    """``worker`` is the consumer group and the consumer. The reply is for ``leased``."""
+    return _lease.command((topic,), *worker, count, lease_ms, expiry_ms, int(claim))
 
-    ``worker`` is the consumer group and the consumer.
-    """
-    reply = await _lease.run(server, (topic,), *worker, count, lease_ms, expiry_ms, int(claim))
+
+def leased(reply: list[Any]) -> tuple[list[Leased], int]:
+    """What was leased, and how many expired messages were dropped."""
     return list(zip(reply[1::3], reply[2::3], reply[3::3], strict=True)), reply[0]
 
 

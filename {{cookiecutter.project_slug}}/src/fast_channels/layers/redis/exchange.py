@@ -1,0 +1,101 @@
+"""A command and its reply, for who is called when it comes: no task waits for it.
+
+Only what the first attempt does not bring is gone on with in a task, by ``Commands.complete``.
+
+Invariant: after ``start`` either ``succeeded`` or ``failed`` is called, once.
+"""
+
+import abc
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from ...exceptions import ChannelLayerUnavailable
+from .link import Command, Link, Reply
+from .topology import Commands
+
+
+class Exchanges:
+    """What the exchanges of one owner share; for the arguments see ``PersistentLink.complete``."""
+
+    def __init__(self, *, repeatable: bool = True, replicated: bool = False) -> None:
+        self.repeatable = repeatable
+        self.replicated = replicated
+        self.closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """In a task that ends with the owner."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Those that are under way fail."""
+        self.closed = True
+        for task in self._tasks:
+            task.cancel()
+
+
+class Exchange(abc.ABC):
+    """To a link it is the future of the reply to the first attempt."""
+
+    __slots__ = ("_answered", "_exchanges", "_request")
+
+    _request: tuple[Commands, Command, float]
+
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
+        self._answered = False
+
+    @abc.abstractmethod
+    def succeeded(self, reply: Reply) -> None: ...
+
+    @abc.abstractmethod
+    def failed(self, error: Exception) -> None:
+        """By ``ChannelLayerUnavailable``, or by a bug."""
+
+    def start(self, commands: Commands, command: Command, deadline: float) -> Link | None:
+        """Returns the link that has to be flushed, if there is one."""
+        self._request = commands, command, deadline
+        link = None
+        if not self._exchanges.replicated:
+            link = commands.enlist(command, self, deadline)
+        if link is None:
+            self._go_on(None)
+        return link
+
+    def done(self) -> bool:
+        return self._answered
+
+    def set_result(self, reply: Reply) -> None:
+        self._answered = True
+        self.succeeded(reply)
+
+    def set_exception(self, error: Exception) -> None:
+        self._answered = True
+        self._go_on(error)
+
+    def _go_on(self, after: Exception | None) -> None:
+        self._exchanges.run(self._complete(after))
+
+    async def _complete(self, after: Exception | None) -> None:
+        commands, command, deadline = self._request
+        exchanges = self._exchanges
+        try:
+            if exchanges.closed:
+                raise asyncio.CancelledError
+            reply = await commands.complete(
+                command,
+                deadline,
+                repeatable=exchanges.repeatable,
+                replicated=exchanges.replicated,
+                after=after,
+            )
+        except asyncio.CancelledError:
+            self.failed(ChannelLayerUnavailable("The layer was closed"))
+            raise
+        except Exception as error:
+            self.failed(error)
+        else:
+            self.succeeded(reply)
