@@ -10,6 +10,7 @@ Invariants
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -155,11 +156,13 @@ class WebSocketProtocol(asyncio.Protocol):
         if response is None:
             await self._give_way(running=True).send(cast(Any, event))
             return
-        self.connection.hub.logger.info(
-            '%s - "WebSocket %s" [accepted]',
-            get_client_addr(cast(Any, self.scope)),
-            get_path_with_query_string(cast(Any, self.scope)),
-        )
+        logger = self.connection.hub.logger
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                '%s - "WebSocket %s" [accepted]',
+                get_client_addr(cast(Any, self.scope)),
+                get_path_with_query_string(cast(Any, self.scope)),
+            )
         self.connection.queue(response)
         self.is_open = True
 

@@ -77,9 +77,11 @@ def parse(data: bytes) -> OpeningRequest | None:
     values: dict[bytes, bytes] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
-        name, value = _NAMES.get(name, name), value.strip(b" \t")
-        if not colon or not TOKEN.fullmatch(name):
+        value = value.strip(b" \t")
+        known = _NAMES.get(name)
+        if not colon or (known is None and not TOKEN.fullmatch(name)):
             return None
+        name = known or name
         if name in _BODY or (name in _ONCE and name in values):
             return None
         headers.append((name, value))

@@ -19,8 +19,6 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
-from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, MovedError, NoScriptError, TryAgainError
 
 from ...exceptions import ChannelLayerUnavailable
@@ -28,6 +26,7 @@ from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, Command, Link, LinkLost, Pending, Reply
 from .persistent import NotConnected
 from .script import with_source
+from .slots import SlotMap, ask, is_sharded
 from .topology import PUBLISH, Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
 from .utils import consistent_hash
@@ -38,28 +37,6 @@ MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
 PATIENCE = 0.5  # seconds that an operation waits for one node before it looks at the map again
 SPUBLISH = "SPUBLISH"
-SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
-
-
-class SlotMap:
-    """Which address holds which slot, from the reply of CLUSTER SLOTS."""
-
-    def __init__(self, reply: list[list[Any]], asked: Address) -> None:
-        self._ranges: list[tuple[int, int, Address]] = []
-        for first, last, (host, port, *_), *_ in reply:
-            # A node that does not know its own address leaves the host empty.
-            self._ranges.append((first, last, (host.decode() or asked[0], port)))
-
-    def owner(self, topic: str) -> Address | None:
-        slot = key_slot(topic.encode())
-        for first, last, address in self._ranges:
-            if first <= slot <= last:
-                return address
-        return None
-
-    @property
-    def addresses(self) -> set[Address]:
-        return {address for _, _, address in self._ranges}
 
 
 class Cluster:
@@ -339,8 +316,8 @@ class Cluster:
             try:
                 async with asyncio.timeout(PATIENCE * 2):
                     await connection.connect()
-                    slots = await _ask(connection, "CLUSTER", "SLOTS")
-                    self._sharded = await _is_sharded(connection)
+                    slots = await ask(connection, "CLUSTER", "SLOTS")
+                    self._sharded = await is_sharded(connection)
                 return SlotMap(slots, address)
             except CONNECTION_ERRORS as error:
                 last = error
@@ -402,14 +379,3 @@ class _ClusterCommands:
             replicated=replicated,
             after=after,
         )
-
-
-async def _ask(connection: AbstractConnection, *command: str) -> Any:
-    await connection.send_command(*command, check_health=False)
-    return await connection.read_response()
-
-
-async def _is_sharded(connection: AbstractConnection) -> bool:
-    info: bytes = await _ask(connection, "INFO", "server")
-    version = next(line for line in info.split(b"\r\n") if line.startswith(b"redis_version:"))
-    return int(version.partition(b":")[2].split(b".")[0]) >= SHARDED_SINCE
