@@ -8,8 +8,8 @@ from ..subjects.layers import LAYERS
 from ..subjects.rooms import ROOMS
 
 
-def _worker(setting: Setting) -> Sample:
-    return one_child(setting, "benchmarks.subjects.work_queue", window=50)
+def _worker(setting: Setting, **arguments: int) -> Sample:
+    return one_child(setting, "benchmarks.subjects.work_queue", window=50, worker=arguments)
 
 
 def _stalled(setting: Setting, *, messages: int) -> Sample:
@@ -25,6 +25,15 @@ CASES = [
         subjects=LAYERS,
         run=_worker,
         figures={"queue": 28, "memory": 5},
+    ),
+    Case(
+        name="worker-50",
+        title="the same, up to 50 jobs at once",
+        kinds=("memory", "queue"),
+        unit="µs CPU per job",
+        subjects=LAYERS,
+        run=partial(_worker, concurrency=50),
+        quick=False,
     ),
     Case(
         name="stalled",

@@ -18,8 +18,10 @@ CHANNEL = "jobs"
 async def work(options: Options) -> None:
     layer = make_layer(options["subject"], options["kind"], options["url"])
     done = Done()
-    start = _start_worker if options["subject"] == "candidate" else _start_receiving
-    await start(layer, done, options["subject"])
+    if options["subject"] == "candidate":
+        await _start_worker(layer, done, options["worker"])
+    else:
+        await _start_receiving(layer, done, options["subject"])
     window = options["window"]
     for _ in range(3):
         await _exchange(layer, options["kind"], done, window)
@@ -69,9 +71,9 @@ async def _exchange(layer: Layer, kind: str, done: Done, window: int) -> None:
     await done.wait()
 
 
-async def _start_worker(layer: Layer, done: Done, subject: str) -> None:
+async def _start_worker(layer: Layer, done: Done, arguments: dict[str, int]) -> None:
     worker = import_module("fast_channels.worker").Worker
-    await worker(layer, {CHANNEL: _consumer(subject, done)}).__aenter__()
+    await worker(layer, {CHANNEL: _consumer("candidate", done)}, **arguments).__aenter__()
 
 
 async def _start_receiving(layer: Layer, done: Done, subject: str) -> None:
