@@ -133,8 +133,8 @@ async def test_each_message_has_its_own_outcome() -> None:
     assert [repr(result) for result in results] == ["None", "ChannelFull('1')", "ChannelFull('2')"]
 
 
-async def test_nobody_waits_for_ever() -> None:
-    """A request that cannot be made, and a closed outbox, are told to the senders."""
+async def test_a_request_that_cannot_be_made() -> None:
+    """Its senders are told."""
 
     def fails(topic: str, messages: list[bytes]) -> Request:
         raise LookupError(topic)
@@ -142,13 +142,17 @@ async def test_nobody_waits_for_ever() -> None:
     with pytest.raises(LookupError, match="a"):
         await Outbox(1.0, fails).send("a", b"m")
 
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_closing_ends_every_wait(turns: int) -> None:
+    """Before the batch is begun, before its task begins, and later."""
     server = Server(connected=False)
     outbox = make(server)
     waiting = outbox.send("a", b"m")
-    await a_turn()
-    await a_turn()
-    assert server.completed
+    for _ in range(turns):
+        await a_turn()
+    assert bool(server.completed) == (turns > 1)
     outbox.close()
     for sender in (waiting, outbox.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):
-            await sender
+            await asyncio.wait_for(sender, 5)

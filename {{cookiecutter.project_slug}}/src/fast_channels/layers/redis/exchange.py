@@ -24,11 +24,12 @@ class Exchanges:
         self.closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """In a task that ends with the owner."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def close(self) -> None:
         """Those that are under way fail."""
@@ -77,25 +78,29 @@ class Exchange(abc.ABC):
         self._go_on(error)
 
     def _go_on(self, after: Exception | None) -> None:
-        self._exchanges.run(self._complete(after))
+        if self._exchanges.closed:
+            self._close()
+        else:
+            self._exchanges.run(self._complete(after)).add_done_callback(self._ended)
 
     async def _complete(self, after: Exception | None) -> None:
         commands, command, deadline = self._request
-        exchanges = self._exchanges
         try:
-            if exchanges.closed:
-                raise asyncio.CancelledError
             reply = await commands.complete(
                 command,
                 deadline,
-                repeatable=exchanges.repeatable,
-                replicated=exchanges.replicated,
+                repeatable=self._exchanges.repeatable,
+                replicated=self._exchanges.replicated,
                 after=after,
             )
-        except asyncio.CancelledError:
-            self.failed(ChannelLayerUnavailable("The layer was closed"))
-            raise
         except Exception as error:
             self.failed(error)
         else:
             self.succeeded(reply)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():  # perhaps before it began
+            self._close()
+
+    def _close(self) -> None:
+        self.failed(ChannelLayerUnavailable("The layer was closed"))
