@@ -10,6 +10,8 @@ from fast_channels.layers.redis.envelope import (
     decode,
     encode,
     encode_message,
+    split_uid,
+    with_uid_after,
 )
 
 UID = bytes(range(UID_LENGTH))
@@ -56,9 +58,20 @@ def test_a_name_that_is_no_ascii() -> None:
 
 
 def test_uids_never_repeat() -> None:
-    """Two senders, 1,000 uids each: all different, all of the right length."""
+    """Two senders, 1,000 uids each: all different, in order, all of the right length."""
     senders = [Uids(), Uids()]
     uids = [sender.make() for sender in senders for _ in range(1000)]
     assert len(set(uids)) == 2000
     assert {len(uid) for uid in uids} == {UID_LENGTH}
     assert uids[:1000] == sorted(uids[:1000])
+
+
+def test_several_uids_follow_each_other() -> None:
+    """Those of one envelope, and the next one's after them; also across a byte's border."""
+    uids = Uids()
+    sender, first = split_uid(uids.make(300))
+    assert split_uid(uids.make()) == (sender, first + 300)
+    envelope = encode(sender + first.to_bytes(8, "big"), [encode_message("", b"payload")])
+    moved = decode(with_uid_after(envelope, 299))
+    assert moved.payload == b"payload"
+    assert split_uid(moved.uid) == (sender, first + 299)

@@ -48,8 +48,8 @@ async def put(
     return scripts.enqueued(await server.execute(*command))
 
 
-async def publish(server: PersistentLink, topic: str, envelope: bytes, ttl_ms: int) -> None:
-    command = scripts.publish(topic, envelope, keep=10, ttl_ms=ttl_ms, by_bus=False)
+async def publish(server: PersistentLink, topic: str, *messages: bytes, ttl_ms: int = 0) -> None:
+    command = scripts.publish(topic, b"uid:", list(messages), keep=10, ttl_ms=ttl_ms, by_bus=False)
     await server.execute(*command)
 
 
@@ -70,16 +70,40 @@ def test_every_script_has_a_header_and_a_test() -> None:
 
 
 async def test_publish(server: PersistentLink, topic: str) -> None:
-    """One entry in the log, about `keep` at most; the time to live is renewed when asked."""
-    await publish(server, topic, b"one", MINUTE)
+    """An entry for each message, about `keep` at most; the time to live is renewed when asked."""
+    await publish(server, topic, b"one", ttl_ms=MINUTE)
     assert 0 < await server.execute("PTTL", topic) <= MINUTE
-    await publish(server, topic, b"two", 0)
+    await publish(server, topic, b"two", b"three")
     entries = await server.execute("XRANGE", topic, "-", "+")
-    assert [fields for _, fields in entries] == [[b"m", b"one"], [b"m", b"two"]]
-    for _ in range(500):
-        await publish(server, topic, b"more", 0)
+    assert [fields for _, fields in entries] == [
+        [b"m", b"uid:one", b"i", b"0"],
+        [b"m", b"uid:two", b"i", b"0"],
+        [b"m", b"uid:three", b"i", b"1"],
+    ]
+    for _ in range(250):
+        await publish(server, topic, b"more", b"and more")
     assert await server.execute("XLEN", topic) <= 210  # whole nodes of 100 entries are trimmed
     assert await server.execute("PTTL", topic) > 0
+
+
+async def test_publish_tells_the_listeners(server: PersistentLink, topic: str) -> None:
+    """Once: the last entry's id, the one before the first if asked, and all messages."""
+    told: list[bytes] = []
+    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: told.append(data))
+    link = await listener.connected()
+    link.cast("SUBSCRIBE", topic)
+    await link.call("PING")
+    last = [b"0-0"]
+    for by_bus in (True, False, True):
+        command = scripts.publish(
+            topic, b"uid:", [b"one", b"two"], keep=10, ttl_ms=0, by_bus=by_bus
+        )
+        last.append(await server.execute(*command))
+        await link.call("PING")
+        before = last[-2] if by_bus else b"-"
+        assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
+        assert not told
+    await listener.aclose()
 
 
 async def test_enqueue(server: PersistentLink, topic: str) -> None:

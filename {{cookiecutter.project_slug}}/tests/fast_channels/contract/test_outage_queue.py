@@ -9,6 +9,13 @@ import pytest
 from expect import eventually, messages, silence
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import RedisChannelLayer
+from fast_channels.layers.redis.envelope import (
+    UID_LENGTH,
+    Uids,
+    encode,
+    encode_message,
+    with_uid_after,
+)
 from fast_channels.layers.redis.outbox import MOST_MESSAGES
 from redis_servers import RedisServer
 
@@ -84,7 +91,7 @@ async def test_killed_connections(
 
 
 async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) -> None:
-    """More messages than a mailbox holds, in few entries of the log, reach one that keeps reading."""
+    """More messages than a mailbox holds, that came in few batches, reach one that keeps reading."""
     number = 3 * MOST_MESSAGES
     async with RedisChannelLayer([server.url]) as listener:
         assert number > listener.capacity
@@ -93,11 +100,26 @@ async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) 
         topic = "asgi:g:{room}"
         listener._peer.on_lost([topic])
         await asyncio.gather(*(sender.group_send("room", {"number": n}) for n in range(number)))
-        assert server.execute("XLEN", topic) == 3
+        assert server.execute("XLEN", topic) == number
         reading = asyncio.create_task(messages(listener, channel, number))
         await listener._peer.on_open([topic])
         assert numbers(await reading) == list(range(number))
         assert listener.dropped == 0
+
+
+async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) -> None:
+    """When some of its messages were read from the log before."""
+    channel = await listener.new_channel()
+    await listener.group_add("room", channel)
+    peer = listener._peer
+    parts = [encode_message("", listener.serialize({"number": n})) for n in range(4)]
+    whole = encode(Uids().make(4), parts)
+    first = encode(whole[:UID_LENGTH], parts[:1])
+    third = with_uid_after(encode(whole[:UID_LENGTH], parts[2:3]), 2)
+    for entry, envelope in enumerate((first, third, whole, first, whole), start=1):
+        peer.on_message(b"asgi:g:{room}", b"%d-0 - %b" % (entry, envelope))
+    assert numbers(await messages(listener, channel, 4)) == [0, 2, 1, 3]
+    await silence(listener, channel, 0.1)
 
 
 async def test_a_killed_server(listener: Any, sender: Any, server: RedisServer) -> None:

@@ -1,27 +1,27 @@
 """The bytes around serialized messages on their way through Redis. No I/O.
 
-    16 bytes   uid: 8 of the sending process, 8 of its counter (big-endian)
+    16 bytes   uid of the first message: 8 of the sending process, 8 of its counter (big-endian)
 
-and for each message
+and for each message, whose uids follow the first one's,
 
      1 byte    length of the channel name; 0 for a group's message
      4 bytes   length of the serialized message (big-endian)
      n bytes   channel name, ASCII
      n bytes   the serialized message
 
-The uid lets a receiver recognize an envelope that the sender had to send again because the
-confirmation was lost with the connection.
+Uids let a receiver recognize messages that the sender had to send again because the confirmation was
+lost with the connection.
 """
 
 import os
 import struct
 from collections.abc import Iterable
-from itertools import count
 from typing import NamedTuple
 
 from ...exceptions import UndecodableMessage
 
 UID_LENGTH = 16
+SENDER_LENGTH = 8
 LENGTHS = struct.Struct(">BI")
 
 Messages = list[tuple[str, bytes]]  # channel names, and what is for them
@@ -69,12 +69,26 @@ def decode(data: bytes) -> Envelope:
     return Envelope(data[:UID_LENGTH], messages)
 
 
+def split_uid(uid: bytes) -> tuple[bytes, int]:
+    """The sender and its counter."""
+    return uid[:SENDER_LENGTH], int.from_bytes(uid[SENDER_LENGTH:], "big")
+
+
+def with_uid_after(envelope: bytes, number: int) -> bytes:
+    """The same messages under uids that come so many later."""
+    sender, first = split_uid(envelope[:UID_LENGTH])
+    return sender + (first + number).to_bytes(8, "big") + envelope[UID_LENGTH:]
+
+
 class Uids:
     """Makes the uids of one sender."""
 
     def __init__(self) -> None:
-        self._sender = os.urandom(8)
-        self._numbers = count()
+        self._sender = os.urandom(SENDER_LENGTH)
+        self._next = 0
 
-    def make(self) -> bytes:
-        return self._sender + next(self._numbers).to_bytes(8, "big")
+    def make(self, number: int = 1) -> bytes:
+        """The first of so many new ones."""
+        first = self._next
+        self._next += number
+        return self._sender + first.to_bytes(8, "big")

@@ -13,6 +13,7 @@ Invariants
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 OVERLAP = 5.0  # seconds
@@ -59,24 +60,30 @@ class Position:
 
 
 class Seen:
-    """The uids of the messages that were handed out lately.
+    """The uids of the messages that were handed out lately, as senders and their counters.
 
-    They are in two sets, of which the older one is dropped when the newer one has been filled for
+    There are two generations, of which the older one is dropped when the newer one has been filled for
     ``SEEN_SECONDS``, or with ``SEEN_MAX`` uids, some 5 MB.
     """
 
     def __init__(self) -> None:
-        self._newer: set[bytes] = set()
-        self._older: set[bytes] = set()
+        self._newer: dict[bytes, set[int]] = {}
+        self._older: dict[bytes, set[int]] = {}
+        self._count = 0  # in the newer one
         self._turn_at = time.monotonic() + SEEN_SECONDS
 
-    def add(self, uid: bytes) -> bool:
-        """False if the uid was added before."""
-        if uid in self._newer or uid in self._older:
-            return False
+    def add(self, sender: bytes, numbers: Sequence[int]) -> Sequence[int]:
+        """Those of the numbers that were not added before."""
         now = time.monotonic()
-        if now >= self._turn_at or len(self._newer) >= SEEN_MAX:
-            self._older, self._newer = self._newer, set()
+        if now >= self._turn_at or self._count >= SEEN_MAX:
+            self._older, self._newer, self._count = self._newer, {}, 0
             self._turn_at = now + SEEN_SECONDS
-        self._newer.add(uid)
-        return True
+        newer = self._newer.get(sender)
+        if newer is None:
+            newer = self._newer[sender] = set()
+        older = self._older.get(sender, newer)
+        if not (newer.isdisjoint(numbers) and older.isdisjoint(numbers)):
+            numbers = [number for number in numbers if number not in newer and number not in older]
+        newer.update(numbers)
+        self._count += len(numbers)
+        return numbers

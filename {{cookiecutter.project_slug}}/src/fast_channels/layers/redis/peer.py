@@ -27,7 +27,7 @@ from ..local import LocalDelivery
 from ..tally import Tally
 from .cluster import make_topology
 from .endpoints import Endpoint
-from .envelope import Messages, Uids, decode, encode, encode_message
+from .envelope import Messages, Uids, decode, encode_message
 from .outbox import Outbox, Request
 from .serializers import BaseMessageSerializer
 from .topics import Topics
@@ -85,8 +85,8 @@ class Peer(abc.ABC):
     # How bytes travel
 
     @abc.abstractmethod
-    def publication(self, topic: str, envelope: bytes) -> Request:
-        """What brings the envelope to every peer that listens to the topic."""
+    def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
+        """What brings the messages, under uids from this one on, to every peer that listens."""
 
     @abc.abstractmethod
     def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
@@ -123,7 +123,7 @@ class Peer(abc.ABC):
         return self._outbox.send(topic, encode_message(channel, payload))
 
     def _request(self, topic: str, messages: list[bytes]) -> Request:
-        return self.publication(topic, encode(self.uids.make(), messages))
+        return self.publication(topic, self.uids.make(len(messages)), messages)
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:

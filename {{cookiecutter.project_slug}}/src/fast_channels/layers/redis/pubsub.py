@@ -14,6 +14,7 @@ from typing import Any
 
 from ...mailbox import Message
 from .base import RedisLayer
+from .envelope import encode
 from .outbox import Request
 from .peer import Config, Peer
 from .topology import PUBLISH
@@ -69,8 +70,8 @@ class PubSubPeer(Peer):
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
 
-    def publication(self, topic: str, envelope: bytes) -> Request:
-        return self.shard_of(topic).commands, (PUBLISH, topic, envelope)
+    def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
+        return self.shard_of(topic).commands, (PUBLISH, topic, encode(uid, messages))
 
     def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
         return self.post(self.config.topics.channel(channel), "", payload)

@@ -28,7 +28,7 @@ from ...mailbox import Message
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts
-from .envelope import Messages, decode
+from .envelope import Messages, decode, split_uid, with_uid_after
 from .history import BEGINNING, Position, Seen
 from .named import NamedChannels
 from .outbox import Request
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 Durability = Literal["memory", "replicated"]
 
 MAX_TTL_REFRESH = 30.0  # seconds between two renewals of a log's time to live
-PAGE = 50  # messages handed out at once when recovering; less than a mailbox holds by default
+PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
 PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
 
 
@@ -122,11 +122,12 @@ class QueuePeer(Peer):
 
     # Sending
 
-    def publication(self, topic: str, envelope: bytes) -> Request:
+    def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
         server = self.shard_of(topic).commands
         command = scripts.publish(
             topic,
-            envelope,
+            uid,
+            messages,
             keep=self._history,
             ttl_ms=self._ttl_if_due(topic),
             by_bus=server.by_bus,
@@ -201,7 +202,12 @@ class QueuePeer(Peer):
                 return []
             position.advance(entry)
         envelope = decode(sealed)
-        return envelope.messages if self._seen.add(envelope.uid) else []
+        sender, first = split_uid(envelope.uid)
+        numbers = range(first, first + len(envelope.messages))
+        fresh = self._seen.add(sender, numbers)
+        if fresh is numbers:
+            return envelope.messages
+        return [envelope.messages[number - first] for number in fresh]
 
     def _recover_soon(self, topic: str) -> None:
         task = asyncio.create_task(self._recover_while_out(topic))
@@ -260,14 +266,8 @@ class QueuePeer(Peer):
             page = await self.shard_of(topic).commands.execute(
                 "XRANGE", topic, start, "+", "COUNT", PAGE
             )
-            handed_out = 0
             for entry, fields in page:
-                number = _number_of_messages(fields[1])
-                if handed_out + number > PAGE:
-                    await self._make_room()
-                    handed_out = 0
                 self._replay(topic, position, entry, fields)
-                handed_out += number
             if page:
                 start = "(" + page[-1][0].decode()
                 await self._make_room()
@@ -276,20 +276,14 @@ class QueuePeer(Peer):
                 return
 
     def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
+        _, envelope, _, index = fields
         position.recovering = False
-        self.on_message(topic.encode(), entry + b" - " + fields[1])
+        self.on_message(topic.encode(), entry + b" - " + with_uid_after(envelope, int(index)))
         position.recovering = True
 
     async def _make_room(self) -> None:
-        """Let the consumers handle what they have before more comes."""
+        """Let the consumers handle a page before the next one comes."""
         deadline = time.monotonic() + PAGE_PATIENCE
         # Many mailboxes, none of which signals room: polled.
         while self.local.crowded and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-
-
-def _number_of_messages(envelope: bytes) -> int:
-    try:
-        return len(decode(envelope).messages)
-    except UndecodableMessage:
-        return 0

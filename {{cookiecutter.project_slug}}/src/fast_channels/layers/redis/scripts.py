@@ -23,8 +23,10 @@ _depth = Script("depth")
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
-def publish(topic: str, envelope: bytes, *, keep: int, ttl_ms: int, by_bus: bool) -> Command:
-    return _publish.command((topic,), envelope, keep, ttl_ms, PUBLISH, int(by_bus))
+def publish(
+    topic: str, uid: bytes, messages: list[bytes], *, keep: int, ttl_ms: int, by_bus: bool
+) -> Command:
+    return _publish.command((topic,), uid, keep, ttl_ms, PUBLISH, int(by_bus), *messages)
 
 
 def enqueue(

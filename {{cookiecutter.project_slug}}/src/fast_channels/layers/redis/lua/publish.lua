@@ -1,22 +1,26 @@
--- Append a message to a topic's log and tell the processes that listen, in one step: so the order of
+-- Append messages to a topic's log and tell the processes that listen, in one step: so the order of
 -- the log is the order of the notifications, and a listener that was cut off reads on from the log.
 --
 -- KEYS[1]  topic: the name of the stream and of the notification channel
--- ARGV[1]  envelope
+-- ARGV[1]  uid of the first message; the others follow it
 -- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
 -- ARGV[3]  new time to live of the log in milliseconds, or 0 to leave it
 -- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
 -- ARGV[5]  1 to name the entry before in the notification: over the bus of a Cluster notifications
 --          may be lost, or overtake each other, although the listener's connection holds
--- returns  the entry's id
+-- ARGV[6]  and following: messages; each becomes an entry of its own, with its index behind that uid
+-- returns  the last entry's id
 local before = '-'
 if ARGV[5] == '1' then
   local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   before = last and last[1] or '0-0'
 end
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])
+local id
+for i = 6, #ARGV do
+  id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1] .. ARGV[i], 'i', i - 6)
+end
 if ARGV[3] ~= '0' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. ARGV[1])
+redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. ARGV[1] .. table.concat(ARGV, '', 6))
 return id
