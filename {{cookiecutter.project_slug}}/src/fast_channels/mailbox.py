@@ -111,12 +111,13 @@ class Mailbox:
 
     def take(self) -> Message | None:
         """The oldest message that has not expired, or None if there is none."""
-        if not self._messages:
+        messages, expiry = self._messages, self.expiry
+        if not messages:
             return None
         try:
-            if self.expiry is not None and self._messages[0][0] < time.monotonic() - self.expiry:
+            if expiry is not None and messages[0][0] < time.monotonic() - expiry:
                 self.drop_expired()
-            _, message, copy = self._messages.pop(0)
+            _, message, copy = messages.pop(0)
             return message if copy is None else copy()
         except IndexError:  # all had expired, or another thread was faster
             return None

@@ -20,6 +20,7 @@ from fast_channels.layers import (
     RedisChannelLayer,
     RedisPubSubChannelLayer,
 )
+from fast_channels.layers.redis.envelope import UID_LENGTH, encode, encode_message
 from redis_servers import RedisServer, SentinelGroup
 
 REDIS_LAYERS = [RedisChannelLayer, RedisPubSubChannelLayer]
@@ -162,6 +163,22 @@ async def test_promise_15_an_undecodable_message_ends_nobody(
     await layer.group_send("room", {"type": "readable"})
     async with asyncio.timeout(5):
         assert await receiving == {"type": "readable"}
+
+
+async def test_promise_15_nor_the_messages_that_came_with_it(
+    kind: Any, make: Any, redis_server: RedisServer, prefix: str
+) -> None:
+    """Those that travelled beside an undecodable one are received, whichever it was."""
+    layer = make(kind)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    payloads = [b"garbage", layer.serialize({"number": 1}), b"", layer.serialize({"number": 2})]
+    envelope = encode(bytes(UID_LENGTH), [encode_message("", payload) for payload in payloads])
+    head = b"1-1 - " if kind is RedisChannelLayer else b""
+    async with redis.asyncio.Redis.from_url(redis_server.url, protocol=2) as client:
+        await client.publish(f"{prefix}:g:{{room}}", head + envelope)
+    assert await messages(layer, channel, 2) == [{"number": 1}, {"number": 2}]
+    assert layer.undecodable == 2
 
 
 async def test_promise_18_a_member_stays_while_its_socket_is_open(make: Any) -> None:

@@ -1,13 +1,16 @@
 """What may be sent, and under which names; and that it arrives as it was."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from backends import REDIS, over
+from backends import QUEUE, REDIS, over
 from expect import messages
 from fast_channels.exceptions import (
+    ChannelLayerUnavailable,
     FastChannelsError,
     InvalidMessageError,
     InvalidNameError,
@@ -115,3 +118,18 @@ def test_every_error_has_one_root() -> None:
     assert issubclass(InvalidNameError, FastChannelsError)
     assert issubclass(InvalidNameError, TypeError)
     assert issubclass(InvalidMessageError, FastChannelsError)
+
+
+@over(QUEUE)
+async def test_what_the_server_refuses_is_told(make_layer: Callable[..., Any]) -> None:
+    """As `ChannelLayerUnavailable`, with what it said; to each of those who sent at once."""
+    layer = make_layer()
+    topics = layer._peer.config.topics
+    for topic, send in (
+        (topics.channel("jobs"), partial(layer.send, "jobs")),
+        (topics.group("room"), partial(layer.group_send, "room")),
+    ):
+        await layer._peer.shard_of(topic).commands.execute("SET", topic, "no stream")
+        errors = await asyncio.gather(*(send({}) for _ in range(3)), return_exceptions=True)
+        assert [type(error) for error in errors] == [ChannelLayerUnavailable] * 3
+        assert all("refused" in str(error) and "WRONGTYPE" in str(error) for error in errors)

@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar
 
 from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
@@ -35,6 +35,7 @@ from .topology import Commands, Events, Route
 
 logger = logging.getLogger(__name__)
 
+CACHED_NAMES = 4096  # of channels that were sent to
 JOIN, LEAVE = "+", "-"  # before the channel name in an envelope: its payload is a group to join
 
 
@@ -65,6 +66,7 @@ class Peer(abc.ABC):
         self.inbox = config.topics.inbox(self.names.process_id)
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
+        self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._outbox = Outbox(
             config.timeout,
             self._request,
@@ -110,10 +112,10 @@ class Peer(abc.ABC):
     # Channels and groups
 
     def send(self, channel: str, message: Message) -> Awaitable[object]:
-        owner = owner_of(channel)
-        if owner is None:
+        inbox = self._inbox_of(channel)
+        if inbox is None:
             return self.send_named(channel, self.serialize(message))
-        return self.post(self.config.topics.inbox(owner), channel, self.serialize(message))
+        return self.post(inbox, channel, self.serialize(message))
 
     def group_send(self, group: str, message: Message) -> Awaitable[object]:
         return self.post(self.config.topics.group(group), "", self.serialize(message))
@@ -219,11 +221,11 @@ class Peer(abc.ABC):
 
     def _receive_in_inbox(self, data: bytes) -> None:
         for channel, payload in self.open_envelope(self.inbox, data):
-            mark = channel[:1]
-            if mark in (JOIN, LEAVE):
-                self._obey(mark, channel[1:], payload.decode("ascii"))
-            elif (message := self.deserialize(payload)) is not None:
-                self.local.deliver(channel, message)
+            if channel in self.local.mailboxes:
+                if (message := self.deserialize(payload)) is not None:
+                    self.local.deliver(channel, message)
+            elif channel.startswith((JOIN, LEAVE)):
+                self._obey(channel[0], channel[1:], payload.decode("ascii"))
 
     def deserialize(self, payload: bytes) -> Message | None:
         """None, and counted, if it cannot be decoded."""
@@ -239,8 +241,9 @@ class Peer(abc.ABC):
         return owner_of(channel) not in (None, self.names.process_id)
 
     async def _control(self, mark: str, group: str, channel: str) -> None:
-        inbox = self.config.topics.inbox(owner_of(channel) or "")
-        await self.post(inbox, mark + channel, group.encode())
+        inbox = self._inbox_of(channel)
+        if inbox is not None:
+            await self.post(inbox, mark + channel, group.encode())
 
     def _obey(self, mark: str, channel: str, group: str) -> None:
         if mark == LEAVE:

@@ -5,6 +5,8 @@ The braces are the hash tag of Redis Cluster: all keys of one topic share a slot
 
 from dataclasses import dataclass
 
+from ..base import owner_of
+
 
 @dataclass(frozen=True)
 class Topics:
@@ -16,6 +18,11 @@ class Topics:
     def inbox(self, process_id: str) -> str:
         """Carries the messages to all channels that one process owns."""
         return f"{self.prefix}:i:{{{process_id}}}"
+
+    def inbox_of(self, channel: str) -> str | None:
+        """The inbox of the process that owns the channel; None for a named channel."""
+        owner = owner_of(channel)
+        return None if owner is None else self.inbox(owner)
 
     def channel(self, name: str) -> str:
         return f"{self.prefix}:c:{{{name}}}"
