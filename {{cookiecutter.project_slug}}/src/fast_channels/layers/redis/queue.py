@@ -276,9 +276,11 @@ class QueuePeer(Peer):
                 return
 
     def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
-        _, envelope, _, index = fields
+        envelope = fields[1]
+        if len(fields) > 2:
+            envelope = with_uid_after(envelope, int(fields[3]))
         position.recovering = False
-        self.on_message(topic.encode(), entry + b" - " + with_uid_after(envelope, int(index)))
+        self.on_message(topic.encode(), entry + b" - " + envelope)
         position.recovering = True
 
     async def _make_room(self) -> None:

@@ -8,19 +8,21 @@
 -- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
 -- ARGV[5]  1 to name the entry before in the notification: over the bus of a Cluster notifications
 --          may be lost, or overtake each other, although the listener's connection holds
--- ARGV[6]  and following: messages; each becomes an entry of its own, with its index behind that uid
+-- ARGV[6]  and following: messages; each becomes an entry of its own, the second and later ones with
+--          their index behind that uid
 -- returns  the last entry's id
 local before = '-'
 if ARGV[5] == '1' then
   local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   before = last and last[1] or '0-0'
 end
-local id
-for i = 6, #ARGV do
+local first = ARGV[1] .. ARGV[6]
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', first)
+for i = 7, #ARGV do
   id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1] .. ARGV[i], 'i', i - 6)
 end
 if ARGV[3] ~= '0' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. ARGV[1] .. table.concat(ARGV, '', 6))
+redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. first .. table.concat(ARGV, '', 7))
 return id
