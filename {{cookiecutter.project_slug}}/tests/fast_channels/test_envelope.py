@@ -37,7 +37,7 @@ WHOLE = encode(UID, [encode_message("abc", b"payload"), encode_message("d", b"mo
 FIRST = len(encode(UID, [encode_message("abc", b"payload")]))
 
 
-@pytest.mark.parametrize("length", set(range(len(WHOLE))) - {FIRST})
+@pytest.mark.parametrize("length", sorted(set(range(len(WHOLE))) - {FIRST}))
 def test_too_few_bytes(length: int) -> None:
     """Bytes that end too early are no envelope, nor is one without a message."""
     with pytest.raises(UndecodableMessage, match=f"{length} bytes"):

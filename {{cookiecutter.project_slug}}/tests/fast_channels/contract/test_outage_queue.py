@@ -107,6 +107,23 @@ async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) 
         assert listener.dropped == 0
 
 
+async def test_what_others_wrote_into_the_log_stops_no_recovery(
+    server: RedisServer, listener: Any, sender: Any
+) -> None:
+    """It is skipped and counted, as it is when it comes live."""
+    channel = await listener.new_channel()
+    await listener.group_add("room", channel)
+    topic = "asgi:g:{room}"
+    listener._peer.on_lost([topic])
+    server.execute("XADD", topic, "*", "m", bytes(40), "i", "no number")
+    server.execute("XADD", topic, "*", "m", b"\xff" * 40, "i", "1")
+    server.execute("XADD", topic, "*", "else", "where")
+    await sender.group_send("room", {"number": 1})
+    await listener._peer.on_open([topic])
+    assert numbers(await messages(listener, channel)) == [1]
+    assert listener.undecodable == 3
+
+
 async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) -> None:
     """When some of its messages were read from the log before."""
     channel = await listener.new_channel()

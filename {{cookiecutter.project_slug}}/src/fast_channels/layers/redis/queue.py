@@ -278,7 +278,11 @@ class QueuePeer(Peer):
     def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
         envelope = fields[1]
         if len(fields) > 2:
-            envelope = with_uid_after(envelope, int(fields[3]))
+            try:
+                envelope = with_uid_after(envelope, int(fields[3]))
+            except (ValueError, OverflowError) as error:  # somebody else's
+                self.poison.add(error)
+                return
         position.recovering = False
         self.on_message(topic.encode(), entry + b" - " + envelope)
         position.recovering = True
