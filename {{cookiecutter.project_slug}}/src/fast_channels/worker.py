@@ -6,8 +6,8 @@ Invariants
   ``max_attempts`` it goes to the layer's dead letters.
 - What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
   lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
-- At most ``concurrency`` handlers run at once, and at most twice as many messages are held: what has
-  been handled is held until its acknowledgement is confirmed.
+- At most ``concurrency`` handlers run at once, see ``worker_slots.py``. At most ``2 * LEAD`` times as
+  many messages are held: what has been handled is held until its acknowledgement is confirmed.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
   them and gives their messages back.
 """
@@ -18,7 +18,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,13 +28,12 @@ from .layers.base import BaseChannelLayer
 from .layers.jobs import Delivery, WorkQueue
 from .names import check_channel_name
 from .utils import is_cancelled
+from .worker_slots import LEAD, Slots
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
 LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
-
-Leased = tuple[Delivery, ConsumerApp]
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +41,7 @@ class Job:
     """A message that is held: leased, and not yet acknowledged or given back."""
 
     delivery: Delivery
+    app: ConsumerApp
     lost: bool = False  # its lease
 
 
@@ -79,13 +79,13 @@ class Worker:
         self._queue: WorkQueue = layer
         self._routes = {name: _as_app(name, target) for name, target in routes.items()}
         self._concurrency = concurrency
+        self._most_held = 2 * LEAD * concurrency
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
         self._working: set[asyncio.Task[None]] = set()
         self._renewing: set[asyncio.Task[None]] = set()
-        self._acknowledging: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._held: set[Job] = set()
-        self._running: dict[Job, asyncio.Task[None]] = {}
         self._handled: list[Job] = []  # in this turn of the loop
         self._freed = asyncio.Event()
         self._stop_at = math.inf  # when no acknowledgement is tried again
@@ -93,6 +93,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stop_at = math.inf
+        self._slots = Slots(self._concurrency, self._handle, self._give_back)
         self._working = {asyncio.create_task(self._work(), name="worker")}
         if self._queue.lease_time is not None:
             self._renewing = {asyncio.create_task(self._renew(self._queue.lease_time / 3))}
@@ -100,12 +101,11 @@ class Worker:
 
     async def __aexit__(self, *exc_info: Any) -> None:
         self._stop_at = time.monotonic() + self._drain_timeout
+        self._slots.close()
         await _cancel(self._working)
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=self._drain_timeout)
-        await _cancel(self._running.values())
-        while self._acknowledging:
-            await asyncio.wait(self._acknowledging)
+        await self._slots.drain(self._drain_timeout)
+        while self._settling:
+            await asyncio.wait(self._settling)
         await _cancel(self._renewing)
 
     async def run(self) -> None:
@@ -119,70 +119,79 @@ class Worker:
             async with self:
                 logger.info("Worker takes messages of %s", ", ".join(self._routes))
                 await stopped.wait()
-                logger.info("Worker stops; %d handler(s) finish first", len(self._running))
+                logger.info("Worker stops; %d handler(s) finish first", self._slots.running)
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
 
     async def _work(self) -> None:
         while True:
-            while not (free := self._free):
+            while not (room := self._room):
                 self._freed.clear()
                 await self._freed.wait()
-            leased = await self._lease(free)
-            if not leased:
+            if not await self._lease(room):
                 await asyncio.sleep(FIRST_RETRY)
-            for delivery, app in leased:
-                job = Job(delivery)
-                self._held.add(job)
-                self._running[job] = self._loop.create_task(self._handle(job, app))
 
     @property
-    def _free(self) -> int:
+    def _room(self) -> int:
         """How many more messages may be held."""
-        most = self._concurrency
-        return min(most - len(self._running), 2 * most - len(self._held))
+        return max(min(self._slots.room, self._most_held - len(self._held)), 0)
 
-    async def _lease(self, free: int) -> list[Leased]:
-        """Up to ``free`` messages of whichever channels have some first; none if leasing failed."""
+    async def _lease(self, room: int) -> bool:
+        """Take messages of whichever channels have some first; False if leasing failed."""
         if len(self._routes) > 1:
-            return await self._lease_of_several(free)
+            return await self._lease_of_several(room)
         ((channel, app),) = self._routes.items()
         try:
-            return [(delivery, app) for delivery in await self._queue.lease(channel, free)]
+            deliveries = await self._queue.lease(channel, room)
         except Exception as error:
             _log_lease(error)
-            return []
+            return False
+        self._hold([Job(delivery, app) for delivery in deliveries])
+        return True
 
-    async def _lease_of_several(self, free: int) -> list[Leased]:
-        count = max(1, free // len(self._routes))
+    async def _lease_of_several(self, room: int) -> bool:
+        count = max(1, room // len(self._routes))
         leases = {
             asyncio.create_task(self._queue.lease(channel, count)): app
             for channel, app in self._routes.items()
         }
-        chosen: list[Leased] = []
         try:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leased = await _collect(leases)
-            if not is_cancelled():
-                if len(leased) > free:  # one of each of too many channels: each gets its turn
-                    random.shuffle(leased)
-                chosen, leased = leased[:free], leased[free:]
-            for delivery, _ in leased:
-                await self._release(delivery)
-        return chosen
+            jobs = await _collect(leases)
+            if len(jobs) > room:  # one of each of too many channels: each gets its turn
+                random.shuffle(jobs)
+            self._hold(jobs)
+        return bool(jobs)
 
-    async def _release(self, delivery: Delivery) -> None:
+    def _hold(self, jobs: list[Job]) -> None:
+        self._held.update(jobs)
+        self._slots.put(jobs)
+
+    def _give_back(self, jobs: list[Job]) -> None:
+        """No handler has seen them."""
+        for job in jobs:
+            self._settle(self._release(job))
+
+    def _settle(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _release(self, job: Job) -> None:
         try:
-            await self._queue.release(delivery)
+            await self._queue.release(job.delivery)
         except Exception as error:  # the worker goes on
-            _log_left(delivery, error)
+            _log_left(job.delivery, error)
+        finally:
+            self._held.discard(job)
+            self._freed.set()
 
-    async def _handle(self, job: Job, app: ConsumerApp) -> None:
+    async def _handle(self, job: Job) -> None:
         handled = False
         try:
-            await self._make_consumer(job.delivery, app).dispatch(job.delivery.message)
+            await self._make_consumer(job).dispatch(job.delivery.message)
             handled = True
         except StopConsumer:
             handled = True
@@ -194,12 +203,12 @@ class Worker:
         except Exception as error:
             await self._failed(job, error)
         finally:
-            del self._running[job]
             self._freed.set()
         if handled:
             self._acknowledge_soon(job)
 
-    def _make_consumer(self, delivery: Delivery, app: ConsumerApp) -> AsyncConsumer:
+    def _make_consumer(self, job: Job) -> AsyncConsumer:
+        delivery, app = job.delivery, job.app
         if delivery.attempt > self._max_attempts:
             raise NoAttemptEnded("Its workers died, were stopped or lost their leases")
         consumer = app.consumer_class(**app.consumer_initkwargs)
@@ -220,9 +229,7 @@ class Worker:
         """
         self._handled.append(job)
         if len(self._handled) == 1:
-            task = self._loop.create_task(self._acknowledge())
-            self._acknowledging.add(task)
-            task.add_done_callback(self._acknowledging.discard)
+            self._settle(self._acknowledge())
 
     async def _acknowledge(self) -> None:
         """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
@@ -325,15 +332,15 @@ async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
     await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Leased]:
+async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Job]:
     """What was leased; the other leases are cancelled, which loses nothing."""
     for lease in leases:
         lease.cancel()
     results = await asyncio.gather(*leases, return_exceptions=True)
-    leased: list[Leased] = []
+    jobs: list[Job] = []
     for result, app in zip(results, leases.values(), strict=True):
         if isinstance(result, list):
-            leased += [(delivery, app) for delivery in result]
+            jobs += [Job(delivery, app) for delivery in result]
         elif isinstance(result, Exception):
             _log_lease(result)
-    return leased
+    return jobs

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from expect import eventually
-from fast_channels.consumer import AsyncConsumer
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import Delivery, RedisChannelLayer
 from fast_channels.worker import Worker
@@ -77,14 +75,9 @@ async def test_an_acknowledgement_is_given_up_with_the_lease(
 
 
 async def test_a_failing_release_does_not_end_the_worker(
-    jobs: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    jobs: Ledger, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker of several channels that cannot give back what it has no slot for takes the next."""
-    done = []
-
-    class Noting(AsyncConsumer):
-        async def job(self, message: dict[str, Any]) -> None:
-            done.append(message["number"])
 
     async def release(delivery: Delivery) -> None:
         raise ChannelLayerUnavailable("no broker")
@@ -92,11 +85,13 @@ async def test_a_failing_release_does_not_end_the_worker(
     monkeypatch.setattr(jobs, "release", release)
     for channel in ("red", "green"):
         await put(jobs, 1, channel)
-    async with Worker(jobs, {"red": Noting, "green": Noting}, concurrency=1):
-        await eventually(lambda: len(done) == 1, "the message that was chosen")
+    async with Worker(jobs, {"red": bench.app, "green": bench.app}, concurrency=1):
+        await eventually(
+            lambda: "left to its lease" in caplog.text, "the message that found no slot"
+        )
+        bench.gate.set()
         await put(jobs, 2, "red")
-        await eventually(lambda: len(done) == 3, "the messages after it")
-    assert "left to its lease" in caplog.text
+        await eventually(lambda: len(bench.ended) == 3, "the messages after it")
 
 
 async def test_a_lost_lease_is_logged_once_and_the_handler_runs_on(

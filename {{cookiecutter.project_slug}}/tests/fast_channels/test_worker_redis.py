@@ -105,6 +105,27 @@ async def test_each_message_has_one_worker(
     assert sorted(bench.ended) == list(range(60))
 
 
+async def test_what_finds_no_slot_is_another_workers(
+    make_layer: Callable[..., RedisChannelLayer], bench: Bench
+) -> None:
+    """Quick jobs let a worker take many at once; if they turn slow, the others get what it cannot run."""
+    first, second = make_layer(), make_layer()
+    bench.gate.set()
+    async with Worker(first, {"jobs": bench.app}, concurrency=2):
+        await put(first, 2)
+        await eventually(lambda: len(bench.ended) == 2, "a round of quick jobs")
+        bench.gate.clear()
+        await asyncio.gather(
+            *(first.send("jobs", {"type": "job", "number": n}) for n in range(2, 10))
+        )
+        await eventually(lambda: len(bench.started) == 4, "a job in each slot")
+        async with Worker(second, {"jobs": bench.app}, concurrency=6):
+            await eventually(lambda: len(bench.started) == 10, "the other worker")
+            assert sorted(bench.started) == list(range(10)), "one was begun twice"
+            bench.gate.set()
+            await eventually(lambda: len(bench.ended) == 10, "all jobs")
+
+
 async def test_several_channels(make_layer: Callable[..., RedisChannelLayer]) -> None:
     """A worker of several channels handles each message once, at its first attempt."""
     layer = make_layer(lease=60)

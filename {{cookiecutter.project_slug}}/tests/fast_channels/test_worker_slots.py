@@ -87,17 +87,17 @@ async def test_what_is_done_together_is_acknowledged_together(bench: Bench) -> N
     assert jobs.batches == [7]
 
 
-async def test_as_many_are_held_for_their_acknowledgement_as_run(bench: Bench) -> None:
+async def test_what_is_held_for_its_acknowledgement_is_bounded(bench: Bench) -> None:
     """The next messages come while the last are acknowledged; a broker that is slow bounds them."""
     jobs = SlowLedger()
     bench.gate.set()
-    async with Worker(jobs, {"jobs": bench.app}, concurrency=3):
-        await put(jobs, 10)
-        await eventually(lambda: len(bench.ended) == 6, "six handlers")
+    async with Worker(jobs, {"jobs": bench.app}, concurrency=2):
+        await put(jobs, 30)
+        await eventually(lambda: len(bench.ended) == 20, "ten messages for each slot")
         await asyncio.sleep(0.02)
-        assert len(bench.started) == 6
+        assert len(bench.started) == 20
         jobs.confirm.set()
-        await eventually(lambda: len(jobs.acknowledged) == 10, "all messages")
+        await eventually(lambda: len(jobs.acknowledged) == 30, "all messages")
     assert jobs.rejected == []
 
 
@@ -149,6 +149,15 @@ async def test_what_does_not_drain_is_given_back(jobs: Ledger, bench: Bench) -> 
     bench.gate.set()
     async with Worker(jobs, {"jobs": bench.app}):
         await eventually(lambda: sorted(jobs.acknowledged) == [0, 1], "the second worker")
+
+
+async def test_a_worker_that_has_stopped_may_start_again(jobs: Ledger, bench: Bench) -> None:
+    bench.gate.set()
+    worker = Worker(jobs, {"jobs": bench.app})
+    for number in (1, 2):
+        async with worker:
+            await put(jobs, 1)
+            await eventually(lambda wanted=number: len(jobs.acknowledged) == wanted, "the message")
 
 
 async def test_cancelled_worker_drains_as_well(jobs: Ledger, bench: Bench) -> None:

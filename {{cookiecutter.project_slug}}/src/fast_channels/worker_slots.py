@@ -1,0 +1,116 @@
+"""The slots of a worker: how its jobs become tasks, and how many it may take.
+
+A task is most of what a job costs that waits for nothing. So jobs follow each other in one task, for as
+long as none waits; one that does keeps the task to itself, and those behind it get tasks of their own.
+
+Invariants
+- Jobs begin in the order in which they are put, and at most ``number`` run at once.
+- A job that has waited shares its task with no later one; and what it leaves behind in the task, a
+  context variable or a cancellation, no other job sees.
+- No job is kept waiting for a slot: one that finds all taken goes to ``give_back`` at once.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar, cast
+
+LEAD = 5  # rounds of jobs that wait for nothing are put at once
+
+Job = TypeVar("Job")
+
+
+class Slots(Generic[Job]):
+    """``handle(job)`` runs a job; it raises nothing but the cancellation of its task."""
+
+    def __init__(
+        self,
+        number: int,
+        handle: Callable[[Job], Coroutine[Any, Any, None]],
+        give_back: Callable[[list[Job]], object],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._number = number
+        self._handle = handle
+        self._give_back = give_back
+        self._ready: deque[Job] = deque()
+        self.running = 0  # jobs
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = 0
+        self._full_round = False  # as many jobs as there are slots were put, or more
+        self._quick = False  # and none of them waited for anything
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        """How many jobs may be put.
+
+        As many as find a slot if each of them waits; or ``LEAD`` times as many as there are slots,
+        after a full round of jobs of which none did.
+        """
+        taken = self.running + len(self._ready)
+        if self._quick and not taken:
+            return LEAD * self._number
+        return max(self._number - taken, 0)
+
+    def put(self, jobs: Iterable[Job]) -> None:
+        """Run the jobs; only while there is ``room``."""
+        self._ready.extend(jobs)
+        self._full_round = len(self._ready) >= self._number
+        if self._closed:
+            self._return_ready()
+        elif self._ready:
+            self._begin(1)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._closed = True
+        self._return_ready()
+
+    async def drain(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds for what runs, then cancel it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, tasks: int) -> None:
+        for _ in range(tasks):
+            task = self._loop.create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._loop.call_soon(self._look)  # after the first step of each
+
+    async def _run(self) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        turn = self._turns
+        context = contextvars.copy_context()
+        while self._ready:
+            job = self._ready.popleft()
+            self.running += 1
+            try:
+                await self._handle(job)
+            finally:
+                self.running -= 1
+            has_waited = turn != self._turns
+            if has_waited or task.cancelling() or contextvars.copy_context() != context:
+                break
+
+    def _look(self) -> None:
+        """Each job that runs now waits for something."""
+        self._turns += 1
+        self._quick = self._full_round and not self.running
+        free = self._number - self.running
+        if self._ready and free:
+            self._begin(min(free, len(self._ready)))
+        else:
+            self._return_ready()
+
+    def _return_ready(self) -> None:
+        if self._ready:
+            jobs = list(self._ready)
+            self._ready.clear()
+            self._give_back(jobs)
