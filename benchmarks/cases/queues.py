@@ -8,8 +8,8 @@ from ..subjects.layers import LAYERS
 from ..subjects.rooms import ROOMS
 
 
-def _worker(setting: Setting, **arguments: int) -> Sample:
-    return one_child(setting, "benchmarks.subjects.work_queue", window=50, worker=arguments)
+def _worker(setting: Setting, *, waits: bool = False) -> Sample:
+    return one_child(setting, "benchmarks.subjects.work_queue", window=50, waits=waits)
 
 
 def _stalled(setting: Setting, *, messages: int) -> Sample:
@@ -27,12 +27,12 @@ CASES = [
         figures={"queue": 28, "memory": 5},
     ),
     Case(
-        name="worker-50",
-        title="the same, up to 50 jobs at once",
+        name="worker-waiting",
+        title="the same, where each job waits for one turn of the loop",
         kinds=("memory", "queue"),
         unit="µs CPU per job",
         subjects=LAYERS,
-        run=partial(_worker, concurrency=50),
+        run=partial(_worker, waits=True),
         quick=False,
     ),
     Case(

@@ -19,9 +19,9 @@ async def work(options: Options) -> None:
     layer = make_layer(options["subject"], options["kind"], options["url"])
     done = Done()
     if options["subject"] == "candidate":
-        await _start_worker(layer, done, options["worker"])
+        await _start_worker(layer, done, options)
     else:
-        await _start_receiving(layer, done, options["subject"])
+        await _start_receiving(layer, done, options)
     window = options["window"]
     for _ in range(3):
         await _exchange(layer, options["kind"], done, window)
@@ -71,12 +71,12 @@ async def _exchange(layer: Layer, kind: str, done: Done, window: int) -> None:
     await done.wait()
 
 
-async def _start_worker(layer: Layer, done: Done, arguments: dict[str, int]) -> None:
+async def _start_worker(layer: Layer, done: Done, options: Options) -> None:
     worker = import_module("fast_channels.worker").Worker
-    await worker(layer, {CHANNEL: _consumer("candidate", done)}, **arguments).__aenter__()
+    await worker(layer, {CHANNEL: _consumer(done, options)}).__aenter__()
 
 
-async def _start_receiving(layer: Layer, done: Done, subject: str) -> None:
+async def _start_receiving(layer: Layer, done: Done, options: Options) -> None:
     """One consumer, that is called once; and a task that brings it what is sent to the channel."""
     jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -87,19 +87,21 @@ async def _start_receiving(layer: Layer, done: Done, subject: str) -> None:
     async def send(event: dict[str, Any]) -> None:
         raise RuntimeError(f"a worker's consumer has nobody to send {event!r} to")
 
-    app = _consumer(subject, done).as_asgi()
+    app = _consumer(done, options).as_asgi()
     scope = {"type": "channel", "channel": CHANNEL}
     done.tasks = [asyncio.create_task(receive()), asyncio.create_task(app(scope, jobs.get, send))]
 
 
-def _consumer(subject: str, done: Done) -> Any:
+def _consumer(done: Done, options: Options) -> Any:
     """Under the same name our package or the peer's is on the path."""
     package = "fast_channels"
-    if subject == "channels_redis":
+    if options["subject"] == "channels_redis":
         package = "channels"
         import_module("django.conf").settings.configure(CHANNEL_LAYERS={})
 
     async def job(self: object, message: dict[str, Any]) -> None:
+        if options["waits"]:
+            await asyncio.sleep(0)
         done.add(message)
 
     return type("Job", (import_module(f"{package}.consumer").AsyncConsumer,), {"job": job})

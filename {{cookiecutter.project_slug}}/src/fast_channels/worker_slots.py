@@ -1,7 +1,8 @@
 """The slots of a worker: how its jobs become tasks, and how many it may take.
 
-A task is most of what a job costs that waits for nothing. So jobs follow each other in one task, for as
-long as none waits; one that does keeps the task to itself, and those behind it get tasks of their own.
+A task and a share in a round trip are most of what a job costs that waits for nothing. So after a full
+round of such jobs more are put than there are slots, and they follow each other in one task. The first
+that waits ends this: it keeps the task, and those behind it get tasks of their own.
 
 Invariants
 - Jobs begin in the order in which they are put, and at most ``number`` run at once.
@@ -61,7 +62,7 @@ class Slots(Generic[Job]):
         if self._closed:
             self._return_ready()
         elif self._ready:
-            self._begin(1)
+            self._begin(1 if self._quick else self._number - self.running)
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -77,27 +78,28 @@ class Slots(Generic[Job]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, tasks: int) -> None:
-        for _ in range(tasks):
-            task = self._loop.create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _begin(self, most: int) -> None:
+        for _ in range(min(most, len(self._ready))):
+            self._tasks.add(self._loop.create_task(self._run()))
         self._loop.call_soon(self._look)  # after the first step of each
 
     async def _run(self) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         turn = self._turns
         context = contextvars.copy_context()
-        while self._ready:
-            job = self._ready.popleft()
-            self.running += 1
-            try:
-                await self._handle(job)
-            finally:
-                self.running -= 1
-            has_waited = turn != self._turns
-            if has_waited or task.cancelling() or contextvars.copy_context() != context:
-                break
+        try:
+            while self._ready:
+                job = self._ready.popleft()
+                self.running += 1
+                try:
+                    await self._handle(job)
+                finally:
+                    self.running -= 1
+                has_waited = turn != self._turns
+                if has_waited or task.cancelling() or contextvars.copy_context() != context:
+                    break
+        finally:
+            self._tasks.discard(task)
 
     def _look(self) -> None:
         """Each job that runs now waits for something."""
@@ -105,7 +107,7 @@ class Slots(Generic[Job]):
         self._quick = self._full_round and not self.running
         free = self._number - self.running
         if self._ready and free:
-            self._begin(min(free, len(self._ready)))
+            self._begin(free)
         else:
             self._return_ready()
 

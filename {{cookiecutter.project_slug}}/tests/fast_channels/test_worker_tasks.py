@@ -72,21 +72,25 @@ async def test_jobs_that_wait_for_nothing_share_a_task() -> None:
 async def test_a_job_that_has_waited_shares_its_task_with_no_later_one() -> None:
     """What it may have tied to its task, such as a database session, stays its own."""
     shift = Shift(2)
-    shift.slots.put([waiting(), waiting()])
+    shift.slots.put([waiting()])
+    await asyncio.sleep(0)
+    shift.slots.put([nothing])  # which is ready when the first goes on
     await settle()
-    shift.slots.put([waiting(), waiting()])
-    await settle()
-    assert len(set(shift.tasks)) == 4
+    assert len(shift.ended) == 2
+    assert len(set(shift.tasks)) == 2
 
 
-async def test_jobs_that_wait_do_not_begin_one_by_one() -> None:
-    """The first one shows in its turn of the loop that it waits, all others begin in the next."""
+async def test_jobs_that_wait_begin_in_the_same_turn_of_the_loop() -> None:
+    """So they end together where they can, and share a round trip; or in the next, if others did not wait."""
     shift = Shift(8)
-    shift.slots.put([waiting(100)] * 8)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert len(shift.begun) == 8
-    await shift.slots.drain(0)
+    for begun, jobs in (8, [waiting()] * 8), (8, [nothing] * 8), (1, [waiting()] * 8):
+        before = len(shift.begun)
+        shift.slots.put(jobs)
+        await asyncio.sleep(0)
+        assert len(shift.begun) == before + begun
+        await asyncio.sleep(0)
+        assert len(shift.begun) == before + 8
+        await settle()
 
 
 async def set_trace() -> None:

@@ -14,7 +14,8 @@ KEY_LENGTH = 16
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*")
-_ODD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+# No part of a request, but for the tab and, in pairs, CR and LF.
+_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _BODY = (b"content-length", b"transfer-encoding")
 _ONCE = (b"sec-websocket-key", b"sec-websocket-version", b"upgrade", b"origin")
@@ -67,7 +68,7 @@ class OpeningRequest(NamedTuple):
 
 def parse(data: bytes) -> OpeningRequest | None:
     """None for a request that has to be refused, or about which there is any question."""
-    if len(data) > MAX_BYTES or not data.endswith(b"\r\n\r\n") or _ODD.search(data):
+    if len(data) > MAX_BYTES or not data.endswith(b"\r\n\r\n") or _is_odd(data):
         return None
     first, *lines = data[:-4].split(b"\r\n")
     parts = first.split(b" ")
@@ -105,6 +106,14 @@ def parse(data: bytes) -> OpeningRequest | None:
         subprotocols=[one.decode() for one in _list(subprotocols)] if subprotocols else [],
         offers_extensions=b"sec-websocket-extensions" in values,
     )
+
+
+def _is_odd(data: bytes) -> bool:
+    """It holds a control character, or a line break that is not CR LF."""
+    breaks = data.count(b"\r\n")
+    if data.count(b"\r") != breaks or data.count(b"\n") != breaks:
+        return True
+    return len(data.translate(None, _CONTROLS)) != len(data)
 
 
 def _list(value: bytes) -> list[bytes]:
