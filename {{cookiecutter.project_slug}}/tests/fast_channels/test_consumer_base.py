@@ -12,7 +12,7 @@ from fast_channels.layers import (
     unregister_channel_layer,
 )
 from fast_channels.testing import ApplicationCommunicator
-from sample_consumers import SCOPE, Recorder, channel_of, frame
+from sample_consumers import LEAVE, SCOPE, Recorder, channel_of, frame
 
 # Dispatch
 
@@ -59,6 +59,30 @@ async def test_message_without_a_type(message: dict[str, Any]) -> None:
     """A message whose type is missing or no str is a ValueError that shows it."""
     with pytest.raises(ValueError, match="needs a type"):
         await Recorder().dispatch(message)
+
+
+@pytest.mark.parametrize("patched", [False, True])
+async def test_an_overridden_dispatch_sees_everything(
+    memory_layer: InMemoryChannelLayer, monkeypatch: pytest.MonkeyPatch, patched: bool
+) -> None:
+    """Frames, messages from the layer and the client's leaving, also if it was overridden late."""
+    seen: list[str] = []
+    original = AsyncConsumer.dispatch
+
+    async def dispatch(self: AsyncConsumer, message: dict[str, Any]) -> None:
+        seen.append(message["type"])
+        await original(self, message)
+
+    consumer = Recorder if patched else type("Overriding", (Recorder,), {"dispatch": dispatch})
+    if patched:
+        monkeypatch.setattr(AsyncConsumer, "dispatch", dispatch)
+    async with ApplicationCommunicator(consumer, SCOPE) as client:
+        channel = await channel_of(client)
+        await memory_layer.send(channel, {"type": "chat.message", "number": 1})
+        assert await client.receive_output() == {"type": "message", "number": 1}
+        await client.send_input(LEAVE)
+        await client.wait()
+    assert seen == ["test.name", "chat.message", "test.leave"]
 
 
 # Instances and layers

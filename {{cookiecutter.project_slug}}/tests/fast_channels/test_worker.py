@@ -39,6 +39,19 @@ async def test_handler_sees_message_and_delivery(jobs: Ledger) -> None:
     assert first is not second
 
 
+async def test_an_overridden_dispatch_is_called(jobs: Ledger) -> None:
+    seen: list[int] = []
+
+    class Noting(AsyncConsumer):
+        async def dispatch(self, message: dict[str, Any]) -> None:
+            seen.append(message["number"])
+
+    async with Worker(jobs, {"jobs": Noting}):
+        await put(jobs, 2)
+        await eventually(lambda: jobs.acknowledged == [0, 1], "both messages")
+    assert seen == [0, 1]
+
+
 async def test_acknowledged_after_the_handler(jobs: Ledger, bench: Bench) -> None:
     """A message is acknowledged when its handler has returned, not before."""
     async with Worker(jobs, {"jobs": bench.app}):
