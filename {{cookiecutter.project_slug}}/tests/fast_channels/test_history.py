@@ -52,20 +52,15 @@ def test_it_reads_on_from_before_the_newest_it_knows(
 def test_a_uid_is_seen_once() -> None:
     """The second time it is refused; of several uids, those that were seen are."""
     seen = Seen()
-    assert [list(seen.add(sender, [7])) for sender in (b"a", b"b", b"a", b"b")] == [
-        [7],
-        [7],
-        [],
-        [],
-    ]
-    assert list(seen.add(b"a", range(6, 9))) == [6, 8]
-    assert list(seen.add(b"a", range(6, 9))) == []
+    assert [list(seen.add([uid])) for uid in (7, 17, 7, 17)] == [[7], [17], [], []]
+    assert list(seen.add(range(6, 9))) == [6, 8]
+    assert list(seen.add(range(6, 9))) == []
 
 
 def test_uids_that_are_all_new_are_returned_as_they_came() -> None:
     """By which the caller knows that it has nothing to leave out."""
-    numbers = range(50)
-    assert Seen().add(b"a", numbers) is numbers
+    uids = range(50)
+    assert Seen().add(uids) is uids
 
 
 def test_uids_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,26 +68,26 @@ def test_uids_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("fast_channels.layers.redis.history.time.monotonic", lambda: now)
     seen = Seen()
-    seen.add(b"old", [1])
+    seen.add([1])
     now += history.SEEN_SECONDS - 1
-    assert not seen.add(b"old", [1])
-    assert seen.add(b"old", [2])
+    assert not seen.add([1])
+    assert seen.add([2])
     now += 2
-    assert seen.add(b"new", [1])
-    assert not seen.add(b"old", [2])
+    assert seen.add([11])
+    assert not seen.add([2])
     now += history.SEEN_SECONDS
-    assert seen.add(b"newer", [1])
-    assert seen.add(b"old", [1])
-    assert seen.add(b"old", [2])
+    assert seen.add([21])
+    assert seen.add([1])
+    assert seen.add([2])
 
 
 def test_uids_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last `SEEN_MAX` are remembered, and never more than twice as many."""
     monkeypatch.setattr(history, "SEEN_MAX", 3)
     seen = Seen()
-    assert all(seen.add(b"%d" % (number % 2), [number]) for number in range(7))
-    assert not any(seen.add(b"%d" % (number % 2), [number]) for number in range(3, 7))
-    assert seen.add(b"0", [0])
+    assert all(seen.add([uid]) for uid in range(7))
+    assert not any(seen.add([uid]) for uid in range(3, 7))
+    assert seen.add([0])
 
 
 def test_seen_outlives_every_repetition() -> None:

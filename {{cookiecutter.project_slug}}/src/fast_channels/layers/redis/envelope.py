@@ -21,7 +21,6 @@ from typing import NamedTuple
 from ...exceptions import UndecodableMessage
 
 UID_LENGTH = 16
-SENDER_LENGTH = 8
 LENGTHS = struct.Struct(">BI")
 
 Messages = list[tuple[str, bytes]]  # channel names, and what is for them
@@ -69,22 +68,22 @@ def decode(data: bytes) -> Envelope:
     return Envelope(data[:UID_LENGTH], messages)
 
 
-def split_uid(uid: bytes) -> tuple[bytes, int]:
-    """The sender and its counter."""
-    return uid[:SENDER_LENGTH], int.from_bytes(uid[SENDER_LENGTH:], "big")
+def number_of(uid: bytes) -> int:
+    """A uid as a number; that of the message behind it in the envelope is the next one."""
+    return int.from_bytes(uid, "big")
 
 
 def with_uid_after(envelope: bytes, number: int) -> bytes:
     """The same messages under uids that come so many later."""
-    sender, first = split_uid(envelope[:UID_LENGTH])
-    return sender + (first + number).to_bytes(8, "big") + envelope[UID_LENGTH:]
+    uid = number_of(envelope[:UID_LENGTH]) + number
+    return uid.to_bytes(UID_LENGTH, "big") + envelope[UID_LENGTH:]
 
 
 class Uids:
     """Makes the uids of one sender."""
 
     def __init__(self) -> None:
-        self._sender = os.urandom(SENDER_LENGTH)
+        self._sender = os.urandom(8)
         self._next = 0
 
     def make(self, number: int = 1) -> bytes:

@@ -60,30 +60,25 @@ class Position:
 
 
 class Seen:
-    """The uids of the messages that were handed out lately, as senders and their counters.
+    """The uids of the messages that were handed out lately, as numbers.
 
     There are two generations, of which the older one is dropped when the newer one has been filled for
     ``SEEN_SECONDS``, or with ``SEEN_MAX`` uids, some 5 MB.
     """
 
     def __init__(self) -> None:
-        self._newer: dict[bytes, set[int]] = {}
-        self._older: dict[bytes, set[int]] = {}
-        self._count = 0  # in the newer one
+        self._newer: set[int] = set()
+        self._older: set[int] = set()
         self._turn_at = time.monotonic() + SEEN_SECONDS
 
-    def add(self, sender: bytes, numbers: Sequence[int]) -> Sequence[int]:
-        """Those of the numbers that were not added before."""
+    def add(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those that were not added before; ``uids`` itself if that is all of them."""
         now = time.monotonic()
-        if now >= self._turn_at or self._count >= SEEN_MAX:
-            self._older, self._newer, self._count = self._newer, {}, 0
+        if now >= self._turn_at or len(self._newer) >= SEEN_MAX:
+            self._older, self._newer = self._newer, set()
             self._turn_at = now + SEEN_SECONDS
-        newer = self._newer.get(sender)
-        if newer is None:
-            newer = self._newer[sender] = set()
-        older = self._older.get(sender, newer)
-        if not (newer.isdisjoint(numbers) and older.isdisjoint(numbers)):
-            numbers = [number for number in numbers if number not in newer and number not in older]
-        newer.update(numbers)
-        self._count += len(numbers)
-        return numbers
+        newer, older = self._newer, self._older
+        if not (newer.isdisjoint(uids) and older.isdisjoint(uids)):
+            uids = [uid for uid in uids if uid not in newer and uid not in older]
+        newer.update(uids)
+        return uids

@@ -28,7 +28,7 @@ from ...mailbox import Message
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts
-from .envelope import Messages, decode, split_uid, with_uid_after
+from .envelope import Messages, decode, number_of, with_uid_after
 from .history import BEGINNING, Position, Seen
 from .named import NamedChannels
 from .outbox import Request
@@ -202,12 +202,14 @@ class QueuePeer(Peer):
                 return []
             position.advance(entry)
         envelope = decode(sealed)
-        sender, first = split_uid(envelope.uid)
-        numbers = range(first, first + len(envelope.messages))
-        fresh = self._seen.add(sender, numbers)
-        if fresh is numbers:
+        first = number_of(envelope.uid)
+        number = len(envelope.messages)
+        # For one message a tuple: to look it up and to add it takes half the time that a range takes.
+        uids: Sequence[int] = (first,) if number == 1 else range(first, first + number)
+        fresh = self._seen.add(uids)
+        if fresh is uids:
             return envelope.messages
-        return [envelope.messages[number - first] for number in fresh]
+        return [envelope.messages[uid - first] for uid in fresh]
 
     def _recover_soon(self, topic: str) -> None:
         task = asyncio.create_task(self._recover_while_out(topic))
