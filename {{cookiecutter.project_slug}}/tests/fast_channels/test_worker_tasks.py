@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given, strategies as st
 
-from fast_channels.worker_slots import LEAD, Slots
-from properties import sequences
+from fast_channels import worker_slots
+from fast_channels.worker_slots import LEAD, QUICK, Slots
+from properties import Clock, sequences
 
 Job: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -53,6 +54,20 @@ def waiting(turns: int = 1) -> Job:
             await asyncio.sleep(0)
 
     return wait
+
+
+def taking(clock: Clock, seconds: float) -> Job:
+    async def take() -> None:
+        clock.now += seconds
+
+    return take
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(worker_slots, "time", clock)
+    return clock
 
 
 async def settle() -> None:
@@ -136,6 +151,27 @@ async def test_what_finds_no_slot_is_given_back_at_once() -> None:
     assert shift.returned == jobs[2:]
     assert shift.slots.room == 0
     await shift.slots.drain(0)
+
+
+async def test_jobs_that_take_long_are_not_taken_ahead(clock: Clock) -> None:
+    """They wait for nothing, but other workers could run them meanwhile."""
+    shift = Shift(3)
+    shift.slots.put([taking(clock, QUICK / 2)] * 3)
+    await settle()
+    assert shift.slots.room == 3
+
+
+async def test_what_turns_out_to_take_long_is_given_back(clock: Clock) -> None:
+    """But for a round, as if it had been known."""
+    shift = Shift(3)
+    shift.slots.put([nothing] * 3)
+    await settle()
+    jobs = [taking(clock, QUICK) for _ in range(shift.slots.room)]
+    shift.slots.put(jobs)
+    await settle()
+    assert shift.begun[3:] == jobs[:4], "the one that showed it, and a round"
+    assert shift.returned == jobs[4:]
+    assert shift.slots.room == 3
 
 
 async def test_closed_slots_begin_nothing() -> None:
