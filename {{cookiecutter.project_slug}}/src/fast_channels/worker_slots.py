@@ -55,10 +55,11 @@ class Slots(Generic[Job]):
         """How many jobs may be put.
 
         As many as find a slot if each of them waits; or ``LEAD`` times as many as there are slots,
-        after a full round of jobs of which none did, nor took long.
+        after a full round of jobs of which none did, nor took long. A single slot keeps the order of
+        the jobs, so no more than one is put: what is given back might be overtaken.
         """
         taken = self.running + len(self._ready)
-        if self._quick and not taken:
+        if self._quick and not taken and self._number > 1:
             return LEAD * self._number
         return max(self._number - taken, 0)
 

@@ -126,6 +126,22 @@ async def test_what_finds_no_slot_is_another_workers(
             await eventually(lambda: len(bench.ended) == 10, "all jobs")
 
 
+async def test_one_slot_keeps_the_order(jobs: RedisChannelLayer) -> None:
+    """Also when quick jobs and such that wait take turns: nothing is given back and overtaken."""
+    ended: list[int] = []
+
+    class Mixed(AsyncConsumer):
+        async def job(self, message: dict[str, Any]) -> None:
+            if message["number"] % 3 == 2:
+                await asyncio.sleep(0)
+            ended.append(message["number"])
+
+    await put(jobs, 60)
+    async with Worker(jobs, {"jobs": Mixed}, concurrency=1):
+        await eventually(lambda: len(ended) == 60, "all messages")
+    assert ended == list(range(60))
+
+
 async def test_several_channels(make_layer: Callable[..., RedisChannelLayer]) -> None:
     """A worker of several channels handles each message once, at its first attempt."""
     layer = make_layer(lease=60)
