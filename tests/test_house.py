@@ -14,7 +14,7 @@ SOURCES = TEMPLATE / "src"
 RUNTIME = SOURCES / "fast_channels"
 APP = SOURCES / TEMPLATE.name
 
-MAX_LINES = 400
+MAX_LINES = 700
 
 DELIVERY = tuple(f"fast_channels.layers.redis.{name}" for name in ("base", "queue", "pubsub"))
 
