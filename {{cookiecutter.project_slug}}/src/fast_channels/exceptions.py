@@ -6,6 +6,7 @@ FastChannelsError
 ├── InvalidMessageError (TypeError)          a message that is not a dict or cannot be serialized
 ├── MessageTooLarge                          a message over the layer's size limit
 ├── ChannelFull                              a channel that holds as many messages as its capacity
+├── ChannelNotOwned (ValueError)             another process made the channel, or it is closed
 ├── ChannelLayerUnavailable (ConnectionError)  the broker is out of reach, or refuses
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
 ├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
@@ -40,6 +41,16 @@ class MessageTooLarge(FastChannelsError):
 
 class ChannelFull(FastChannelsError):
     """The channel already holds as many unread messages as its capacity."""
+
+
+class ChannelNotOwned(FastChannelsError, ValueError):
+    """A process-local channel is received on where it was not made, or after it was closed."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(
+            f"Channel {channel} belongs to another process or event loop, or is closed: only the "
+            f"layer whose new_channel() made it receives on it, until close_channel()"
+        )
 
 
 class ChannelLayerUnavailable(FastChannelsError, ConnectionError):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..exceptions import ChannelFull
+from ..exceptions import ChannelFull, ChannelNotOwned
 from ..mailbox import Mailbox, Message, Overflow
 from .in_memory_queue import InMemoryWorkQueue
 from .local import copier
@@ -55,6 +55,8 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
         mailbox = self._local.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
+            if self._names.owns(channel):
+                raise ChannelNotOwned(channel)
         elif channel not in self._returned and (message := mailbox.take()) is not None:
             if mailbox.idle:
                 self._tidy(channel)
@@ -75,7 +77,8 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        self._local.join(group, channel)
+        if channel in self._local.mailboxes or not self._names.owns(channel):
+            self._local.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)

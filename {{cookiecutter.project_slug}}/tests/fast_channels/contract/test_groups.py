@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from backends import REDIS, WORK, Backend, over
-from expect import eventually, messages, silence
+from expect import messages, silence
+from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers import BaseChannelLayer
 
 MakeLayer = Callable[..., BaseChannelLayer]
@@ -142,32 +145,60 @@ async def test_a_closed_channel_has_left_its_groups(
     await layer.close_channel(closed)
     await peer_layer.group_send("room", {"type": "hello"})
     assert await messages(layer, other) == [{"type": "hello"}]
-    await silence(layer, closed, 0.05)
+    with pytest.raises(ChannelNotOwned, match=closed):
+        await layer.receive(closed)
 
 
-async def test_another_processes_channel_can_be_added(
+async def test_another_processes_channel_is_a_member_when_group_add_returns(
     layer: BaseChannelLayer, peer_layer: BaseChannelLayer
 ) -> None:
-    """`group_add` and `group_discard` of a channel that another process owns take effect there."""
-    channel = await layer.new_channel()
-    mailbox = layer.mailbox(channel)
-    await peer_layer.group_add("room", channel)
+    """It hears all that is sent from then on, and nothing after `group_discard` has returned."""
+    channels = [await layer.new_channel() for _ in range(50)]
+    for number, channel in enumerate(channels):
+        await peer_layer.group_add(f"g{number}", channel)
+        await peer_layer.group_send(f"g{number}", {"number": number})
+        await peer_layer.group_discard(f"g{number}", channel)
+        await peer_layer.group_send(f"g{number}", {"number": "missed"})
+    for number, channel in enumerate(channels):
+        await peer_layer.send(channel, {"number": "last"})
+        received = await messages(layer, channel, 2)
+        assert [message["number"] for message in received] == [number, "last"]
 
-    async def hears_the_group() -> bool:
-        await peer_layer.group_send("room", {"type": "ping"})
-        return mailbox.take() is not None
 
-    await eventually(hears_the_group, "the channel to be a member")
-    await peer_layer.group_discard("room", channel)
+async def test_a_closed_channel_becomes_no_member(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """Adding it is no error, for its owner or for another process, and makes nothing of it."""
+    closed = await layer.new_channel()
+    await layer.close_channel(closed)
+    for one in (layer, peer_layer):
+        await one.group_add("room", closed)
+        await one.group_discard("another", closed)
+        await one.group_send("room", {"type": "hello"})
+    with pytest.raises(ChannelNotOwned, match=closed):
+        await layer.receive(closed)
 
-    async def hears_nothing() -> bool:
-        while mailbox.take() is not None:
-            pass
-        await peer_layer.group_send("room", {"type": "ping"})
-        await asyncio.sleep(0.05)
-        return len(mailbox) == 0
 
-    await eventually(hears_nothing, "the channel to have left")
+@over(REDIS)
+async def test_a_channel_of_a_process_that_does_not_answer(make_layer: MakeLayer) -> None:
+    """`group_add` and `group_discard` say after `timeout` that nothing was confirmed."""
+    gone = make_layer()
+    channel = await gone.new_channel()
+    await gone.aclose()
+    layer = make_layer(timeout=0.5)
+    for change in (layer.group_add, layer.group_discard):
+        with pytest.raises(ChannelLayerUnavailable, match=f"{channel} did not confirm within 0.5"):
+            await change("room", channel)
+
+
+@over(REDIS)
+async def test_receiving_on_another_processes_channel(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """It is an error that names the channel: its messages never come here."""
+    channel = await peer_layer.new_channel()
+    with pytest.raises(ChannelNotOwned, match=channel):
+        await layer.receive(channel)
 
 
 @over(WORK)

@@ -20,7 +20,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import ClassVar
 
-from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
+from ...exceptions import (
+    ChannelLayerUnavailable,
+    ChannelNotOwned,
+    MessageTooLarge,
+    UndecodableMessage,
+)
 from ...mailbox import Mailbox, Message, Overflow
 from ..base import ChannelNames, owner_of
 from ..local import LocalDelivery
@@ -28,6 +33,7 @@ from ..tally import Tally
 from .cluster import make_topology
 from .endpoints import Endpoint
 from .envelope import Messages, Uids, decode, encode_message
+from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .outbox import Outbox, Request
 from .serializers import BaseMessageSerializer
 from .topics import Topics
@@ -36,7 +42,6 @@ from .topology import Commands, Events, Route
 logger = logging.getLogger(__name__)
 
 CACHED_NAMES = 4096  # of channels that were sent to
-JOIN, LEAVE = "+", "-"  # before the channel name in an envelope: its payload is a group to join
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,13 @@ class Peer(abc.ABC):
         self.start = self.topology.start
         self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
-        self._joining: set[asyncio.Task[None]] = set()
+        self._foreign = ForeignMembership(
+            self.names.process_id,
+            config.timeout,
+            self._post_to_process,
+            join=self.group_add,
+            leave=self.group_discard,
+        )
 
     # How bytes travel
 
@@ -130,7 +141,7 @@ class Peer(abc.ABC):
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
             return await self.receive_named(channel)
-        return await self.local.open(channel).get()
+        raise ChannelNotOwned(channel)
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
@@ -150,22 +161,36 @@ class Peer(abc.ABC):
         return mailbox
 
     async def group_add(self, group: str, channel: str) -> None:
-        if self._is_foreign(channel):
-            await self._control(JOIN, group, channel)
-            return
+        owner = owner_of(channel)
+        if owner is not None and owner != self.names.process_id:
+            await self._change_foreign(JOIN, group, channel, owner)
+        elif owner is None or channel in self.local.mailboxes:
+            await self._add(group, channel)
+
+    async def _add(self, group: str, channel: str) -> None:
+        was_member = channel in self.local.groups.get(group, ())
         self.local.join(group, channel)
         try:
             topic = self.config.topics.group(group)
             await self.listen(topic, partial(self._receive_in_group, group, topic))
         except BaseException:
-            await self.group_discard(group, channel)
+            if not was_member:
+                await self.group_discard(group, channel)
             raise
 
     async def group_discard(self, group: str, channel: str) -> None:
-        if self._is_foreign(channel):
-            await self._control(LEAVE, group, channel)
+        owner = owner_of(channel)
+        if owner is not None and owner != self.names.process_id:
+            await self._change_foreign(LEAVE, group, channel, owner)
         elif self.local.leave(group, channel):
             self.ignore(self.config.topics.group(group))
+
+    async def _change_foreign(self, mark: str, group: str, channel: str, owner: str) -> None:
+        await self.listen(self.inbox, self._receive_in_inbox)  # for the answer
+        await self._foreign.request(mark, group, channel, owner)
+
+    def _post_to_process(self, process_id: str, channel: str, payload: bytes) -> Awaitable[object]:
+        return self.post(self.config.topics.inbox(process_id), channel, payload)
 
     def close_channel(self, channel: str) -> None:
         self.config.own_mailboxes.pop(channel, None)
@@ -224,8 +249,8 @@ class Peer(abc.ABC):
             if channel in self.local.mailboxes:
                 if (message := self.deserialize(payload)) is not None:
                     self.local.deliver(channel, message)
-            elif channel.startswith((JOIN, LEAVE)):
-                self._obey(channel[0], channel[1:], payload.decode("ascii"))
+            elif channel.startswith((JOIN, LEAVE, ANSWER)):
+                self._foreign.receive(channel, payload)
 
     def deserialize(self, payload: bytes) -> Message | None:
         """None, and counted, if it cannot be decoded."""
@@ -234,30 +259,6 @@ class Peer(abc.ABC):
         except UndecodableMessage as error:
             self.poison.add(error)
             return None
-
-    # Channels of other peers: their owner changes the membership
-
-    def _is_foreign(self, channel: str) -> bool:
-        return owner_of(channel) not in (None, self.names.process_id)
-
-    async def _control(self, mark: str, group: str, channel: str) -> None:
-        inbox = self._inbox_of(channel)
-        if inbox is not None:
-            await self.post(inbox, mark + channel, group.encode())
-
-    def _obey(self, mark: str, channel: str, group: str) -> None:
-        if mark == LEAVE:
-            if self.local.leave(group, channel):
-                self.ignore(self.config.topics.group(group))
-        elif channel in self.local.mailboxes:
-            task = asyncio.create_task(self.group_add(group, channel))
-            self._joining.add(task)
-            task.add_done_callback(self._joined)
-
-    def _joined(self, task: "asyncio.Task[None]") -> None:
-        self._joining.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("A channel could not be added to a group from outside: %s", error)
 
     async def flush(self) -> None:
         for server in await self.topology.primaries():
@@ -273,8 +274,7 @@ class Peer(abc.ABC):
 
     async def aclose(self) -> None:
         self.forget_channels()
-        for task in self._joining:
-            task.cancel()
+        self._foreign.close()
         self._outbox.close()
         await self.topology.aclose()
 

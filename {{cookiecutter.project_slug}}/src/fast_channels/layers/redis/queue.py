@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 Durability = Literal["memory", "replicated"]
 
-MAX_TTL_REFRESH = 30.0  # seconds between two renewals of a log's time to live
 PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
 PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
 
@@ -112,8 +111,7 @@ class QueuePeer(Peer):
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         self._positions = {self.inbox: Position(BEGINNING, BEGINNING, recovering=True)}
         self._seen = Seen()
-        self._refreshed: dict[str, float] = {}
-        self._refresh_interval = min(config.expiry / 2, MAX_TTL_REFRESH)
+        self._expiry_ms = int(config.expiry * 1000)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
         self._recoveries: set[asyncio.Task[None]] = set()
         self.unforwarded = Tally(
@@ -129,7 +127,7 @@ class QueuePeer(Peer):
             uid,
             messages,
             keep=self._history,
-            ttl_ms=self._ttl_if_due(topic),
+            expiry_ms=self._expiry_ms,
             by_bus=server.by_bus,
         )
         return server, command
@@ -139,17 +137,6 @@ class QueuePeer(Peer):
 
     async def receive_named(self, channel: str) -> Message:
         return await self.named.receive(channel)
-
-    def _ttl_if_due(self, topic: str) -> int:
-        """Milliseconds, or 0 while the log lives long enough by an earlier renewal of ours."""
-        interval = self._refresh_interval
-        now = time.monotonic()
-        if now - self._refreshed.get(topic, -interval) < interval:
-            return 0
-        if len(self._refreshed) > 10_000:  # topics; each costs one PEXPIRE again
-            self._refreshed.clear()
-        self._refreshed[topic] = now
-        return int((self.config.expiry + interval) * 1000)
 
     # A named channel in a group: the peer that added it forwards the group's messages to it
 
@@ -232,7 +219,6 @@ class QueuePeer(Peer):
 
     async def flush(self) -> None:
         await super().flush()
-        self._refreshed.clear()
         for position in self._positions.values():
             position.joined = position.last = BEGINNING
 
@@ -250,7 +236,6 @@ class QueuePeer(Peer):
                 self._positions[topic].recovering = True
 
     async def on_open(self, topics: list[str]) -> None:
-        self._refreshed.clear()  # a new primary may lack our logs
         try:
             await asyncio.gather(*(self._recover(topic) for topic in topics))
         except BaseException:

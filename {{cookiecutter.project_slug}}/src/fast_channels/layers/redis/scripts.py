@@ -24,9 +24,9 @@ Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
 def publish(
-    topic: str, uid: bytes, messages: list[bytes], *, keep: int, ttl_ms: int, by_bus: bool
+    topic: str, uid: bytes, messages: list[bytes], *, keep: int, expiry_ms: int, by_bus: bool
 ) -> Command:
-    return _publish.command((topic,), uid, keep, ttl_ms, PUBLISH, int(by_bus), *messages)
+    return _publish.command((topic,), uid, keep, expiry_ms, PUBLISH, int(by_bus), *messages)
 
 
 def enqueue(

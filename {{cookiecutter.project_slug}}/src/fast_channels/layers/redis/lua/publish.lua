@@ -4,7 +4,7 @@
 -- KEYS[1]  topic: the name of the stream and of the notification channel
 -- ARGV[1]  uid of the first message; the others follow it
 -- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
--- ARGV[3]  new time to live of the log in milliseconds, or 0 to leave it
+-- ARGV[3]  how long the log has to live from now on at least, in milliseconds
 -- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
 -- ARGV[5]  1 to name the entry before in the notification: over the bus of a Cluster notifications
 --          may be lost, or overtake each other, although the listener's connection holds
@@ -21,8 +21,11 @@ local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', first)
 for i = 7, #ARGV do
   id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1] .. ARGV[i], 'i', i - 6)
 end
-if ARGV[3] ~= '0' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+-- Looked at each time: nobody else knows whether the key is the one that got its time to live before.
+-- Given half as long again, and 30 s at most, so that few messages write it (to replicas and to disk).
+local expiry = tonumber(ARGV[3])
+if redis.call('PTTL', KEYS[1]) < expiry then
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry + math.min(expiry / 2, 30000)))
 end
 redis.call(ARGV[4], KEYS[1], id .. ' ' .. before .. ' ' .. first .. table.concat(ARGV, '', 7))
 return id
