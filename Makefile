@@ -25,7 +25,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench lint format docs lock uv python
+.PHONY: help demo test faults bench house lint format docs lock uv python
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ faults: uv ## Break Redis and processes of a rendered project under load, and co
 bench: uv ## Measure this tree against its peers, side by side (CASES="group" KINDS="queue" PEERS="fast_channels" ROUNDS=5 ARGS=--quick)
 	@$(RUN) --project benchmarks python -m benchmarks --cases '$(CASES)' --kinds '$(KINDS)' --peers '$(PEERS)' \
 	    --rounds $(or $(ROUNDS),5) $(ARGS)
+
+house: uv ## Count what one has to read to follow a message: files, floors and circles of imports
+	@$(RUN) --project benchmarks python -m benchmarks.house
 
 lint: uv ## Check style, formatting and types of the template's own Python
 	@$(RUN) ruff check

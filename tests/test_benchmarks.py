@@ -1,6 +1,7 @@
 """The benchmark runs: every case with every subject, tiny, without a look at the time it takes."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,18 @@ def test_the_report_is_made_of_it(measured: Path, tmp_path: Path) -> None:
     report(measured, tmp_path)
     for name in ("machine", "ratios", "figures", "redis", "stalled", "growth"):
         assert (tmp_path / f"{name}.txt").read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.timeout(600)
+def test_the_figures_of_the_house() -> None:
+    """`make house` counts each folder, and the way of a message through each Redis layer."""
+    shown = run("make", "house", cwd=ROOT)
+    assert shown.returncode == 0, shown.stdout
+    for part in (
+        "layers/redis: ",
+        "server: ",
+        "group send, queue layer: ",
+        "received, pubsub layer: ",
+    ):
+        (line,) = (line for line in shown.stdout.splitlines() if line.startswith(part))
+        assert re.search(r": [1-9]\d* files, [1-9]", line), line
