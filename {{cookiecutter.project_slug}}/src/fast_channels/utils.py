@@ -3,8 +3,9 @@ domains.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from .type_defs import Application, ASGIApplication, SupportsAsgi
@@ -85,6 +86,26 @@ async def cancel_and_wait(
         for task in ended:
             _has_failed(task)  # an exception that was looked at is not reported as forgotten
     return running
+
+
+def at_loop_end(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """Have `close` awaited when the running loop ends, or by the `aclose()` of what is returned.
+
+    The loop does so with its asynchronous generators, after it has cancelled its tasks: at the end of
+    `asyncio.run`, `asyncio.Runner`, `async_to_sync`, pytest-asyncio and anyio. A bare `loop.close()`
+    does not; whoever calls it has to call `loop.shutdown_asyncgens()` before.
+    """
+
+    async def wait() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await close()
+
+    end = wait()
+    with contextlib.suppress(StopIteration):  # the first step registers it with the loop
+        end.asend(None).send(None)
+    return end
 
 
 def is_cancelled() -> bool:

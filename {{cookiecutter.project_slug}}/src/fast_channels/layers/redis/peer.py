@@ -22,6 +22,7 @@ from typing import ClassVar
 
 from ...exceptions import ChannelLayerUnavailable, MessageTooLarge, UndecodableMessage
 from ...mailbox import Mailbox, Message, Overflow
+from ...utils import cancel_and_wait
 from ..base import ChannelNames, owner_of
 from ..local import LocalDelivery
 from ..tally import Tally
@@ -273,9 +274,8 @@ class Peer(abc.ABC):
 
     async def aclose(self) -> None:
         self.forget_channels()
-        for task in self._joining:
-            task.cancel()
-        self._outbox.close()
+        await cancel_and_wait(self._joining)
+        await self._outbox.aclose()
         await self.topology.aclose()
 
 
