@@ -66,19 +66,22 @@ class RemoteVisitor:
         await self.socket.send(json.dumps(data))
 
     async def receive_json_from(self, timeout: float) -> Any:
-        return json.loads(await asyncio.wait_for(self.socket.recv(decode=True), timeout))
+        async with asyncio.timeout(timeout):
+            return json.loads(await self.socket.recv(decode=True))
 
     async def receive_nothing(self, timeout: float) -> bool:
         """Whether nothing comes for `timeout` seconds."""
         try:
-            await asyncio.wait_for(self.socket.recv(), timeout)
+            async with asyncio.timeout(timeout):
+                await self.socket.recv()
         except TimeoutError:
             return True
         return False
 
     async def close_code(self) -> int | None:
         """The code with which the server closes."""
-        await asyncio.wait_for(self.socket.wait_closed(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await self.socket.wait_closed()
         return self.socket.close_code
 
 

@@ -74,7 +74,8 @@ class Running:
     async def lost(self, match: str | None = None) -> None:
         """The run ends with an error that makes the layer connect again."""
         with pytest.raises(CONNECTION_ERRORS, match=match):
-            await asyncio.wait_for(self.task, 5)
+            async with asyncio.timeout(5):
+                await self.task
 
 
 @pytest.fixture

@@ -152,7 +152,8 @@ async def test_closing_ends_every_wait(turns: int) -> None:
     for _ in range(turns):
         await a_turn()
     assert bool(server.completed) == (turns > 1)
-    outbox.close()
+    await outbox.aclose()
     for sender in (waiting, outbox.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):
-            await asyncio.wait_for(sender, 5)
+            async with asyncio.timeout(5):
+                await sender

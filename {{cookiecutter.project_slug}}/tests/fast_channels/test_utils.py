@@ -81,7 +81,8 @@ class TestAwaitManyDispatch:
         source = filled(*range(10))
         other = filled(*range(9))
         task = asyncio.create_task(await_many_dispatch([source.get, other.get], dispatch))
-        await asyncio.wait_for(done.wait(), 5)
+        async with asyncio.timeout(5):
+            await done.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -135,7 +136,8 @@ class TestAwaitManyDispatch:
 
         other = filled()
         task = asyncio.create_task(await_many_dispatch([filled("slow").get, other.get], dispatch))
-        await asyncio.wait_for(started.wait(), 5)
+        async with asyncio.timeout(5):
+            await started.wait()
         other.put_nowait("taken")
         while not other.empty():
             await asyncio.sleep(0)

@@ -60,7 +60,8 @@ class Sender:
             while not self._stopping.is_set():
                 await self._send_one()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._pause)
+                    async with asyncio.timeout(self._pause):
+                        await self._stopping.wait()
         except ConnectionClosed:
             self.sent.refused.add(self.sent.last)  # never answered: nobody knows
             self.closed = True

@@ -4,10 +4,12 @@ import abc
 import asyncio
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from ...mailbox import Mailbox, Message, Overflow
+from ...utils import at_loop_end
 from ..base import BaseChannelLayer
 from .endpoints import parse_hosts
 from .peer import Config, Peer
@@ -77,6 +79,7 @@ class RedisLayer(BaseChannelLayer):
             max_message_size=max_message_size,
         )
         self._peers: dict[asyncio.AbstractEventLoop, Peer] = {}
+        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
@@ -92,7 +95,9 @@ class RedisLayer(BaseChannelLayer):
                 # A loop that ended has ended its tasks, and with them its connections.
                 for ended in [loop for loop in self._peers if loop.is_closed()]:
                     self._peers.pop(ended).forget_channels()
+                    self._ends.pop(ended)
                 peer = self._peers[loop] = self._make_peer(self._config)
+                self._ends[loop] = at_loop_end(partial(self._close_peer, loop))
         return peer
 
     @property
@@ -166,9 +171,13 @@ class RedisLayer(BaseChannelLayer):
         self._peer.start()
 
     async def aclose(self) -> None:
-        peer = self._peers.pop(asyncio.get_running_loop(), None)
-        if peer is not None:
-            await peer.aclose()
+        end = self._ends.pop(asyncio.get_running_loop(), None)
+        if end is not None:
+            await end.aclose()
+
+    async def _close_peer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ends.pop(loop, None)
+        await self._peers.pop(loop).aclose()
 
     async def close_pools(self) -> None:
         """The name of ``aclose()`` in fast-channels and channels_redis."""

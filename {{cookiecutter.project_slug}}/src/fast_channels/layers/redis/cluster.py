@@ -18,6 +18,7 @@ import contextlib
 import logging
 
 from ...exceptions import ChannelLayerUnavailable
+from ...utils import cancel_and_wait, is_cancelled
 from .cluster_commands import PATIENCE, PAUSE, ClusterCommands
 from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, LinkLost
@@ -40,6 +41,7 @@ class Cluster:
 
     def __init__(self, endpoint: Endpoint, timeout: float, events: Events, *, keyed: bool) -> None:
         self._keyed = keyed
+        self._loop = asyncio.get_running_loop()
         self.endpoint = endpoint
         self.timeout = timeout
         self._events = events
@@ -61,9 +63,7 @@ class Cluster:
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._keeper, *self._moving) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)
         self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
@@ -180,17 +180,20 @@ class Cluster:
         return node
 
     async def _keep(self) -> None:
-        while True:
+        while not is_cancelled():
             self._stale.clear()
             try:
                 await self._refresh()
             except CONNECTION_ERRORS as error:
+                if is_cancelled():  # the loss came in the same step, in place of CancelledError
+                    break
                 if str(error) != str(self._error):
                     logger.warning("No map of %s: %s", self.endpoint, error)
                 self.contradict(error)
             await asyncio.sleep(MIN_REFRESH)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), MAX_REFRESH)
+                async with asyncio.timeout(MAX_REFRESH):
+                    await self._stale.wait()
 
     async def _refresh(self) -> None:
         new_map = await self._ask_for_map()
@@ -228,7 +231,8 @@ class Cluster:
             except CONNECTION_ERRORS as error:
                 last = error
             finally:
-                await connection.disconnect(nowait=True)
+                if not self._loop.is_closed():
+                    await connection.disconnect(nowait=True)
         raise last
 
 

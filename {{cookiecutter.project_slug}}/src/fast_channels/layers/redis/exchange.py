@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ...exceptions import ChannelLayerUnavailable
+from ...utils import cancel_and_wait
 from .link import Command, Link, Reply
 from .topology import Commands
 
@@ -31,11 +32,10 @@ class Exchanges:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Those that are under way fail."""
         self.closed = True
-        for task in self._tasks:
-            task.cancel()
+        await cancel_and_wait(self._tasks)
 
 
 class Exchange(abc.ABC):

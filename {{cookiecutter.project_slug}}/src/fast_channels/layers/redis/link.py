@@ -101,8 +101,9 @@ class Link(asyncio.Protocol):
                 self._check()
             self._ended.result()
         finally:
-            self._lose(LinkLost("The connection was closed"))
-            await self._connection.disconnect(nowait=True)
+            if not self._loop.is_closed():
+                self._lose(LinkLost("The connection was closed"))
+                await self._connection.disconnect(nowait=True)
 
     @property
     def lost(self) -> bool:

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable, UndecodableMessage
 from ...names import check_channel_name, check_group_name
+from ...utils import cancel_and_wait
 
 JOIN, LEAVE, ANSWER = "+", "-", "="
 MOST_REQUESTS = 1000
@@ -113,6 +114,5 @@ class ForeignMembership:
         with contextlib.suppress(ChannelLayerUnavailable):  # the requester is told by its timeout
             await self._post(requester, ANSWER, f"{number} {failure}".encode())
 
-    def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+    async def aclose(self) -> None:
+        await cancel_and_wait(self._tasks)

@@ -167,7 +167,7 @@ class NamedChannels:
             receivers.on_notification(LEASE_ENDED)
 
     async def aclose(self) -> None:
-        self._outbox.close()
+        await self._outbox.aclose()
         await asyncio.gather(*(receivers.aclose() for receivers in self._receivers.values()))
 
     def _place(self, channel: str) -> tuple[Commands, str]:

@@ -48,7 +48,7 @@ class Outbox:
         self._timeout = timeout
         self._request = request
         self._exchanges = Exchanges(repeatable=repeatable, replicated=replicated)
-        self.close = self._exchanges.close
+        self.aclose = self._exchanges.aclose
         self._open: dict[str, Batch] = {}
         self._batches: list[Batch] = []  # the open ones, and those that are full
 

@@ -274,8 +274,8 @@ class Peer(abc.ABC):
 
     async def aclose(self) -> None:
         self.forget_channels()
-        self._foreign.close()
-        self._outbox.close()
+        await self._foreign.aclose()
+        await self._outbox.aclose()
         await self.topology.aclose()
 
 

@@ -5,7 +5,7 @@ Invariants
 - There is at most one connection at a time; when it is lost, attempts to make a new one back off
   from 0.05 to 1 s, with jitter, for ever. Each attempt asks the Sentinels anew.
 - The task that keeps it is an ordinary task of the loop: when the loop ends its tasks, as
-  ``asyncio.run`` does, the connection ends too.
+  ``asyncio.run`` does, the connection ends too. It ends also if its cancellation is swallowed below.
 - ``execute`` gives up after ``timeout`` seconds, with ``ChannelLayerUnavailable``.
 """
 
@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ...exceptions import ChannelLayerUnavailable
-from ...utils import is_cancelled
+from ...utils import cancel_and_wait, is_cancelled
 from .endpoints import Endpoint, close_pool
 from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Pending, Reply
 from .script import with_source
@@ -78,8 +78,7 @@ class PersistentLink:
 
     async def aclose(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await cancel_and_wait([self._keeper])
             self._keeper = None
 
     @property
@@ -191,10 +190,7 @@ class PersistentLink:
         try:
             while True:
                 try:
-                    connection = pool.make_connection()
-                    await connection.connect()
-                    link = Link(connection, self._on_message, self._on_ended, self._drop)
-                    await self._serve(link, self._changed_primary(pool, connection))
+                    await self._hold(pool)
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError
                         raise asyncio.CancelledError from error
@@ -205,9 +201,23 @@ class PersistentLink:
                 await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
-            self._drop()
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                await close_pool(pool)
+            if not self._loop.is_closed():  # else nothing can be awaited, nor told
+                self._drop()
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    await close_pool(pool)
+
+    async def _hold(self, pool: ConnectionPool) -> None:
+        """Make a connection and keep it; raises when it is lost."""
+        connection = pool.make_connection()
+        try:
+            await connection.connect()
+            if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11
+                raise asyncio.CancelledError
+            link = Link(connection, self._on_message, self._on_ended, self._drop)
+            await self._serve(link, self._changed_primary(pool, connection))
+        finally:
+            if not self._loop.is_closed():
+                await connection.disconnect(nowait=True)
 
     async def _serve(self, link: Link, ended: Coroutine[Any, Any, None]) -> None:
         """Raises when the link is lost, or by ``ended`` because it should be given up."""
@@ -227,9 +237,8 @@ class PersistentLink:
             for task in done:
                 task.result()
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            if not self._loop.is_closed():
+                await cancel_and_wait(running)
 
     async def _changed_primary(self, pool: ConnectionPool, connection: AbstractConnection) -> None:
         """Raises when the Sentinels name another primary.

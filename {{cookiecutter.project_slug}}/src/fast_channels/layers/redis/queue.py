@@ -25,6 +25,7 @@ from typing import Any, Literal, cast, get_args
 
 from ...exceptions import ChannelLayerUnavailable, FastChannelsError, UndecodableMessage
 from ...mailbox import Message
+from ...utils import cancel_and_wait
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts
@@ -223,8 +224,7 @@ class QueuePeer(Peer):
             position.joined = position.last = BEGINNING
 
     async def aclose(self) -> None:
-        for task in (*self._forwarders.values(), *self._recoveries):
-            task.cancel()
+        await cancel_and_wait([*self._forwarders.values(), *self._recoveries])
         await self.named.aclose()
         await super().aclose()
 

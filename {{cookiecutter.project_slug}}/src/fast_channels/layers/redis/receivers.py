@@ -19,6 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelLayerUnavailable
+from ...utils import cancel_and_wait
 from ..jobs import Delivery
 from .exchange import Exchange, Exchanges
 from .link import Reply
@@ -176,8 +177,8 @@ class Receivers:
         await asyncio.sleep(0)  # who was cancelled with messages in hand gives them back now
         if self._returning is not None:
             await asyncio.wait({self._returning}, timeout=FAREWELL)
-            self._returning.cancel()
-        self._exchanges.close()
+            await cancel_and_wait([self._returning])
+        await self._exchanges.aclose()
 
 
 class LeaseRequest(Exchange):

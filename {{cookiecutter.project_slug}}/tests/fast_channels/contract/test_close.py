@@ -1,0 +1,117 @@
+"""A layer ends whenever it is closed, and with its event loop if nobody closes it."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends import REDIS, Backend, over
+from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
+from fast_channels.layers.redis.base import RedisLayer
+
+MakeLayer = Callable[..., BaseChannelLayer]
+
+DEADLINE = 10.0  # seconds; a close that hangs does so for ever
+SOURCES = Path(__file__).parents[3] / "src"
+
+
+@over(REDIS)
+@pytest.mark.parametrize("late", [0.0, 0.3, 1.0], ids=["at once", "while it connects", "later"])
+async def test_a_layer_can_be_closed_while_it_connects(make_layer: MakeLayer, late: float) -> None:
+    """At any moment: redis-py may swallow the cancellation then, and did."""
+    for moment in range(25):
+        layer = make_layer()
+        await layer.open()
+        await asyncio.sleep(late * moment * 0.001)
+        async with asyncio.timeout(DEADLINE):
+            await layer.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@over(["pubsub-cluster", "queue-cluster"])
+async def test_a_layer_can_be_closed_as_its_map_is_found_stale(make_layer: MakeLayer) -> None:
+    """The event comes in the same step as the cancellation, which must not get lost for it."""
+    layer = make_layer()
+    assert isinstance(layer, RedisLayer)
+    await layer.group_add("g", await layer.new_channel())
+    await layer.flush()  # the map is there
+    await asyncio.sleep(0.3)  # more than the pause after it
+    layer._peer.topology.contradict()  # type: ignore[attr-defined]
+    async with asyncio.timeout(DEADLINE):
+        await layer.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+ENDS = {
+    "asyncio.run": "asyncio.run(use())",
+    "async_to_sync": "async_to_sync(use)()",
+}
+
+PROGRAM = """
+import asyncio, gc, logging, os, sys
+from asgiref.sync import async_to_sync
+from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
+
+logging.basicConfig(level=logging.WARNING)
+kind, url, prefix, connects = sys.argv[1:]
+layer = globals()[kind]([url], prefix=prefix)
+
+async def use():
+    asyncio.get_running_loop().slow_callback_duration = 60  # no matter of this test
+    await layer.open()
+    if connects == "while it connects":
+        return
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", {"type": "x"})
+    await layer.receive(channel)
+    left = [layer.group_send("room", {"type": "x"}), layer.receive("named"), layer.receive(channel)]
+    tasks = [asyncio.ensure_future(work) for work in left]
+    await asyncio.sleep(0)
+
+def files():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+
+before = files()
+for _ in range(3):
+    END
+assert files() == before, (files(), before)
+assert not layer._peers, layer._peers
+print("end")
+"""
+
+
+@over(REDIS)
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("moment", ["in use", "while it connects"])
+async def test_a_loop_that_ends_takes_the_layer_with_it(
+    backend: Backend, end: str, moment: str
+) -> None:
+    """Without a word, also with all warnings on, and without a file or a peer that stays."""
+    kind = "RedisChannelLayer" if backend.is_queue else "RedisPubSubChannelLayer"
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM.replace("END", ENDS[end])]
+    result = await asyncio.to_thread(
+        subprocess.run,
+        [*command, kind, backend.url, backend.prefix, moment],
+        env={"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.stdout, result.stderr) == ("end\n", "")
+
+
+@over(["queue-standalone"])
+async def test_a_closed_layer_leaves_its_loop_alone(make_layer: MakeLayer) -> None:
+    """What closes the layer with the loop goes when it is closed; it can be opened again."""
+    layer = make_layer()
+    assert isinstance(layer, RedisChannelLayer)
+    for _ in range(3):
+        await layer.send(await layer.new_channel(), {"type": "x"})
+        assert len(layer._ends) == len(layer._peers) == 1
+        await layer.aclose()
+        assert (layer._ends, layer._peers) == ({}, {})
