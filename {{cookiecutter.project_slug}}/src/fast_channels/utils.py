@@ -1,10 +1,15 @@
-"""Small helpers: an application from what a user passes, sources into one handler, domains."""
+"""Small helpers: an application from what a user passes, sources into one handler, the end of tasks,
+domains.
+"""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from .type_defs import Application, ASGIApplication, SupportsAsgi
+
+logger = logging.getLogger(__name__)
 
 MessageT = TypeVar("MessageT")
 
@@ -54,6 +59,32 @@ async def await_many_dispatch(
         for call in calls:
             if not _has_failed(call) and not drop:
                 await dispatch(call.result())
+
+
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]], timeout: float = 5.0, *, again: float = 1.0
+) -> set[asyncio.Task[Any]]:
+    """Cancel tasks and wait for their end, at most `timeout` seconds; returns those that go on.
+
+    A task that is not at its end after `again` seconds is cancelled once more, and so on: code below
+    it may have swallowed the cancellation, as `asyncio.wait_for` of Python 3.11 does. So `again` is
+    also the time that a task has for what it does upon its cancellation. What goes on in the end is
+    named in a warning. The task that calls this is left out, and exceptions of the others are dropped.
+    """
+    loop = asyncio.get_running_loop()
+    running = set(tasks) - {asyncio.current_task()}
+    deadline = loop.time() + timeout
+    while running:
+        for task in running:
+            task.cancel()
+        if (left := deadline - loop.time()) <= 0:
+            names = ", ".join(sorted(task.get_name() for task in running))
+            logger.warning("%d task(s) ignore their cancellation: %.500s", len(running), names)
+            break
+        ended, running = await asyncio.wait(running, timeout=min(again, left))
+        for task in ended:
+            _has_failed(task)  # an exception that was looked at is not reported as forgotten
+    return running
 
 
 def is_cancelled() -> bool:
