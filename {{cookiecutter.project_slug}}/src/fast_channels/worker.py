@@ -6,10 +6,12 @@ Invariants
   ``max_attempts`` it goes to the layer's dead letters.
 - What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
   lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
-- At most ``concurrency`` handlers run at once, see ``worker_slots.py``. At most ``2 * LEAD`` times as
-  many messages are held: what has been handled is held until its acknowledgement is confirmed.
+- Handlers begin in the order in which their messages were leased, each in a task of its own, at most
+  ``concurrency`` at once. At most ``MOST_HELD`` times as many messages are held: what has been handled
+  is held until its acknowledgement is confirmed.
 - Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
-  them and gives their messages back.
+  them and gives their messages back. A handler that goes on for ``CANCEL_TIMEOUT`` all the same is left
+  behind: its message is given back too, and nothing waits for its task, not even ``asyncio.run``.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,13 +29,16 @@ from .exceptions import ChannelLayerUnavailable, InvalidChannelLayerError, StopC
 from .layers.base import BaseChannelLayer
 from .layers.jobs import Delivery, WorkQueue
 from .names import check_channel_name
-from .utils import is_cancelled
-from .worker_slots import LEAD, Slots
+from .utils import cancel_and_wait, is_cancelled
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
-LONGEST_RETRY = 60.0  # or as long as a lease, if that is shorter
+LONGEST_RETRY = 60.0
+MOST_HELD = 10  # messages for each handler that may run
+CANCEL_TIMEOUT = (
+    5.0  # seconds that a cancelled handler has; it is cancelled again after half of them
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +48,7 @@ class Job:
     delivery: Delivery
     app: ConsumerApp
     lost: bool = False  # its lease
+    rejected: bool = False
 
 
 class NoAttemptEnded(Exception):
@@ -54,7 +60,8 @@ class Worker:
 
     ``routes`` maps a channel name to a consumer class, or to what its ``as_asgi()`` returned. The
     consumer's scope is ``{"type": "channel", "channel": name, "id": str, "attempt": int}``; its own
-    ``channel_layer_alias`` chooses the layer on which it answers. ``drain_timeout`` is in seconds.
+    ``channel_layer_alias`` chooses the layer on which it answers. ``drain_timeout`` is in seconds;
+    stopping takes at most 5 s more, and what the layer takes to confirm.
     """
 
     def __init__(
@@ -79,11 +86,11 @@ class Worker:
         self._queue: WorkQueue = layer
         self._routes = {name: _as_app(name, target) for name, target in routes.items()}
         self._concurrency = concurrency
-        self._most_held = 2 * LEAD * concurrency
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
-        self._working: set[asyncio.Task[None]] = set()
-        self._renewing: set[asyncio.Task[None]] = set()
+        self._running: dict[Job, asyncio.Task[None]] = {}
+        self._working: list[asyncio.Task[None]] = []  # leasing, and renewing
+        self._stopping = False
         self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._held: set[Job] = set()
         self._handled: list[Job] = []  # in this turn of the loop
@@ -93,20 +100,39 @@ class Worker:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stop_at = math.inf
-        self._slots = Slots(self._concurrency, self._handle, self._give_back)
-        self._working = {asyncio.create_task(self._work(), name="worker")}
+        self._stopping = False
+        self._working = [asyncio.create_task(self._work(), name="worker")]
         if self._queue.lease_time is not None:
-            self._renewing = {asyncio.create_task(self._renew(self._queue.lease_time / 3))}
+            self._working.append(asyncio.create_task(self._renew(self._queue.lease_time / 3)))
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         self._stop_at = time.monotonic() + self._drain_timeout
-        self._slots.close()
-        await _cancel(self._working)
-        await self._slots.drain(self._drain_timeout)
-        while self._settling:
-            await asyncio.wait(self._settling)
-        await _cancel(self._renewing)
+        self._stopping = True
+        try:
+            await cancel_and_wait(self._working[:1])
+            if self._running:
+                await asyncio.wait(self._running.values(), timeout=self._drain_timeout)
+                await self._cancel_handlers()
+            if self._settling:
+                patience = self._queue.lease_time or CANCEL_TIMEOUT
+                await asyncio.wait(self._settling, timeout=patience)
+            await cancel_and_wait(self._working)
+        finally:  # cancelled here: in a hurry
+            for task in (*self._working, *self._running.values()):
+                task.cancel()
+
+    async def _cancel_handlers(self) -> None:
+        for job, task in self._running.items():
+            task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
+        tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
+        for task in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
+            asyncio._unregister_task(
+                task
+            )  # else asyncio.run waits for it before it closes the loop
+        for job in list(self._running):
+            del self._running[job]
+            self._settle(self._reject(job))
 
     async def run(self) -> None:
         """Work until SIGINT or SIGTERM, then drain."""
@@ -119,7 +145,7 @@ class Worker:
             async with self:
                 logger.info("Worker takes messages of %s", ", ".join(self._routes))
                 await stopped.wait()
-                logger.info("Worker stops; %d handler(s) finish first", self._slots.running)
+                logger.info("Worker stops; %d handler(s) finish first", len(self._running))
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
@@ -135,7 +161,8 @@ class Worker:
     @property
     def _room(self) -> int:
         """How many more messages may be held."""
-        return max(min(self._slots.room, self._most_held - len(self._held)), 0)
+        free = self._concurrency - len(self._running)
+        return max(min(free, MOST_HELD * self._concurrency - len(self._held)), 0)
 
     async def _lease(self, room: int) -> bool:
         """Take messages of whichever channels have some first; False if leasing failed."""
@@ -166,12 +193,12 @@ class Worker:
         return bool(jobs)
 
     def _hold(self, jobs: list[Job]) -> None:
+        """Run as many as may, and give the others back, which no handler has seen."""
         self._held.update(jobs)
-        self._slots.put(jobs)
-
-    def _give_back(self, jobs: list[Job]) -> None:
-        """No handler has seen them."""
-        for job in jobs:
+        free = 0 if self._stopping else self._concurrency - len(self._running)
+        for job in jobs[:free]:
+            self._running[job] = self._loop.create_task(self._handle(job))
+        for job in jobs[free:]:
             self._settle(self._release(job))
 
     def _settle(self, work: Coroutine[Any, Any, None]) -> None:
@@ -189,23 +216,23 @@ class Worker:
             self._freed.set()
 
     async def _handle(self, job: Job) -> None:
-        handled = False
+        # What follows the handler awaits nothing, so that no second cancellation can cut it off.
         try:
             await self._make_consumer(job).dispatch(job.delivery.message)
-            handled = True
         except StopConsumer:
-            handled = True
+            self._acknowledge_soon(job)
         except asyncio.CancelledError as error:
             if is_cancelled():
-                await self._reject(job)
+                self._settle(self._reject(job))
                 raise
-            await self._failed(job, error)  # something that the handler awaited was cancelled
+            self._settle(self._failed(job, error))  # something that it awaited was cancelled
         except Exception as error:
-            await self._failed(job, error)
-        finally:
-            self._freed.set()
-        if handled:
+            self._settle(self._failed(job, error))
+        else:
             self._acknowledge_soon(job)
+        finally:
+            self._running.pop(job, None)
+            self._freed.set()
 
     def _make_consumer(self, job: Job) -> AsyncConsumer:
         delivery, app = job.delivery, job.app
@@ -222,11 +249,7 @@ class Worker:
         return consumer
 
     def _acknowledge_soon(self, job: Job) -> None:
-        """One acknowledgement for all that is handled in one turn of the loop.
-
-        Their slots are free already: so the request for the next messages, which ``_work`` makes
-        before this task runs, leaves in the same write.
-        """
+        """One acknowledgement for all that is handled in one turn of the loop."""
         self._handled.append(job)
         if len(self._handled) == 1:
             self._settle(self._acknowledge())
@@ -270,16 +293,19 @@ class Worker:
     async def _reject(
         self, job: Job, *, delay: float = 0.0, final: bool = False, reason: str = ""
     ) -> None:
+        if job.rejected:  # when it was left behind
+            return
+        job.rejected = True
         try:
             await self._queue.reject(job.delivery, delay=delay, final=final, reason=reason)
         except Exception as error:  # the worker goes on
             _log_left(job.delivery, error)
         finally:
             self._held.discard(job)
+            self._freed.set()
 
     def _delay(self, attempt: int) -> float:
-        longest = min(LONGEST_RETRY, self._queue.lease_time or LONGEST_RETRY)
-        return float(min(FIRST_RETRY * 2 ** (attempt - 1), longest))
+        return float(min(FIRST_RETRY * 2 ** (attempt - 1), LONGEST_RETRY))
 
     async def _renew(self, interval: float) -> None:
         """Renew what is held, each ``interval`` seconds; but not what was lost."""
@@ -323,13 +349,6 @@ def _describe(error: BaseException) -> str:
         return repr(error)
     except Exception:  # of a user's class
         return type(error).__name__
-
-
-async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
-    running = list(tasks)  # those of a worker leave it when they are done
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Job]:

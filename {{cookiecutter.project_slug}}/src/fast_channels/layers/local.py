@@ -64,7 +64,7 @@ class LocalDelivery:
         self.mailboxes: dict[str, Mailbox] = {}
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
-        self._on_expired = self._count_expired  # one bound method for all
+        self._on_expired = self.count_expired  # one bound method for all
         self.expirations = Tally(logger, "%d message(s) dropped that nobody read for %s s")
         self.drops = Tally(
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
@@ -170,8 +170,9 @@ class LocalDelivery:
         del self.groups[group]
         return True
 
-    def _count_expired(self, count: int) -> None:
-        self.expirations.add(self._expiry, count=count)
+    def count_expired(self, count: int) -> None:
+        if count:
+            self.expirations.add(self._expiry, count=count)
 
     def _count_drop(self, channel: str, mailbox: Mailbox) -> None:
         self.drops.add(channel, mailbox.capacity, mailbox.overflow)

@@ -26,9 +26,8 @@ KEPT = 10_000
 class DeadLetters:
     """The dead letters of all named channels, as one peer sees them."""
 
-    def __init__(self, peer: "Peer", group: str) -> None:
+    def __init__(self, peer: "Peer") -> None:
         self._peer = peer
-        self._group = group
         # An encrypted message is refused by its age; a letter may be read however old it is.
         self._reader = copy.copy(peer.config.serializer)
         self._reader.expiry = None
@@ -38,7 +37,6 @@ class DeadLetters:
         await scripts.bury(
             server,
             keys,
-            self._group,
             delivery.receipt,
             delivery.attempt,
             reason=shortened(reason).encode(errors="backslashreplace"),
@@ -60,7 +58,7 @@ class DeadLetters:
         payload = config.serializer.serialize(letter.message)
         envelope = encode(bytes.fromhex(letter.id), [encode_message("", payload)])
         capacity = config.capacity_of(channel)
-        moved = await scripts.replay(
+        moved, expired = await scripts.replay(
             server,
             keys,
             letter.receipt,
@@ -69,6 +67,7 @@ class DeadLetters:
             expiry_ms=int(config.expiry * 1000),
             replicated=config.replicated,
         )
+        self._peer.local.count_expired(expired)
         if moved < 0:
             raise ChannelFull(f"Channel {channel} holds {capacity} unread messages")
         return bool(moved)

@@ -10,6 +10,10 @@ Invariants
   whoever asks next, one of them, and counts as one more attempt.
 - An entry's number of attempts names its lease: who comes with an older one has lost it. He may still
   acknowledge; whatever else he asks for is not done.
+- What was given back with a delay is held by a consumer of its own until it is due, then it is an entry
+  whose lease has ended.
+- A channel on which nobody has received for ``IDLE_TIME`` seconds is forgotten, or earlier when there
+  are ``MOST_IDLE`` others.
 """
 
 import asyncio
@@ -24,6 +28,7 @@ from . import scripts
 from .dead_letters import DeadLetters
 from .envelope import decode, encode, encode_message
 from .exchange import Exchange
+from .idle import IdleNames
 from .link import Link, Reply
 from .outbox import Outbox, Outcome, Request
 from .receivers import LEASE_ENDED, Receivers
@@ -32,9 +37,9 @@ from .topology import Commands
 if TYPE_CHECKING:
     from .peer import Peer
 
-GROUP = "workers"
-CONSUMER = "worker"  # one name for all: the attempt tells who holds an entry
-BATCH = 1000  # acknowledgements in one command
+BATCH = 1000  # entries in one command
+IDLE_TIME = 10.0  # seconds
+MOST_IDLE = 100  # channels
 
 
 class NamedChannels:
@@ -45,7 +50,7 @@ class NamedChannels:
         self._loop = asyncio.get_running_loop()
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
-        self.dead = DeadLetters(peer, GROUP)
+        self.dead = DeadLetters(peer)
         self._outbox = Outbox(
             peer.config.timeout,
             self._request,
@@ -53,17 +58,18 @@ class NamedChannels:
             replicated=peer.config.replicated,
         )
         self._receivers: dict[str, Receivers] = {}
+        self._idle = IdleNames(self.forget, after=IDLE_TIME, most=MOST_IDLE)
 
     def send(self, channel: str, payload: bytes) -> Awaitable[object]:
         envelope = encode(self._peer.uids.make(), [encode_message("", payload)])
         return self._outbox.send(channel, envelope)
 
     def _request(self, channel: str, envelopes: list[bytes]) -> Request:
+        self._acknowledge_now(channel)
         server, topic = self._place(channel)
         command = scripts.enqueue(
             topic,
             envelopes,
-            GROUP,
             capacity=self._peer.config.capacity_of(channel),
             expiry_ms=self._expiry_ms,
         )
@@ -71,27 +77,20 @@ class NamedChannels:
 
     def _outcomes(self, channel: str, number: int, reply: bytes) -> list[Outcome]:
         accepted, expired = scripts.enqueued(reply)
-        self._count_expired(expired)
+        self._peer.local.count_expired(expired)
         full = f"Channel {channel} holds {self._peer.config.capacity_of(channel)} unread messages"
         return [None if n < accepted else ChannelFull(full) for n in range(number)]
 
     async def receive(self, channel: str) -> Message:
         """A message, removed from Redis as soon as it is handed over."""
-        (delivery,) = await self.lease(channel, 1)
-        self._acknowledge_soon(delivery)
-        return delivery.message
+        return await self._receivers_of(channel).receive()
 
     async def lease(self, channel: str, count: int) -> list[Delivery]:
-        receivers = self._receivers.get(channel)
-        if receivers is None:
-            receivers = self._receivers[channel] = Receivers(self, channel)
-        return await receivers.get(count)
+        return await self._receivers_of(channel).lease(count)
 
     async def renew(self, delivery: Delivery) -> bool:
         server, topic = self._place(delivery.channel)
-        return await scripts.renew(
-            server, topic, (GROUP, CONSUMER), delivery.receipt, delivery.attempt
-        )
+        return await scripts.renew(server, topic, delivery.receipt, delivery.attempt)
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         by_channel: dict[str, list[str]] = {}
@@ -100,34 +99,57 @@ class NamedChannels:
         for channel, receipts in by_channel.items():
             server, topic = self._place(channel)
             for start in range(0, len(receipts), BATCH):
-                await scripts.acknowledge(server, topic, GROUP, receipts[start : start + BATCH])
+                await scripts.acknowledge(server, topic, receipts[start : start + BATCH])
 
     async def reject(self, delivery: Delivery, *, delay: float, final: bool, reason: str) -> None:
         if final:
             await self.dead.bury(delivery, reason)
         else:
-            await self._give_back(delivery, delay, delivery.attempt)
+            await self._give_back([delivery], delay, counts=True)
 
-    async def release(self, delivery: Delivery) -> None:
-        """Give back what no handler has seen; it does not count as an attempt."""
-        await self._give_back(delivery, 0.0, delivery.attempt - 1)
+    async def release(self, *deliveries: Delivery) -> None:
+        """Give back what no handler has seen, of one channel; it does not count as an attempt."""
+        await self._give_back(deliveries, 0.0, counts=False)
 
     async def depth(self, channel: str) -> Depth:
+        self._acknowledge_now(channel)
         server, topic = self._place(channel)
         keys = (topic, self._peer.config.topics.dead_letters(channel))
-        return Depth(*await scripts.depth(server, keys, GROUP, expiry_ms=self._expiry_ms))
+        *numbers, expired = await scripts.depth(server, keys, expiry_ms=self._expiry_ms)
+        self._peer.local.count_expired(expired)
+        return Depth(*numbers)
+
+    def forget(self, channel: str) -> bool:
+        """End the subscription to a channel; False if there are receivers or messages for them."""
+        receivers = self._receivers.get(channel)
+        if receivers is None:
+            return True
+        if not receivers.idle:
+            return False
+        self._idle.use(channel)
+        del self._receivers[channel]
+        self._peer.ignore(self._peer.config.topics.channel(channel))
+        return True
 
     # For the receivers
+
+    def used(self, channel: str) -> None:
+        self._idle.use(channel)
+
+    def left(self, channel: str) -> None:
+        self._idle.leave(channel)
 
     async def listen(self, channel: str, on_notification: Callable[[bytes], None]) -> None:
         await self._peer.subscribe(self._peer.config.topics.channel(channel), on_notification)
 
-    def lease_by(self, request: Exchange, channel: str, count: int, *, claim: bool) -> Link | None:
+    def lease_by(
+        self, request: Exchange, channel: str, handled: list[str], count: int, *, claim: bool
+    ) -> Link | None:
         """Returns the link that has to be flushed; the reply is for ``open``."""
         server, topic = self._place(channel)
         command = scripts.lease(
-            topic,
-            (GROUP, CONSUMER),
+            (topic, self._peer.config.topics.delayed(channel)),
+            handled,
             count=count,
             lease_ms=self._lease_ms,
             expiry_ms=self._expiry_ms,
@@ -135,10 +157,14 @@ class NamedChannels:
         )
         return request.start(server, command, self._loop.time() + self._peer.config.timeout)
 
-    def open(self, channel: str, reply: Reply) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
-        """The messages that were leased; and those that cannot be decoded, with the reason."""
-        leased, expired = scripts.leased(reply)
-        self._count_expired(expired)
+    def open(
+        self, channel: str, reply: Reply
+    ) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
+        """The messages that were leased; those that cannot be decoded, with the reason; and whether
+        there may be more to take at once.
+        """
+        leased, expired, more = scripts.leased(reply)
+        self._peer.local.count_expired(expired)
         deliveries, unreadable = [], []
         for entry, sealed, attempt in leased:
             receipt = entry.decode()
@@ -151,15 +177,11 @@ class NamedChannels:
             else:
                 uid = envelope.uid.hex()
                 deliveries.append(Delivery(channel, message, uid, attempt, receipt))
-        return deliveries, unreadable
+        return deliveries, unreadable, more
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         with contextlib.suppress(ChannelLayerUnavailable):  # it comes again
             await self.dead.bury(delivery, reason)
-
-    def _count_expired(self, count: int) -> None:
-        if count:
-            self._peer.local.expirations.add(self._peer.config.expiry, count=count)
 
     def wake_all(self) -> None:
         """Notifications may have been missed."""
@@ -167,6 +189,7 @@ class NamedChannels:
             receivers.on_notification(LEASE_ENDED)
 
     async def aclose(self) -> None:
+        self._idle.close()
         await self._outbox.aclose()
         await asyncio.gather(*(receivers.aclose() for receivers in self._receivers.values()))
 
@@ -174,22 +197,40 @@ class NamedChannels:
         topic = self._peer.config.topics.channel(channel)
         return self._peer.shard_of(topic).commands, topic
 
-    def _acknowledge_soon(self, delivery: Delivery) -> None:
-        """Not awaited: a receiver cancelled here would lose its message. Unsent, it comes again."""
-        server, topic = self._place(delivery.channel)
-        if server.link is not None:
-            server.link.post("XACK", topic, GROUP, delivery.receipt)
-            server.link.post("XDEL", topic, delivery.receipt)
+    def _receivers_of(self, channel: str) -> Receivers:
+        receivers = self._receivers.get(channel)
+        if receivers is None:
+            receivers = self._receivers[channel] = Receivers(self, channel)
+        return receivers
 
-    async def _give_back(self, delivery: Delivery, delay: float, attempts: int) -> None:
-        server, topic = self._place(delivery.channel)
-        await scripts.give_back(
-            server,
-            topic,
-            (GROUP, CONSUMER),
-            delivery.receipt,
-            delivery.attempt,
-            age_ms=max(self._lease_ms - int(delay * 1000), 0),
-            attempts=attempts,
-            wake=delay <= 0,
-        )
+    def acknowledge_soon(self, channel: str, receipts: list[str]) -> None:
+        """Not awaited: a receiver cancelled here would lose its message."""
+        server, topic = self._place(channel)
+        if server.link is not None:
+            server.link.post("XACK", topic, scripts.GROUP, *receipts)
+            server.link.post("XDEL", topic, *receipts)
+
+    def _acknowledge_now(self, channel: str) -> None:
+        """What has been received takes no room any more when the next command is executed."""
+        if (receivers := self._receivers.get(channel)) is not None:
+            receivers.acknowledge()
+
+    async def _give_back(
+        self, deliveries: Sequence[Delivery], delay: float, *, counts: bool
+    ) -> None:
+        channel = deliveries[0].channel
+        server, topic = self._place(channel)
+        for start in range(0, len(deliveries), BATCH):
+            await scripts.give_back(
+                server,
+                (topic, self._peer.config.topics.delayed(channel)),
+                [
+                    part
+                    for one in deliveries[start : start + BATCH]
+                    for part in (one.receipt, one.attempt)
+                ],
+                delay_ms=max(int(delay * 1000), 0),
+                lease_ms=self._lease_ms,
+                expiry_ms=self._expiry_ms,
+                counts=counts,
+            )

@@ -13,14 +13,18 @@ from functools import partial
 from typing import Any
 
 from ...mailbox import Message
+from ..base import owner_of
 from .base import RedisLayer
 from .envelope import encode
+from .idle import IdleNames
 from .outbox import Request
 from .peer import Config, Peer
 from .topology import PUBLISH
 from .type_defs import Hosts
 
 logger = logging.getLogger(__name__)
+
+MOST_IDLE = 1000  # named channels
 
 Hook = Callable[[], Awaitable[None] | None]
 
@@ -29,8 +33,10 @@ class RedisPubSubChannelLayer(RedisLayer):
     """``on_disconnect()`` and ``on_reconnect()``, plain or async, are called when the connection
     that receives is lost and when it is back and listens again. See ``RedisLayer`` for the rest.
 
-    A named channel reaches every process that has received on it before and none that comes later;
-    for jobs use ``RedisChannelLayer``.
+    A named channel reaches every process that has received on it before and none that comes later. A
+    process that has not received on it for ``expiry`` seconds is not reached any more, nor one that has
+    called ``close_channel()``, or left a thousand other named channels since. For jobs use
+    ``RedisChannelLayer``.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class PubSubPeer(Peer):
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
         self._gap = False
+        self._idle = IdleNames(self._forget, after=config.expiry, most=MOST_IDLE)
         self._hooks: set[asyncio.Task[None]] = set()
 
     def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
@@ -78,14 +85,38 @@ class PubSubPeer(Peer):
 
     async def receive_named(self, channel: str) -> Message:
         mailbox = self.local.open(channel)
-        topic = self.config.topics.channel(channel)
-        await self.listen(topic, partial(self._receive_named, channel))
-        return await mailbox.get()
+        self._idle.use(channel)
+        try:
+            topic = self.config.topics.channel(channel)
+            await self.listen(topic, partial(self._receive_named, channel))
+            return await mailbox.get()
+        finally:
+            if not mailbox.waiting:
+                self._idle.leave(channel)
+
+    def _forget(self, channel: str) -> bool:
+        """End the subscription to a named channel; False if somebody waits for its messages."""
+        mailbox = self.local.mailboxes.get(channel)
+        if mailbox is not None and mailbox.waiting:
+            return False
+        self._idle.use(channel)
+        self.ignore(self.config.topics.channel(channel))
+        if not self.local.is_member(channel):
+            self.local.close(channel)
+        return True
+
+    def close_channel(self, channel: str) -> None:
+        if owner_of(channel) is not None or self._forget(channel):
+            super().close_channel(channel)
 
     def _receive_named(self, channel: str, data: bytes) -> None:
         for _, payload in self.open_envelope(self.config.topics.channel(channel), data):
             if (message := self.deserialize(payload)) is not None:
                 self.local.deliver(channel, message)
+
+    async def aclose(self) -> None:
+        self._idle.close()
+        await super().aclose()
 
     def on_lost(self, topics: list[str]) -> None:
         self._gap = True

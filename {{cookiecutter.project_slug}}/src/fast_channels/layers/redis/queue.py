@@ -152,6 +152,13 @@ class QueuePeer(Peer):
             self._forwarders.pop(channel).cancel()
             self.local.close(channel)
 
+    def close_channel(self, channel: str) -> None:
+        super().close_channel(channel)
+        if owner_of(channel) is None:
+            self.named.forget(channel)
+            if (forwarder := self._forwarders.pop(channel, None)) is not None:
+                forwarder.cancel()
+
     async def _forward(self, channel: str) -> None:
         mailbox = self.local.open(channel)
         while True:

@@ -3,7 +3,7 @@
 ``publish``, ``enqueue`` and ``lease`` make the command, for an ``Exchange``.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 from .link import Command
@@ -20,6 +20,11 @@ _bury = Script("bury")
 _replay = Script("replay")
 _depth = Script("depth")
 
+# The consumer group of a named channel, and its consumers: one holds all leases, the attempt tells whose
+# an entry is; the other one holds what was given back and is not due yet.
+GROUP, WORKER, DELAYED = "workers", "worker", "delayed"
+
+Keys = tuple[str, str]
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
 
@@ -29,11 +34,9 @@ def publish(
     return _publish.command((topic,), uid, keep, expiry_ms, PUBLISH, int(by_bus), *messages)
 
 
-def enqueue(
-    topic: str, envelopes: list[bytes], group: str, *, capacity: int, expiry_ms: int
-) -> Command:
+def enqueue(topic: str, envelopes: list[bytes], *, capacity: int, expiry_ms: int) -> Command:
     """The reply is for ``enqueued``."""
-    return _enqueue.command((topic,), capacity, expiry_ms, PUBLISH, group, *envelopes)
+    return _enqueue.command((topic,), capacity, expiry_ms, PUBLISH, GROUP, *envelopes)
 
 
 def enqueued(reply: bytes) -> tuple[int, int]:
@@ -43,83 +46,75 @@ def enqueued(reply: bytes) -> tuple[int, int]:
 
 
 def lease(
-    topic: str,
-    worker: tuple[str, str],
+    keys: Keys,
+    handled: Sequence[str],
     *,
     count: int,
     lease_ms: int,
     expiry_ms: int,
     claim: bool,
 ) -> Command:
-    """``worker`` is the consumer group and the consumer. The reply is for ``leased``."""
-    return _lease.command((topic,), *worker, count, lease_ms, expiry_ms, int(claim))
+    """``handled`` are the entry ids to be removed first. The reply is for ``leased``."""
+    return _lease.command(
+        keys, GROUP, WORKER, DELAYED, count, lease_ms, expiry_ms, int(claim), *handled
+    )
 
 
-def leased(reply: list[Any]) -> tuple[list[Leased], int]:
-    """What was leased, and how many expired messages were dropped."""
-    return list(zip(reply[1::3], reply[2::3], reply[3::3], strict=True)), reply[0]
+def leased(reply: list[Any]) -> tuple[list[Leased], int, bool]:
+    """What was leased, how many expired messages were dropped, and whether there may be more."""
+    return list(zip(reply[2::3], reply[3::3], reply[4::3], strict=True)), reply[0], bool(reply[1])
 
 
-async def renew(
-    server: Commands, topic: str, worker: tuple[str, str], entry: str, attempt: int
-) -> bool:
+async def renew(server: Commands, topic: str, entry: str, attempt: int) -> bool:
     """False if the lease was lost."""
-    return bool(await _renew.run(server, (topic,), *worker, entry, attempt))
+    return bool(await _renew.run(server, (topic,), GROUP, WORKER, entry, attempt))
 
 
-def acknowledge(server: Commands, topic: str, group: str, entries: list[str]) -> Awaitable[object]:
-    return _acknowledge.run(server, (topic,), group, *entries)
+def acknowledge(server: Commands, topic: str, entries: Sequence[str]) -> Awaitable[object]:
+    return _acknowledge.run(server, (topic,), GROUP, *entries)
 
 
 def give_back(
     server: Commands,
-    topic: str,
-    worker: tuple[str, str],
-    entry: str,
-    attempt: int,
+    keys: Keys,
+    leases: Iterable[str | int],
     *,
-    age_ms: int,
-    attempts: int,
-    wake: bool,
+    delay_ms: int,
+    lease_ms: int,
+    expiry_ms: int,
+    counts: bool,
 ) -> Awaitable[object]:
-    """``attempt`` names the caller's lease, ``attempts`` is what the message gets to its account."""
-    return _give_back.run(
-        server, (topic,), *worker, entry, attempt, age_ms, attempts, int(wake), PUBLISH
-    )
+    """``leases``: each one's entry id, then its attempt. ``counts``: as attempts that they had."""
+    values = (GROUP, WORKER, DELAYED, delay_ms, lease_ms, expiry_ms, int(counts), PUBLISH)
+    return _give_back.run(server, keys, *values, *leases)
 
 
 async def bury(
-    server: Commands,
-    keys: tuple[str, str],
-    group: str,
-    entry: str,
-    attempt: int,
-    *,
-    reason: bytes,
-    keep: int,
+    server: Commands, keys: Keys, entry: str, attempt: int, *, reason: bytes, keep: int
 ) -> bool:
     """``keys`` are those of the channel and of its dead letters. False if the lease was lost."""
-    return bool(await _bury.run(server, keys, group, entry, attempt, reason, keep))
+    return bool(await _bury.run(server, keys, GROUP, WORKER, entry, attempt, reason, keep))
 
 
 async def replay(
     server: Commands,
-    keys: tuple[str, str],
+    keys: Keys,
     letter: str,
     envelope: bytes,
     *,
     capacity: int,
     expiry_ms: int,
     replicated: bool = False,
-) -> int:
-    """1, or 0 if there is no such letter, or -1 if the channel is full."""
+) -> tuple[int, int]:
+    """1, or 0 if there is no such letter, or -1 if the channel is full; and how many expired messages
+    were dropped.
+    """
     values = (letter, envelope, capacity, expiry_ms, PUBLISH)
-    return int(await _replay.run(server, keys, *values, replicated=replicated))
+    moved, expired = await _replay.run(server, keys, *values, replicated=replicated)
+    return moved, expired
 
 
-async def depth(
-    server: Commands, keys: tuple[str, str], group: str, *, expiry_ms: int
-) -> tuple[int, int, int]:
-    """How many messages wait, are leased, are dead letters."""
-    waiting, leased, dead = await _depth.run(server, keys, group, expiry_ms)
-    return waiting, leased, dead
+async def depth(server: Commands, keys: Keys, *, expiry_ms: int) -> tuple[int, int, int, int]:
+    """How many messages wait, are leased, are dead letters; and how many expired ones were dropped."""
+    waiting, leased, dead, expired = await _depth.run(server, keys, GROUP, expiry_ms)
+    return waiting, leased, dead, expired

@@ -30,8 +30,12 @@ class Topics:
     def dead_letters(self, name: str) -> str:
         return f"{self.prefix}:d:{{{name}}}"
 
+    def delayed(self, name: str) -> str:
+        """When what waits for another attempt is due."""
+        return f"{self.prefix}:w:{{{name}}}"
+
     @property
     def pattern(self) -> str:
         """Matches every key of the layer, for SCAN."""
         escaped = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self.prefix)
-        return f"{escaped}:[gicd]:{{*"
+        return f"{escaped}:[gicdw]:{{*"

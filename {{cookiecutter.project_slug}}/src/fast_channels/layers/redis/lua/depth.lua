@@ -4,10 +4,10 @@
 -- KEYS[2]  dead letters of the channel (stream)
 -- ARGV[1]  consumer group
 -- ARGV[2]  expiry of messages in milliseconds
--- returns  {waiting, leased, dead}
+-- returns  {waiting, leased, dead, number of expired messages that were dropped}
 local now = redis.call('TIME')
 local oldest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[2])
-redis.call('XTRIM', KEYS[1], 'MINID', '=', oldest)
+local expired = redis.call('XTRIM', KEYS[1], 'MINID', '=', oldest)
 local all = redis.call('XLEN', KEYS[1])
 local leased = 0
 if all > 0 then
@@ -17,4 +17,4 @@ if all > 0 then
     leased = #pending
   end
 end
-return {all - leased, leased, redis.call('XLEN', KEYS[2])}
+return {all - leased, leased, redis.call('XLEN', KEYS[2]), expired}

@@ -1,22 +1,41 @@
--- End the lease of a message after a delay, and wake those who wait if there is none.
+-- End the leases of messages: at once, and wake those that wait, or after a delay. A message whose lease
+-- the caller has lost is left alone.
 --
 -- KEYS[1]  channel (stream)
+-- KEYS[2]  when what was given back with a delay is due (sorted set: entry ids by milliseconds)
 -- ARGV[1]  consumer group
--- ARGV[2]  consumer
--- ARGV[3]  entry id
--- ARGV[4]  attempt that the caller's lease is
--- ARGV[5]  age that the lease gets, in milliseconds
--- ARGV[6]  attempts that the message has had
--- ARGV[7]  1 to wake
+-- ARGV[2]  consumer that holds the leases
+-- ARGV[3]  consumer that holds what waits for its delay
+-- ARGV[4]  delay in milliseconds, or 0; no message waits longer than until it expires
+-- ARGV[5]  length of a lease in milliseconds
+-- ARGV[6]  expiry of messages in milliseconds
+-- ARGV[7]  1 if the attempts count, 0 if they do not
 -- ARGV[8]  PUBLISH, or SPUBLISH in a Cluster
--- returns  1 if the lease is the caller's, 0 if it was lost, upon which nothing is done
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
-if pending.err or not pending[1] or pending[1][4] ~= tonumber(ARGV[4]) then
-  return 0
+-- ARGV[9]  and following: for each message its entry id and the attempt that the caller's lease is
+-- returns  how many leases were the caller's
+local key, group, consumer, delay = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local given = 0
+for i = 9, #ARGV, 2 do
+  local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
+  local pending = redis.pcall('XPENDING', key, group, id, id, 1, consumer)
+  if not pending.err and pending[1] and pending[1][4] == attempt then
+    given = given + 1
+    local attempts = attempt - 1 + ARGV[7]
+    if delay > 0 then
+      local expires = string.match(id, '^%d+') + ARGV[6]
+      redis.call('XCLAIM', key, group, ARGV[3], 0, id, 'RETRYCOUNT', attempts, 'JUSTID')
+      redis.call('ZADD', KEYS[2], string.format('%.0f', math.min(now + delay, expires)), id)
+    else
+      redis.call('XCLAIM', key, group, consumer, 0, id, 'IDLE', ARGV[5], 'RETRYCOUNT', attempts,
+                 'JUSTID')
+    end
+  end
 end
-redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'IDLE', ARGV[5], 'RETRYCOUNT', ARGV[6],
-           'JUSTID')
-if ARGV[7] == '1' then
-  redis.call(ARGV[8], KEYS[1], 'again')
+if delay > 0 then
+  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[6] + 60000))  -- nothing in it is due later
+elseif given > 0 then
+  redis.call(ARGV[8], key, 'again')
 end
-return 1
+return given
