@@ -50,6 +50,7 @@ class Cluster:
         self._placed: dict[str, Shard] = {}
         self._homeless: set[str] = set()  # wanted topics without a confirmed place
         self.sharded = False
+        self.waiting = 0  # operations that wait for a node's connection
         self._stale = asyncio.Event()
         self._stale.set()
         self._mapped = asyncio.Event()
@@ -201,7 +202,7 @@ class Cluster:
             raise LinkLost("The Cluster serves no slot yet")
         self._map = new_map
         for address in new_map.addresses:
-            self.open_node(address)
+            self.open_node(address).commands.start()  # not only when a thousand commands wait
         self._mapped.set()
         remaining = {self._nodes[address] for address in new_map.addresses}
         for topic, node in list(self._placed.items()):

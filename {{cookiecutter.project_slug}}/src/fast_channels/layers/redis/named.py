@@ -133,7 +133,7 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
-        return request.start(server, command, self._loop.time() + self._peer.config.timeout)
+        return request.start(server, command, timeout=self._peer.config.timeout)
 
     def open(self, channel: str, reply: Reply) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
         """The messages that were leased; and those that cannot be decoded, with the reason."""
