@@ -202,7 +202,7 @@ class Cluster:
             raise LinkLost("The Cluster serves no slot yet")
         self._map = new_map
         for address in new_map.addresses:
-            self.open_node(address).commands.start()  # not only when a thousand commands wait
+            self.open_node(address)
         self._mapped.set()
         remaining = {self._nodes[address] for address in new_map.addresses}
         for topic, node in list(self._placed.items()):

@@ -212,7 +212,8 @@ class PersistentLink:
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError
                         raise asyncio.CancelledError from error
-                    if not isinstance(error, CONNECTION_ERRORS):
+                    told = str(error) == str(self._last_error)
+                    if not isinstance(error, CONNECTION_ERRORS) and not told:
                         logger.exception("The connection to Redis is dropped for a bug")
                     self._note(error)
                     self._drop()
