@@ -22,11 +22,12 @@ from ...mailbox import Message
 from ..jobs import Delivery, Depth
 from . import scripts
 from .dead_letters import DeadLetters
-from .envelope import decode, encode, encode_message
+from .envelope import Envelope, decode, encode, encode_message, number_of, place_of
 from .exchange import Exchange
 from .link import Link, Reply
 from .outbox import Outbox, Outcome, Request
 from .receivers import LEASE_ENDED, Receivers
+from .serializers import BaseMessageSerializer
 from .topology import Commands
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class NamedChannels:
         self._loop = asyncio.get_running_loop()
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
-        self.dead = DeadLetters(peer, GROUP)
+        self.dead = DeadLetters(peer, GROUP, self.seal, self.message_in)
         self._outbox = Outbox(
             peer.config.timeout,
             self._request,
@@ -55,8 +56,13 @@ class NamedChannels:
         self._receivers: dict[str, Receivers] = {}
 
     def send(self, channel: str, payload: bytes) -> Awaitable[object]:
-        envelope = encode(self._peer.uids.make(), [encode_message("", payload)])
-        return self._outbox.send(channel, envelope)
+        return self._outbox.send(channel, self.seal(channel, self._peer.uids.make(), payload))
+
+    def seal(self, channel: str, uid: bytes, payload: bytes) -> bytes:
+        topic = self._peer.config.topics.channel(channel)
+        return encode(
+            uid, [encode_message("", self._peer.bind(topic, "", payload, number_of(uid)))]
+        )
 
     def _request(self, channel: str, envelopes: list[bytes]) -> Request:
         server, topic = self._place(channel)
@@ -144,7 +150,7 @@ class NamedChannels:
             receipt = entry.decode()
             try:
                 envelope = decode(sealed)
-                message = self._peer.config.serializer.deserialize(envelope.payload)
+                message = self.message_in(channel, envelope, self._peer.config.serializer)
             except UndecodableMessage as error:
                 self._peer.poison.add(error)
                 unreadable.append((Delivery(channel, {}, "", attempt, receipt), repr(error)))
@@ -152,6 +158,14 @@ class NamedChannels:
                 uid = envelope.uid.hex()
                 deliveries.append(Delivery(channel, message, uid, attempt, receipt))
         return deliveries, unreadable
+
+    def message_in(
+        self, channel: str, envelope: Envelope, serializer: BaseMessageSerializer
+    ) -> Message:
+        if not self._peer.binds:
+            return serializer.deserialize(envelope.payload)
+        place = place_of(self._peer.config.topics.channel(channel), "", number_of(envelope.uid))
+        return serializer.deserialize_at(envelope.payload, place)
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         with contextlib.suppress(ChannelLayerUnavailable):  # it comes again

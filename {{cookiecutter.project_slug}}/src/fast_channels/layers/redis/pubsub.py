@@ -83,8 +83,9 @@ class PubSubPeer(Peer):
         return await mailbox.get()
 
     def _receive_named(self, channel: str, data: bytes) -> None:
-        for _, payload in self.open_envelope(self.config.topics.channel(channel), data):
-            if (message := self.deserialize(payload)) is not None:
+        topic = self.config.topics.channel(channel)
+        for sealed in self.open_envelope(topic, data):
+            if (message := self.deserialize(topic, *sealed)) is not None:
                 self.local.deliver(channel, message)
 
     def on_lost(self, topics: list[str]) -> None:
