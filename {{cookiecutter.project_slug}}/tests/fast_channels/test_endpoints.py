@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 
+from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis.endpoints import Endpoint, close_pool, parse_hosts
 
 NODES = (("s1", 26379), ("s2", 26380))
@@ -172,6 +173,102 @@ def test_what_names_no_server_is_refused(hosts: Any, options: Any, message: str)
     """A ValueError that says what was expected."""
     with pytest.raises(ValueError, match=message):
         parse_hosts(hosts, **options)
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
+@pytest.mark.parametrize(
+    ("authority", "nodes"),
+    [
+        ("[::1]:7000", [("::1", 7000)]),
+        ("[fd00::1]:7000,[fd00::2]:7001", [("fd00::1", 7000), ("fd00::2", 7001)]),
+        ("host:7000,[::1]:7001", [("host", 7000), ("::1", 7001)]),
+        ("us%40er:p%2Fw%2C@host:7000,[::1]:7001", [("host", 7000), ("::1", 7001)]),
+        ("host:7000, other:7001", [("host", 7000), ("other", 7001)]),
+    ],
+)
+def test_several_nodes_in_a_url(scheme: str, authority: str, nodes: Any) -> None:
+    """IPv6 in brackets, spaces behind commas, credentials before them."""
+    path = "/main" if scheme == "redis+sentinel" else ""
+    endpoint = one(f"  {scheme}://{authority}{path}\n")
+    assert endpoint.sentinels + endpoint.cluster == tuple(nodes)
+    if "%" in authority:
+        assert endpoint.kwargs == {"username": "us@er", "password": "p/w,"}
+
+
+def test_default_ports_of_ipv6_nodes() -> None:
+    """Those of a Sentinel and of a server; shown in brackets again."""
+    sentinel, cluster = one("redis+sentinel://[::1]/main"), one("redis+cluster://[::1]")
+    assert str(sentinel) == "main at the Sentinels [::1]:26379"
+    assert str(cluster) == "the Cluster of [::1]:6379"
+    assert str(one("redis://[::1]:7000")) == "[::1]:7000"
+
+
+def test_what_is_encoded_in_a_url() -> None:
+    """The service's name; a query may hold an @ and a slash as they are."""
+    endpoint = one("redis+sentinel://s1/my%20main%2F1/3?client_name=a@b/c&sentinel_username=x@y")
+    assert endpoint.service_name == "my main/1"
+    assert endpoint.kwargs == {"client_name": "a@b/c", "db": 3}
+    assert endpoint.sentinel_kwargs == {"username": "x@y"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "message"),
+    [
+        (["redis://a?ssl_cert_req=none"], {}, "'ssl_cert_req' is no option"),
+        (["redis+sentinel://a/main?pasword=x"], {}, "main at .* 'pasword' is no option"),
+        (["redis+sentinel://a/main?sentinel_pasword=x"], {}, "'pasword' is no option"),
+        (["redis+cluster://a?pasword=x"], {}, "the Cluster of .* 'pasword' is no option"),
+        (["redis://a"], {"connection_kwargs": {"pasword": "x"}}, "'pasword' is no option"),
+        ([{"address": ("a", 1), "prot": 2}], {}, "'prot' is no option"),
+        ([{"host": "a", "port": "x"}], {}, "a:x"),
+        ([{"path": "/run/redis.sock", "ssl": True}], {}, "'ssl' is no option"),
+        ([{"address": "redis://a", "ssl": True}], {}, "ssl=True contradicts redis://"),
+        ([{"address": "rediss://a", "ssl": False}], {}, "ssl=False contradicts rediss://"),
+        (["rediss://a?ssl_cert_reqs=nome"], {}, "nome"),
+        (["redis://a/x?db=x"], {}, "'db'"),
+        ([{"host": "a", "db": "x"}], {}, "'x'"),
+        (["redis+cluster://a?db=1"], {}, "database 0 only"),
+        (["redis+sentinel://a:port/main"], {}, "[Pp]ort"),
+        (["redis+sentinel://a,/main"], {}, "like redis\\+sentinel://"),
+        (["redis+cluster://a,,b"], {}, "like redis\\+cluster://"),
+        ([{"cluster": ["a:1"]}], {}, "cluster must be a list of \\(host, port\\)"),
+    ],
+)
+def test_what_no_connection_can_be_made_with(hosts: Any, options: Any, message: str) -> None:
+    """Refused when the layer is made, by the name of the option: no outage that never ends."""
+    for layer in (RedisChannelLayer, RedisPubSubChannelLayer):
+        with pytest.raises(ValueError, match=message):
+            layer(hosts, **options)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"address": "rediss://a", "ssl": True},
+        {"address": "redis://a", "ssl": False},
+        {"address": ("a", 1), "ssl": True},
+    ],
+)
+def test_ssl_beside_an_address(host: dict[str, Any]) -> None:
+    """It is understood where it says the same as the URL, or where there is none."""
+    secure = host["ssl"]
+    assert (one(host).kwargs.get("connection_class") is SSLConnection) == secure
+
+
+@pytest.mark.parametrize(
+    ("hosts", "prefix"),
+    [
+        (["redis://a", "redis://b/0"], "app"),
+        (["redis://a/1"], "app:db1"),
+        (["redis://a/1", "redis://b/1"], "app:db1"),
+        (["redis://a/1", "redis://b/2"], "app:db1:db2"),
+        (["redis+sentinel://a/main/3"], "app:db3"),
+    ],
+)
+def test_a_database_number_is_a_part_of_the_names(hosts: list[str], prefix: str) -> None:
+    """Publish/subscribe knows no databases; those of number 0 keep the plain names."""
+    topics = RedisChannelLayer(hosts, prefix="app")._config.topics
+    assert topics.group("room") == f"{prefix}:g:{{room}}"
 
 
 async def test_idle_connections_are_never_timed_out() -> None:

@@ -24,7 +24,8 @@ def test_what_is_encoded_is_decoded() -> None:
     every = [(channel, payload) for channel in CHANNELS for payload in PAYLOADS]
     for messages in (every, *([message] for message in every)):
         parts = [encode_message(*message) for message in messages]
-        assert decode(encode(UID, parts)) == Envelope(UID, messages)
+        numbered = [(*message, number_of(UID) + n) for n, message in enumerate(messages)]
+        assert decode(encode(UID, parts)) == Envelope(UID, numbered)
 
 
 def test_the_documented_layout() -> None:

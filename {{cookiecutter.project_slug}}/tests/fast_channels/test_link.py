@@ -1,6 +1,7 @@
 """One connection that many callers share, against a server that answers as the test says."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from expect import eventually
 from fast_channels.layers.redis import link as link_module
 from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.link import CONNECTION_ERRORS, Link, LinkLost
+from fast_channels.layers.redis.outbox import Outbox
 from fast_channels.layers.redis.persistent import PersistentLink
 from redis_servers import RedisServer
 from tls_certificate import make_certificate
@@ -229,6 +231,106 @@ async def test_callers_over_the_limit_wait(
     server.answer = echo
     server.send(b"+0\r\n+1\r\n")
     assert await asyncio.gather(*calls) == [b"0", b"1", b"2"]
+
+
+async def test_turns_come_in_the_order_of_the_callers(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is cancelled, or gives up, takes nobody's turn; a late caller overtakes no one."""
+    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    server.answer = lambda command: b""
+    link = (await connect()).link
+    first, *others = [asyncio.create_task(link.call("ECHO", number)) for number in range(5)]
+    now = asyncio.get_running_loop().time()
+    impatient = asyncio.create_task(wait_for_reply(link, 5, now + 0.02))
+    await eventually(impatient.done, "the one that gives up")
+    assert isinstance(impatient.exception(), TimeoutError)
+    others.pop(1).cancel()
+    server.answer = echo
+    server.send(b"+0\r\n")
+    late = asyncio.create_task(link.call("ECHO", 6))
+    assert await asyncio.gather(first, *others, late) == [b"0", b"1", b"3", b"4", b"6"]
+    assert [command[1] for command in server.commands] == [b"0", b"1", b"3", b"4", b"6"]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_turn_that_is_cancelled_is_the_next_ones(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Also if it had been given already, in whichever step of the loop."""
+    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    server.answer = lambda command: b""
+    link = (await connect()).link
+    _, second, third = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    await eventually(lambda: len(server.commands) == 1, "the first command")
+    server.answer = echo
+    link.data_received(b"+0\r\n")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    second.cancel()
+    assert await third == b"2"
+
+
+async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, whether a task waits or a function is to be called."""
+    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    server.answer = lambda command: b""
+    run = await connect()
+    calls = [asyncio.create_task(run.link.call("ECHO", number)) for number in range(3)]
+    await eventually(lambda: len(server.commands) == 1, "the first command")
+    told: list[bool] = []
+    run.link.when_room(lambda: told.append(run.link.lost))
+    await server.close()
+    await run.lost()
+    for call in calls:
+        with pytest.raises(LinkLost):
+            await call
+    assert told == [True]
+
+
+async def test_time_in_which_the_loop_stood_still_is_not_the_servers(
+    server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply that comes right after it counts, although the deadline has passed."""
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
+    server.answer = lambda command: b""
+    run = await connect()
+    deadline = asyncio.get_running_loop().time() + 0.3
+    call = asyncio.create_task(wait_for_reply(run.link, 1, deadline))
+    await eventually(lambda: len(server.commands) == 1, "the command")
+    time.sleep(0.6)  # noqa: ASYNC251 -- the process is busy with something else
+    asyncio.get_running_loop().call_later(0.01, server.send, b"+1\r\n")
+    assert await call == b"1"
+    assert not run.link.lost
+
+
+async def test_a_senders_time_begins_when_it_is_its_turn(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred topics at a slow server take much longer than the timeout of each, and none fails."""
+    monkeypatch.setattr(link_module, "MAX_PENDING", 2)
+    loop = asyncio.get_running_loop()
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] != b"PUBLISH":
+            return b"+OK\r\n"
+        loop.call_later(0.03, server.send, b":0\r\n")
+        return b""
+
+    server.answer = answer
+    persistent = PersistentLink(parse_hosts([("127.0.0.1", server.port)])[0], 5.0)
+    await persistent.connected()
+    outbox = Outbox(0.5, lambda topic, messages: (persistent, ("PUBLISH", topic, *messages)))
+    started = loop.time()
+    sends = [outbox.send(f"{number}", b"m") for number in range(100)]
+    assert await asyncio.gather(*sends, return_exceptions=True) == [None] * 100
+    assert loop.time() - started > 1.0
+    published = [command[1] for command in server.commands if command[0] == b"PUBLISH"]
+    assert published == [b"%d" % number for number in range(100)]
+    await persistent.aclose()
 
 
 async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> None:

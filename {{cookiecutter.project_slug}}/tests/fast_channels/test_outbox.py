@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
+from fast_channels.layers.redis import exchange as exchange_module, outbox as outbox_module
 from fast_channels.layers.redis.link import Command, Link, LinkLost, Pending, Reply
 from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_MESSAGES, Outbox, Outcome, Request
 from fast_channels.layers.redis.topology import Commands
@@ -30,8 +31,17 @@ class Server:
         self.replies.append(reply)
         return cast(Link, self)
 
+    link = None
+
+    async def turn(self, deadline: float) -> None:
+        pass
+
+    def flush_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.flush)
+
     def flush(self) -> None:
-        self.writes.append(self._enlisted)
+        if self._enlisted:
+            self.writes.append(self._enlisted)
         self._enlisted = []
 
     def complete(
@@ -131,6 +141,52 @@ async def test_each_message_has_its_own_outcome() -> None:
     server.replies[0].set_result(1)
     results = await asyncio.gather(*senders, return_exceptions=True)
     assert [repr(result) for result in results] == ["None", "ChannelFull('1')", "ChannelFull('2')"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "size", "sent"), [(3, 10_000, 3), (10_000, 10, 2), (10_000, 9, 2)]
+)
+async def test_what_waits_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, messages: int, size: int, sent: int
+) -> None:
+    """In messages and in bytes; one more is refused at once, until others are confirmed or fail."""
+    monkeypatch.setattr(outbox_module, "MOST_WAITING", messages)
+    monkeypatch.setattr(outbox_module, "MOST_WAITING_BYTES", size)
+    server = Server()
+    outbox = make(server)
+    for attempt in range(3):
+        senders = [outbox.send("a", b"12345") for _ in range(sent)]
+        with pytest.raises(ChannelLayerUnavailable, match=f"since {sent} messages of {5 * sent} b"):
+            outbox.send("b", b"12345")
+        await a_turn()
+        assert server.writes[-1] == [("a", *[b"12345"] * sent)]
+        if attempt:
+            server.replies[-1].set_result(b"OK")
+        else:
+            server.completion.set_exception(ChannelLayerUnavailable("no"))
+            server.replies[-1].set_exception(LinkLost("lost"))
+        await asyncio.wait(senders)
+        assert [sender.exception() is None for sender in senders] == [bool(attempt)] * sent
+
+
+async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others follow in their order when there is one, and are told when the time is over."""
+    monkeypatch.setattr(exchange_module, "MOST_TASKS", 2)
+    server = Server(connected=False)
+    outbox = make(server)
+    senders = [outbox.send(f"{n}", b"m") for n in range(5)]
+    for _ in range(3):
+        await a_turn()
+    assert [command for (command, *_), _ in server.completed] == ["0", "1"]
+    server.connected = True
+    server.completion.set_result(b"OK")
+    await asyncio.wait(senders[:2])
+    for _ in range(3):
+        await a_turn()
+    assert server.writes == [[("2", b"m"), ("3", b"m"), ("4", b"m")]]
+    for reply in server.replies:
+        reply.set_result(b"OK")
+    assert await asyncio.gather(*senders) == [None] * 5
 
 
 async def test_a_request_that_cannot_be_made() -> None:

@@ -1,6 +1,7 @@
 """Messages to bytes and back, with and without encryption."""
 
 import json
+import time
 from typing import Any
 
 import msgpack
@@ -93,6 +94,50 @@ def test_an_old_encrypted_message_is_refused(
     with pytest.raises(UndecodableMessage):
         strict.deserialize(data)
     assert lenient.deserialize(data) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(90, "ahead of the one here"), (-90, "behind the one here"), (55, ""), (-60, "")],
+)
+def test_clocks_that_differ(
+    serializer_class: Any, monkeypatch: pytest.MonkeyPatch, seconds: int, told: str
+) -> None:
+    """The error says so, and by how much, where it is more than is tolerated."""
+    now = time.time()
+    serializer = serializer_class(symmetric_encryption_keys=["key"], expiry=60)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("time.time", lambda: now + seconds)
+        data = serializer.serialize(MESSAGE)
+    monkeypatch.setattr("time.time", lambda: now)
+    if not told:
+        assert serializer.deserialize(data) == MESSAGE
+        return
+    with pytest.raises(UndecodableMessage, match=f"(89|90|91) s .*{told}"):
+        serializer.deserialize(data)
+
+
+def test_what_is_bound_is_read_at_its_place_only(serializer_class: Any) -> None:
+    """What an earlier release encrypted is bound to none, and still read."""
+    serializer = serializer_class(symmetric_encryption_keys=["key"], random_prefix_length=3)
+    assert serializer.binds
+    bound = serializer.bind(serializer.pack(MESSAGE), b"here")
+    assert serializer.deserialize_at(bound, b"here") == MESSAGE
+    assert serializer.deserialize(bound) == MESSAGE
+    assert serializer.deserialize_at(serializer.serialize(MESSAGE), b"here") == MESSAGE
+    with pytest.raises(UndecodableMessage, match="another place"):
+        serializer.deserialize_at(bound, b"there")
+
+
+def test_who_serializes_in_ones_own_way_is_left_alone() -> None:
+    """Without keys nothing is bound, either."""
+
+    class Own(MsgPackSerializer):
+        def serialize(self, message: dict[str, Any]) -> bytes:
+            return b"own"
+
+    assert not Own(symmetric_encryption_keys=["key"]).binds
+    assert not MsgPackSerializer().binds
 
 
 @pytest.mark.parametrize("keys", ["key", b"key"])

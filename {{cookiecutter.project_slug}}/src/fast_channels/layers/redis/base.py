@@ -28,8 +28,9 @@ class RedisLayer(BaseChannelLayer):
     ``sentinels``, ``service_name`` and ``sentinel_kwargs``. ``connection_kwargs`` go to redis-py's
     connections. Default: ``redis://localhost:6379``.
 
-    ``prefix`` keeps apps apart that share a server. ``timeout`` is how long an operation waits for
-    Redis before it raises ``ChannelLayerUnavailable``, in seconds. ``max_message_size`` is in bytes
+    ``prefix`` keeps apps apart that share a server, and so does a database number other than 0, which
+    becomes a part of the names. ``timeout`` is how long an operation waits for a connection, and then
+    for a reply, before it raises ``ChannelLayerUnavailable``, in seconds. ``max_message_size`` is in bytes
     after serialization.
     """
 
@@ -63,15 +64,16 @@ class RedisLayer(BaseChannelLayer):
             random_prefix_length=random_prefix_length,
             expiry=expiry,
         )
+        endpoints = parse_hosts(
+            hosts,
+            sentinels=sentinels,
+            service_name=service_name,
+            sentinel_kwargs=sentinel_kwargs,
+            connection_kwargs=connection_kwargs,
+        )
         self._config = Config(
-            endpoints=parse_hosts(
-                hosts,
-                sentinels=sentinels,
-                service_name=service_name,
-                sentinel_kwargs=sentinel_kwargs,
-                connection_kwargs=connection_kwargs,
-            ),
-            topics=Topics(prefix),
+            endpoints=endpoints,
+            topics=Topics.on(prefix, [endpoint.database for endpoint in endpoints]),
             serializer=self._serializer,
             capacity_of=self.get_capacity,
             expiry=expiry,

@@ -50,6 +50,7 @@ class Cluster:
         self._placed: dict[str, Shard] = {}
         self._homeless: set[str] = set()  # wanted topics without a confirmed place
         self.sharded = False
+        self.waiting = 0  # operations that wait for a node's connection
         self._stale = asyncio.Event()
         self._stale.set()
         self._mapped = asyncio.Event()

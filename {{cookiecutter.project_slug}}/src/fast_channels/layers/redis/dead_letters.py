@@ -9,12 +9,15 @@ Invariants
 """
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelFull, UndecodableMessage
+from ...mailbox import Message
 from ..jobs import DeadLetter, Delivery, shortened
 from . import scripts
-from .envelope import decode, encode, encode_message
+from .envelope import Envelope, decode
+from .serializers import BaseMessageSerializer
 from .topology import Commands
 
 if TYPE_CHECKING:
@@ -26,7 +29,14 @@ KEPT = 10_000
 class DeadLetters:
     """The dead letters of all named channels, as one peer sees them."""
 
-    def __init__(self, peer: "Peer") -> None:
+    def __init__(
+        self,
+        peer: "Peer",
+        seal: Callable[[str, bytes, bytes], bytes],
+        message_in: Callable[[str, Envelope, BaseMessageSerializer], Message],
+    ) -> None:
+        self._seal = seal
+        self._message_in = message_in
         self._peer = peer
         # An encrypted message is refused by its age; a letter may be read however old it is.
         self._reader = copy.copy(peer.config.serializer)
@@ -47,7 +57,7 @@ class DeadLetters:
         server, (_, dead) = self._place(channel)
         start = f"({after}" if after else "-"
         entries = await server.execute("XRANGE", dead, start, "+", "COUNT", count)
-        return [self._open(entry.decode(), fields) for entry, fields in entries]
+        return [self._open(channel, entry.decode(), fields) for entry, fields in entries]
 
     async def replay(self, channel: str, letter: DeadLetter) -> bool:
         if letter.message is None:
@@ -55,8 +65,8 @@ class DeadLetters:
         config = self._peer.config
         server, keys = self._place(channel)
         # Sealed anew: the old seal may have expired.
-        payload = config.serializer.serialize(letter.message)
-        envelope = encode(bytes.fromhex(letter.id), [encode_message("", payload)])
+        payload = self._peer.serialize(letter.message)
+        envelope = self._seal(channel, bytes.fromhex(letter.id), payload)
         capacity = config.capacity_of(channel)
         moved, expired = await scripts.replay(
             server,
@@ -81,14 +91,14 @@ class DeadLetters:
         topic = topics.channel(channel)
         return self._peer.shard_of(topic).commands, (topic, topics.dead_letters(channel))
 
-    def _open(self, receipt: str, fields: list[bytes]) -> DeadLetter:
+    def _open(self, channel: str, receipt: str, fields: list[bytes]) -> DeadLetter:
         values = dict(zip(fields[::2], fields[1::2], strict=True))
         identity, message = receipt, None
         reason = values.get(b"reason", b"").decode()
         try:
             envelope = decode(values.get(b"m", b""))
             identity = envelope.uid.hex()
-            message = self._reader.deserialize(envelope.payload)
+            message = self._message_in(channel, envelope, self._reader)
         except UndecodableMessage as error:
             reason = reason or repr(error)
         return DeadLetter(

@@ -1,13 +1,16 @@
 """Where Redis is: every accepted way of writing it, turned into one form. No I/O.
 
+What no connection could ever be made with is refused here, when the layer is made, and is no outage.
+
 An endpoint is one server, one Sentinel service and so whatever primary it has, or one Cluster.
 Connections are made by redis-py, which does TLS, authentication, Sentinel discovery and URL parsing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import (
     ConnectionPool,
@@ -18,6 +21,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from .type_defs import Address, Hosts, Sentinels
 
@@ -53,7 +57,29 @@ class Endpoint:
             return f"{self.service_name} at the Sentinels {_nodes(self.sentinels)}"
         if "path" in self.kwargs:
             return str(self.kwargs["path"])
-        return f"{self.kwargs.get('host', 'localhost')}:{self.kwargs.get('port', 6379)}"
+        return _node(self.kwargs.get("host", "localhost"), self.kwargs.get("port", DEFAULT_PORT))
+
+    @property
+    def database(self) -> int:
+        return int(self.kwargs.get("db") or 0)
+
+    def check(self) -> "Endpoint":
+        """``ValueError`` if redis-py can make no connection with these options, whoever listens."""
+        try:
+            if self.database and self.cluster:
+                raise ValueError(f"a Cluster has database 0 only, not {self.database}")
+            if self.cluster:
+                self.at(self.cluster[0]).check()
+                return self
+            pool = self.pool()
+            pool.make_connection()
+            if isinstance(pool, SentinelConnectionPool):
+                pool.sentinel_manager.sentinels[0].connection_pool.make_connection()
+        except (TypeError, ValueError, AttributeError, RedisError) as error:
+            _, _, option = str(error).partition("unexpected keyword argument ")
+            reason = f"{option} is no option of its connections" if option else str(error)
+            raise ValueError(f"Redis ({self}) cannot be connected to: {reason}") from error
+        return self
 
     def at(self, address: Address) -> "Endpoint":
         """One node of the Cluster."""
@@ -76,7 +102,11 @@ class Endpoint:
 
 
 def _nodes(addresses: tuple[Address, ...]) -> str:
-    return ",".join(f"{host}:{port}" for host, port in addresses)
+    return ",".join(_node(host, port) for host, port in addresses)
+
+
+def _node(host: object, port: object) -> str:
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
 async def close_pool(pool: ConnectionPool) -> None:
@@ -97,8 +127,19 @@ def parse_hosts(
     """The endpoints to shard over: one for each of ``hosts``, or the one Sentinel service.
 
     ``connection_kwargs`` are redis-py's, added to each connection. Raises ``ValueError`` for what
-    names no server, and says which forms do.
+    names no server, and says which forms do, and for an option that no connection takes.
     """
+    endpoints = _endpoints(hosts, sentinels, service_name, sentinel_kwargs, connection_kwargs)
+    return [endpoint.check() for endpoint in endpoints]
+
+
+def _endpoints(
+    hosts: Hosts | None,
+    sentinels: Sentinels | None,
+    service_name: str | None,
+    sentinel_kwargs: Mapping[str, Any] | None,
+    connection_kwargs: Mapping[str, Any] | None,
+) -> list[Endpoint]:
     extra = dict(connection_kwargs or {})
     if sentinels is not None:
         if hosts is not None:
@@ -148,30 +189,32 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
     option of the connections to the Sentinels. ``redis+cluster://user:password@host:port,host:port``
     names nodes of a Cluster. ``rediss+sentinel`` and ``rediss+cluster`` use TLS.
     """
+    url = url.strip()
     scheme, _, rest = url.partition("://")
     protocol, _, kind = scheme.partition("+")
     if kind not in ("sentinel", "cluster") or protocol not in ("redis", "rediss"):
-        return Endpoint(dict(parse_url(url)) | extra)
-    credentials, _, location = rest.rpartition("@")
-    parts = urlsplit(f"//{location}")
+        if extra.get("ssl", protocol == "rediss") != (protocol == "rediss"):
+            raise ValueError(
+                f"ssl={extra['ssl']!r} contradicts {scheme}://; rediss:// is with TLS, redis:// without"
+            )
+        return Endpoint(_with_tls(dict(parse_url(url)) | extra))
+    nodes, parts = _split(rest)
     query = dict(parse_qsl(parts.query))
     prefix = "sentinel_"
     options = _typed({key: value for key, value in query.items() if not key.startswith(prefix)})
     own = _typed({k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)})
-    username, _, password = credentials.partition(":")
-    if username:
-        options["username"] = unquote(username)
-    if password:
-        options["password"] = unquote(password)
+    if nodes[0].username:
+        options["username"] = unquote(nodes[0].username)
+    if nodes[0].password:
+        options["password"] = unquote(nodes[0].password)
     if protocol == "rediss":
         options["ssl"] = True
     service, _, db = parts.path.strip("/").partition("/")
     if kind == "cluster":
-        if not parts.netloc or service:
+        if not all(node.hostname for node in nodes) or service:
             raise ValueError("A Cluster URL must be like redis+cluster://host:6379,host:6379")
-        nodes = tuple(_address(node, DEFAULT_PORT) for node in parts.netloc.split(","))
-        return Endpoint(options | extra, cluster=nodes)
-    if not parts.netloc or not service:
+        return Endpoint(options | extra, cluster=_named(nodes, DEFAULT_PORT))
+    if not all(node.hostname for node in nodes) or not service:
         raise ValueError(
             "A Sentinel URL must be like redis+sentinel://host:26379,host:26379/service_name/0"
         )
@@ -179,8 +222,26 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
         options["db"] = int(db)
     if protocol == "rediss":
         own["ssl"] = True
-    sentinels = [_address(node, DEFAULT_SENTINEL_PORT) for node in parts.netloc.split(",")]
-    return _service(sentinels, service, own, options | extra)
+    sentinels = _named(nodes, DEFAULT_SENTINEL_PORT)
+    return _service(sentinels, unquote(service), own, options | extra)
+
+
+def _split(rest: str) -> tuple[list[SplitResult], SplitResult]:
+    """The nodes of a URL, each with the credentials, and what follows them.
+
+    ``urlsplit`` takes one host, so it gets one at a time.
+    """
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    credentials, at, hosts = authority.rpartition("@")
+    nodes = [urlsplit(f"//{credentials}{at}{node.strip()}") for node in hosts.split(",")]
+    return nodes, urlsplit(f"//nodes{rest.removeprefix(authority)}")
+
+
+def _named(nodes: list[SplitResult], default_port: int) -> tuple[Address, ...]:
+    return tuple(
+        (unquote(node.hostname or ""), default_port if node.port is None else node.port)
+        for node in nodes
+    )
 
 
 def _typed(options: dict[str, str]) -> dict[str, Any]:
@@ -188,11 +249,6 @@ def _typed(options: dict[str, str]) -> dict[str, Any]:
     typed = dict(parse_url(f"redis://host?{urlencode(options)}"))
     del typed["host"]
     return typed
-
-
-def _address(text: str, default_port: int) -> Address:
-    host, colon, port = text.rpartition(":")
-    return (host, int(port)) if colon and port.isdigit() else (text, default_port)
 
 
 def _service(
@@ -208,9 +264,12 @@ def _service(
 
 
 def _addresses(name: str, nodes: Any) -> tuple[Address, ...]:
-    if isinstance(nodes, str | bytes) or not nodes:
-        raise ValueError(f"{name} must be a list of (host, port), not {nodes!r}")
-    return tuple((str(host), int(port)) for host, port in nodes)
+    try:
+        if isinstance(nodes, str | bytes) or not nodes:
+            raise TypeError
+        return tuple((str(host), int(port)) for host, port in nodes)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a list of (host, port), not {nodes!r}") from None
 
 
 def _with_tls(kwargs: dict[str, Any]) -> dict[str, Any]:

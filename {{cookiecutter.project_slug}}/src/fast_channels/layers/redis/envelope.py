@@ -9,6 +9,8 @@ and for each message, whose uids follow the first one's,
      n bytes   channel name, ASCII
      n bytes   the serialized message
 
+An encrypted message is bound to its place: the topic, the channel name and its uid.
+
 Uids let a receiver recognize messages that the sender had to send again because the confirmation was
 lost with the connection.
 """
@@ -23,7 +25,7 @@ from ...exceptions import UndecodableMessage
 UID_LENGTH = 16
 LENGTHS = struct.Struct(">BI")
 
-Messages = list[tuple[str, bytes]]  # channel names, and what is for them
+Messages = list[tuple[str, bytes, int]]  # channel names, what is for them, and uids as numbers
 
 
 class Envelope(NamedTuple):
@@ -51,6 +53,7 @@ def decode(data: bytes) -> Envelope:
     end = len(data)
     messages: Messages = []
     start = UID_LENGTH
+    number = int.from_bytes(data[:UID_LENGTH], "big")
     try:
         while start != end or not messages:
             name_length, length = LENGTHS.unpack_from(data, start)
@@ -60,12 +63,18 @@ def decode(data: bytes) -> Envelope:
             if start > end:
                 raise struct.error
             name = data[name_start:payload_start].decode("ascii")
-            messages.append((name, data[payload_start:start]))
+            messages.append((name, data[payload_start:start], number))
+            number += 1
     except struct.error:
         raise UndecodableMessage(f"{end} bytes are too few for an envelope") from None
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"The channel name of an envelope is no ASCII: {error}") from error
     return Envelope(data[:UID_LENGTH], messages)
+
+
+def place_of(topic: str, channel: str, number: int) -> bytes:
+    """What an encrypted message is bound to."""
+    return f"{topic}\0{channel}\0{number:x}".encode()
 
 
 def number_of(uid: bytes) -> int:

@@ -13,14 +13,16 @@ Invariants
   by ``LinkLost`` when the connection ends. After the last two nobody knows whether it was executed.
 - A place in the order of replies stays with its command, also after its future is settled.
 - At most ``MAX_PENDING`` commands wait for a reply, none goes out while the transport's buffer is
-  full; a caller over that waits for its turn.
-- A server that answers nothing for ``REPLY_TIMEOUT`` seconds counts as lost.
+  full; a caller over that waits for its turn, and turns come in the order of the callers.
+- A server that answers nothing for ``REPLY_TIMEOUT`` seconds counts as lost. Time in which the event
+  loop stood still is not the server's.
 """
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -29,7 +31,8 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 HEARTBEAT = 1.0  # seconds between looks at the connection, and between PINGs on an idle one
 REPLY_TIMEOUT = 3.0
-MAX_PENDING = 10_000
+MAX_PENDING = 1_000  # what Redis executes in well under a second, and more than keeps it busy
+LATE = 0.1  # seconds after its time at which an alarm says that the loop stood still
 NEVER = math.inf
 
 MESSAGES = {b"message", b"smessage"}
@@ -85,10 +88,12 @@ class Link(asyncio.Protocol):
         self._replication: asyncio.Future[Reply] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
+        self._put_off = False
         self._flushing = False  # soon
         self._writable = True
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room = True  # for one more command, and nobody waits for a turn
+        self._turns: deque[Callable[[], None]] = deque()
+        self._promised = 0  # turns that were given to tasks which have not run since
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = _transport_of(connection)
         self._transport.set_protocol(self)
@@ -97,8 +102,9 @@ class Link(asyncio.Protocol):
         """Look after the connection until it is lost, then raise the reason."""
         try:
             while not self._ended.done():
+                due = self._loop.time() + HEARTBEAT
                 await asyncio.wait([self._ended], timeout=HEARTBEAT)
-                self._check()
+                self._check(late=max(self._loop.time() - due, 0.0))
             self._ended.result()
         finally:
             if not self._loop.is_closed():
@@ -119,7 +125,7 @@ class Link(asyncio.Protocol):
 
         ``reply`` is settled as the future that ``execute`` waits for.
         """
-        if not self._room.is_set() or self._ended.done():
+        if not self._room or self._ended.done():
             return False
         self._outbox.append(hiredis.pack_command(command))
         self._expect(reply, deadline)
@@ -143,27 +149,56 @@ class Link(asyncio.Protocol):
         if data and not self._ended.done():
             self._transport.write(data)
 
-    def execute(self, command: Command, deadline: float) -> Awaitable[Reply]:
+    def execute(
+        self, command: Command, deadline: float, *, again: bool = False
+    ) -> Awaitable[Reply]:
         """Send a command, now if there is room; to be awaited for its reply.
 
         Raises redis-py's ``ResponseError``, ``LinkLost``, or ``TimeoutError`` at ``deadline``, a time
-        of the event loop's clock.
+        of the event loop's clock. What is sent ``again`` has had its turn.
         """
-        if self._room.is_set():
+        if self._room or again:
             return self._issue(command, deadline)
         return self._execute_in_turn(command, deadline)
 
     async def _execute_in_turn(self, command: Command, deadline: float) -> Reply:
-        await self._wait_for_room(deadline)
+        await self.turn(deadline)
         return await self._issue(command, deadline)
 
-    async def execute_replicated(self, command: Command, deadline: float) -> Reply:
+    def when_room(self, turn: Callable[[], None]) -> None:
+        """Have ``turn()`` called when there is room for one command, or when the connection is lost."""
+        self._turns.append(turn)
+
+    async def turn(self, deadline: float = NEVER) -> None:
+        """Wait for room for one command, which has to be issued before anything else is awaited."""
+        if self._room:
+            return
+        given: asyncio.Future[None] = self._loop.create_future()
+        self._turns.append(partial(self._give_turn, given))
+        try:
+            async with asyncio.timeout_at(None if deadline == NEVER else deadline):
+                await given
+        except BaseException:
+            if given.done() and not given.cancelled():  # it is somebody else's turn
+                self._promised -= 1
+                self._make_room()
+            raise
+        self._promised -= 1
+
+    def _give_turn(self, given: "asyncio.Future[None]") -> None:
+        if not given.done():  # its caller was cancelled, or has given up
+            self._promised += 1
+            given.set_result(None)
+
+    async def execute_replicated(
+        self, command: Command, deadline: float, *, again: bool = False
+    ) -> Reply:
         """As ``execute``, but returns only when a replica has confirmed what the command wrote.
 
         Commands of one turn share one WAIT, which goes out behind them in the same write.
         """
-        if not self._room.is_set():
-            await self._wait_for_room(deadline)
+        if not again:
+            await self.turn(deadline)
         reply = self._issue(command, deadline)
         if self._replication is None and not self._ended.done():
             self._replication = self._loop.create_future()
@@ -175,7 +210,7 @@ class Link(asyncio.Protocol):
             async with asyncio.timeout_at(None if deadline == NEVER else deadline):
                 replicas = await asyncio.shield(confirmed)
         while not replicas:
-            replicas = await self.execute(WAIT, deadline)
+            replicas = await self.execute(WAIT, deadline, again=True)
         return result
 
     def post(self, *command: Any) -> None:
@@ -205,28 +240,31 @@ class Link(asyncio.Protocol):
             self._heard_at = self._loop.time()
         self._pending.append((reply, deadline))
         if len(self._pending) >= MAX_PENDING:
-            self._room.clear()
+            self._room = False
 
     def _write(self, packed: bytes) -> None:
         self._outbox.append(packed)
         self.flush_soon()
 
-    async def _wait_for_room(self, deadline: float) -> None:
-        async with asyncio.timeout_at(None if deadline == NEVER else deadline):
-            while not self._room.is_set():
-                await self._room.wait()
-
     def pause_writing(self) -> None:
         self._writable = False
-        self._room.clear()
+        self._room = False
 
     def resume_writing(self) -> None:
         self._writable = True
         self._make_room()
 
     def _make_room(self) -> None:
-        if self._writable and len(self._pending) < MAX_PENDING:
-            self._room.set()
+        while self._turns and self._fits():
+            self._room = True  # for the one whose turn it is
+            self._turns.popleft()()
+            self.flush_soon()
+        self._room = not self._turns and self._fits()
+
+    def _fits(self) -> bool:
+        if self._ended.done():
+            return True  # everybody is told at once
+        return self._writable and len(self._pending) + self._promised < MAX_PENDING
 
     # Reading
 
@@ -263,7 +301,7 @@ class Link(asyncio.Protocol):
         if not self._pending:
             raise LinkLost(f"The server sent what nobody asked for: {reply!r:.100}")
         future, _ = self._pending.popleft()
-        if not self._room.is_set():
+        if not self._room:
             self._make_room()
         if not isinstance(reply, Exception):
             if not future.done():  # else its caller was cancelled, or has given up
@@ -285,6 +323,11 @@ class Link(asyncio.Protocol):
     def _ring(self) -> None:
         """One timer for all callers: whose deadline is over gives up, and the next one is set."""
         now = self._loop.time()
+        if now - self._alarm_at > LATE and not self._put_off:
+            self._put_off = True  # the loop stood still: what has come meanwhile is read first
+            self._set_alarm(now + LATE)
+            return
+        self._put_off = False
         following = NEVER
         for reply, deadline in self._pending:
             if reply.done():
@@ -295,9 +338,10 @@ class Link(asyncio.Protocol):
                 following = min(following, deadline)
         self._set_alarm(following)
 
-    def _check(self) -> None:
+    def _check(self, late: float) -> None:
         if self._ended.done():
             return
+        self._heard_at += late
         if not self._pending:
             self.post("PING")
         elif self._loop.time() - self._heard_at > REPLY_TIMEOUT:
@@ -311,7 +355,6 @@ class Link(asyncio.Protocol):
         self._ended.set_exception(reason)
         self._ended.add_done_callback(_retrieve)
         self._set_alarm(NEVER)
-        self._room.set()
         if self._replication is not None:
             self._expect(self._replication, NEVER)
             self._replication = None
@@ -320,6 +363,7 @@ class Link(asyncio.Protocol):
                 reply.set_exception(self._reason())
         self._pending.clear()
         self._on_lost()
+        self._make_room()
 
     def _reason(self) -> LinkLost:
         return LinkLost(str(self._ended.exception()))

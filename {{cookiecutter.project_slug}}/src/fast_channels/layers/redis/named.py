@@ -26,12 +26,13 @@ from ...mailbox import Message
 from ..jobs import Delivery, Depth
 from . import scripts
 from .dead_letters import DeadLetters
-from .envelope import decode, encode, encode_message
+from .envelope import Envelope, decode, encode, encode_message, number_of, place_of
 from .exchange import Exchange
 from .idle import IdleNames
 from .link import Link, Reply
 from .outbox import Outbox, Outcome, Request
 from .receivers import LEASE_ENDED, Receivers
+from .serializers import BaseMessageSerializer
 from .topology import Commands
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class NamedChannels:
         self._loop = asyncio.get_running_loop()
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(peer.config.expiry * 1000)
-        self.dead = DeadLetters(peer)
+        self.dead = DeadLetters(peer, self.seal, self.message_in)
         self._outbox = Outbox(
             peer.config.timeout,
             self._request,
@@ -61,8 +62,13 @@ class NamedChannels:
         self._idle = IdleNames(self.forget, after=IDLE_TIME, most=MOST_IDLE)
 
     def send(self, channel: str, payload: bytes) -> Awaitable[object]:
-        envelope = encode(self._peer.uids.make(), [encode_message("", payload)])
-        return self._outbox.send(channel, envelope)
+        return self._outbox.send(channel, self.seal(channel, self._peer.uids.make(), payload))
+
+    def seal(self, channel: str, uid: bytes, payload: bytes) -> bytes:
+        topic = self._peer.config.topics.channel(channel)
+        return encode(
+            uid, [encode_message("", self._peer.bind(topic, "", payload, number_of(uid)))]
+        )
 
     def _request(self, channel: str, envelopes: list[bytes]) -> Request:
         self._acknowledge_now(channel)
@@ -155,7 +161,7 @@ class NamedChannels:
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
-        return request.start(server, command, self._loop.time() + self._peer.config.timeout)
+        return request.start(server, command, timeout=self._peer.config.timeout)
 
     def open(
         self, channel: str, reply: Reply
@@ -170,7 +176,7 @@ class NamedChannels:
             receipt = entry.decode()
             try:
                 envelope = decode(sealed)
-                message = self._peer.config.serializer.deserialize(envelope.payload)
+                message = self.message_in(channel, envelope, self._peer.config.serializer)
             except UndecodableMessage as error:
                 self._peer.poison.add(error)
                 unreadable.append((Delivery(channel, {}, "", attempt, receipt), repr(error)))
@@ -178,6 +184,14 @@ class NamedChannels:
                 uid = envelope.uid.hex()
                 deliveries.append(Delivery(channel, message, uid, attempt, receipt))
         return deliveries, unreadable, more
+
+    def message_in(
+        self, channel: str, envelope: Envelope, serializer: BaseMessageSerializer
+    ) -> Message:
+        if not self._peer.binds:
+            return serializer.deserialize(envelope.payload)
+        place = place_of(self._peer.config.topics.channel(channel), "", number_of(envelope.uid))
+        return serializer.deserialize_at(envelope.payload, place)
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         with contextlib.suppress(ChannelLayerUnavailable):  # it comes again

@@ -32,7 +32,7 @@ from ..local import LocalDelivery
 from ..tally import Tally
 from .cluster import make_topology
 from .endpoints import Endpoint
-from .envelope import Messages, Uids, decode, encode_message
+from .envelope import Messages, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .outbox import Outbox, Request
 from .serializers import BaseMessageSerializer
@@ -71,6 +71,7 @@ class Peer(abc.ABC):
         self.inbox = config.topics.inbox(self.names.process_id)
         self.local = LocalDelivery(config.capacity_of, config.expiry)
         self.uids = Uids()
+        self.binds = config.serializer.binds
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._outbox = Outbox(
             config.timeout,
@@ -136,7 +137,17 @@ class Peer(abc.ABC):
         return self._outbox.send(topic, encode_message(channel, payload))
 
     def _request(self, topic: str, messages: list[bytes]) -> Request:
-        return self.publication(topic, self.uids.make(len(messages)), messages)
+        uid = self.uids.make(len(messages))
+        if self.binds:
+            packed = decode(encode(uid, messages)).messages
+            messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
+        return self.publication(topic, uid, messages)
+
+    def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
+        """Encrypt what ``serialize`` has packed; what a peer tells another one goes as it is."""
+        if not self.binds or channel.startswith((JOIN, LEAVE, ANSWER)):
+            return packed
+        return self.config.serializer.bind(packed, place_of(topic, channel, number))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
@@ -231,7 +242,9 @@ class Peer(abc.ABC):
     # Messages
 
     def serialize(self, message: Message) -> bytes:
-        payload = self.config.serializer.serialize(message)
+        """To be passed to ``bind`` when it is known where it goes."""
+        serializer = self.config.serializer
+        payload = serializer.pack(message) if self.binds else serializer.serialize(message)
         if len(payload) > self.config.max_message_size:
             raise MessageTooLarge(
                 f"The message takes {len(payload)} bytes; max_message_size allows "
@@ -240,22 +253,26 @@ class Peer(abc.ABC):
         return payload
 
     def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        for _, payload in self.open_envelope(topic, data):
-            if (message := self.deserialize(payload)) is not None:
+        for sealed in self.open_envelope(topic, data):
+            if (message := self.deserialize(topic, *sealed)) is not None:
                 self.local.deliver_group(group, message)
 
     def _receive_in_inbox(self, data: bytes) -> None:
-        for channel, payload in self.open_envelope(self.inbox, data):
+        for channel, payload, number in self.open_envelope(self.inbox, data):
             if channel in self.local.mailboxes:
-                if (message := self.deserialize(payload)) is not None:
+                message = self.deserialize(self.inbox, channel, payload, number)
+                if message is not None:
                     self.local.deliver(channel, message)
             elif channel.startswith((JOIN, LEAVE, ANSWER)):
                 self._foreign.receive(channel, payload)
 
-    def deserialize(self, payload: bytes) -> Message | None:
+    def deserialize(self, topic: str, channel: str, payload: bytes, number: int) -> Message | None:
         """None, and counted, if it cannot be decoded."""
+        serializer = self.config.serializer
         try:
-            return self.config.serializer.deserialize(payload)
+            if self.binds:
+                return serializer.deserialize_at(payload, place_of(topic, channel, number))
+            return serializer.deserialize(payload)
         except UndecodableMessage as error:
             self.poison.add(error)
             return None

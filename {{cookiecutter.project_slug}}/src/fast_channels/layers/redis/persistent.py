@@ -102,6 +102,7 @@ class PersistentLink:
         *,
         connected_by: float | None = None,
         replicated: bool = False,
+        again: bool = False,
     ) -> Awaitable[Reply]:
         """One try, until ``deadline``; the connection has to be there earlier, ``connected_by``.
 
@@ -110,18 +111,33 @@ class PersistentLink:
         """
         link = self._link
         if link is None:
-            return self._attempt_later(command, deadline, connected_by or deadline, replicated)
-        return (link.execute_replicated if replicated else link.execute)(command, deadline)
+            return self._attempt_later(
+                command, deadline, connected_by or deadline, replicated, again
+            )
+        execute = link.execute_replicated if replicated else link.execute
+        return execute(command, deadline, again=again)
 
     async def _attempt_later(
-        self, command: Command, deadline: float, connected_by: float, replicated: bool
+        self, command: Command, deadline: float, connected_by: float, replicated: bool, again: bool
     ) -> Reply:
+        await self.connected_by(connected_by)
+        return await self.attempt(command, deadline, replicated=replicated, again=again)
+
+    async def connected_by(self, deadline: float) -> Link:
+        """As ``connected``; ``NotConnected`` at a time of the event loop's clock."""
         try:
-            async with asyncio.timeout_at(connected_by):
-                await self.connected()
+            async with asyncio.timeout_at(deadline):
+                return await self.connected()
         except TimeoutError:
             raise NotConnected from None
-        return await self.attempt(command, deadline, replicated=replicated)
+
+    async def turn(self, deadline: float) -> None:
+        """Wait for the connection, until ``deadline``, and for room on it; see ``Link.turn``."""
+        try:
+            link = await self.connected_by(deadline)
+        except NotConnected:
+            raise self.unavailable() from self._last_error
+        await link.turn()
 
     def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
         """The link on which the command leaves with the next flush; None if there is none now.
@@ -155,18 +171,20 @@ class PersistentLink:
         ``ChannelLayerUnavailable`` if the server refuses it. A command that is not repeatable
         and whose connection is lost before the reply raises at once, since it may have been executed.
         """
+        again = False
         try:
             while True:
                 try:
                     if after is not None:
                         error, after = after, None
                         raise error
-                    return await self.attempt(command, deadline, replicated=replicated)
+                    return await self.attempt(command, deadline, replicated=replicated, again=again)
                 except LinkLost:
                     if not repeatable:
                         raise
                 except NoScriptError:
                     command = with_source(command)
+                again = True
         except ResponseError as error:
             raise ChannelLayerUnavailable(
                 f"Redis ({self.endpoint}) refused {command[0]}: {error}"
@@ -194,7 +212,8 @@ class PersistentLink:
                 except Exception as error:
                     if is_cancelled():  # the loss came in the same step, in place of CancelledError
                         raise asyncio.CancelledError from error
-                    if not isinstance(error, CONNECTION_ERRORS):
+                    told = str(error) == str(self._last_error)
+                    if not isinstance(error, CONNECTION_ERRORS) and not told:
                         logger.exception("The connection to Redis is dropped for a bug")
                     self._note(error)
                     self._drop()

@@ -110,8 +110,9 @@ class PubSubPeer(Peer):
             super().close_channel(channel)
 
     def _receive_named(self, channel: str, data: bytes) -> None:
-        for _, payload in self.open_envelope(self.config.topics.channel(channel), data):
-            if (message := self.deserialize(payload)) is not None:
+        topic = self.config.topics.channel(channel)
+        for sealed in self.open_envelope(topic, data):
+            if (message := self.deserialize(topic, *sealed)) is not None:
                 self.local.deliver(channel, message)
 
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import random
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +26,12 @@ except ImportError as error:
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
+BOUND = (
+    b"\xc1\xfc\x01"  # begins what is bound to its place; no message in msgpack or JSON begins so
+)
+DIGEST_SIZE = 16  # bytes
 CLOCK_SKEW = 10  # seconds that the clocks of sender and receiver may differ when expiry is checked
+MAX_AHEAD = 60  # seconds; as Fernet
 
 
 class BaseMessageSerializer(abc.ABC):
@@ -35,6 +41,9 @@ class BaseMessageSerializer(abc.ABC):
     protect nothing.
     ``expiry`` (seconds) refuses encrypted messages that are older. ``MultiFernet`` needs the
     ``cryptography`` package.
+
+    The layers bind what they encrypt to its place (topic, channel and uid), so that nobody without a
+    key can have it read in another one; not with a subclass that has a ``serialize`` of its own.
     """
 
     def __init__(
@@ -57,29 +66,76 @@ class BaseMessageSerializer(abc.ABC):
 
     def serialize(self, message: Message) -> bytes:
         """``InvalidMessageError`` (a ``TypeError``) for a value that the format cannot carry."""
+        return self._seal(self.pack(message))
+
+    def deserialize(self, message: bytes) -> Message:
+        """``UndecodableMessage`` for bytes that are no message in this format and these keys."""
+        return self._open(message, None)
+
+    # For the layers
+
+    @property
+    def binds(self) -> bool:
+        cls = type(self)
+        own = (cls.serialize, cls.deserialize)
+        base = (BaseMessageSerializer.serialize, BaseMessageSerializer.deserialize)
+        return self.crypter is not None and own == base
+
+    def pack(self, message: Message) -> bytes:
+        """For ``bind``, as soon as the place is known."""
         try:
-            data = self.as_bytes(message)
+            return self.as_bytes(message)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidMessageError(f"{type(self).__name__} cannot carry it: {error}") from error
+
+    def bind(self, packed: bytes, place: bytes) -> bytes:
+        return self._seal(BOUND + _digest(place) + packed)
+
+    def deserialize_at(self, message: bytes, place: bytes) -> Message:
+        """As ``deserialize``, and refuses what was bound to another place.
+
+        What is not bound is accepted: an earlier release encrypted it, or ``serialize``.
+        """
+        return self._open(message, place)
+
+    def _seal(self, data: bytes) -> bytes:
         if self.crypter is not None:
             data = self.crypter.encrypt(data)
         if self.random_prefix_length > 0:
             data = random.randbytes(self.random_prefix_length) + data
         return data
 
-    def deserialize(self, message: bytes) -> Message:
-        """``UndecodableMessage`` for bytes that are no message in this format and these keys."""
+    def _open(self, message: bytes, place: bytes | None) -> Message:
         data = message[self.random_prefix_length :] if self.random_prefix_length > 0 else message
         try:
             if self.crypter is not None:
-                ttl = None if self.expiry is None else int(self.expiry) + CLOCK_SKEW
-                data = self.crypter.decrypt(data, ttl)
+                data = _unbound(self._decrypt(self.crypter, data), place)
             decoded: object = self.from_bytes(data)
+        except UndecodableMessage:
+            raise
         except Exception as error:  # each format has errors of its own
             raise UndecodableMessage(f"{type(error).__name__}: {error}") from error
         if not isinstance(decoded, dict):
             raise UndecodableMessage(f"A message must be a dict, not {type(decoded).__name__}")
         return cast(Message, decoded)
+
+    def _decrypt(self, crypter: "MultiFernet", token: bytes) -> bytes:
+        data = crypter.decrypt(token)
+        if self.expiry is None:
+            return data
+        age = time.time() - int.from_bytes(base64.urlsafe_b64decode(token[:12])[1:9], "big")
+        allowed = int(self.expiry) + CLOCK_SKEW
+        if age > allowed:
+            raise UndecodableMessage(
+                f"It was encrypted {age:.0f} s ago by the clock of its sender, and at most {allowed} s "
+                "are allowed: it waited too long, or that clock is behind the one here"
+            )
+        if age < -MAX_AHEAD:
+            raise UndecodableMessage(
+                f"The clock of its sender is {-age:.0f} s ahead of the one here; at most {MAX_AHEAD} s "
+                "are allowed"
+            )
+        return data
 
 
 class JSONSerializer(BaseMessageSerializer):
@@ -145,6 +201,20 @@ if _missing is None:
 else:
     _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": _missing})
     registry.register_serializer("msgpack", _MissingMsgPack)
+
+
+def _digest(place: bytes) -> bytes:
+    return hashlib.blake2b(place, digest_size=DIGEST_SIZE).digest()
+
+
+def _unbound(data: bytes, place: bytes | None) -> bytes:
+    """What was packed; ``place`` is where it was found, None for anywhere."""
+    if not data.startswith(BOUND):
+        return data
+    start = len(BOUND) + DIGEST_SIZE
+    if place is not None and data[len(BOUND) : start] != _digest(place):
+        raise UndecodableMessage("It was encrypted for another place: a message that was replayed")
+    return data[start:]
 
 
 def _make_crypter(keys: Sequence[str | bytes] | None) -> "MultiFernet | None":

@@ -12,6 +12,12 @@ from ..base import owner_of
 class Topics:
     prefix: str
 
+    @classmethod
+    def on(cls, prefix: str, databases: list[int]) -> "Topics":
+        """For servers of these database numbers: notifications know none, so the names have to."""
+        numbers = dict.fromkeys(number for number in databases if number)
+        return cls(":".join([prefix, *(f"db{number}" for number in numbers)]))
+
     def group(self, name: str) -> str:
         return f"{self.prefix}:g:{{{name}}}"
 

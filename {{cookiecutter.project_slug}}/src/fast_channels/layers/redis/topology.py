@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import Command, Link, OnMessage, Pending, Reply
 from .persistent import PersistentLink
@@ -42,6 +43,14 @@ class Commands(Protocol):
 
     def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
         """See ``PersistentLink.enlist``."""
+        ...
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        """What is raised when the time is over."""
+        ...
+
+    def turn(self, deadline: float) -> Awaitable[None]:
+        """See ``PersistentLink.turn``."""
         ...
 
     def execute(
