@@ -127,9 +127,9 @@ class Worker:
             task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
         tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
         for task in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            asyncio._unregister_task(
-                task
-            )  # else asyncio.run waits for it before it closes the loop
+            # Else asyncio.run waits for it before it closes the loop, and complains of it after that.
+            asyncio._unregister_task(task)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         for job in list(self._running):
             del self._running[job]
             self._settle(self._reject(job))

@@ -239,6 +239,7 @@ class QueuePeer(Peer):
 
     async def flush(self) -> None:
         await super().flush()
+        self.named.drop_leased()
         self._refreshed.clear()
         for position in self._positions.values():
             position.joined = position.last = BEGINNING
