@@ -36,9 +36,8 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
 LONGEST_RETRY = 60.0
 MOST_HELD = 10  # messages for each handler that may run
-CANCEL_TIMEOUT = (
-    5.0  # seconds that a cancelled handler has; it is cancelled again after half of them
-)
+CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it is cancelled again
+
 
 
 @dataclass(eq=False, slots=True)
@@ -61,7 +60,7 @@ class Worker:
     ``routes`` maps a channel name to a consumer class, or to what its ``as_asgi()`` returned. The
     consumer's scope is ``{"type": "channel", "channel": name, "id": str, "attempt": int}``; its own
     ``channel_layer_alias`` chooses the layer on which it answers. ``drain_timeout`` is in seconds;
-    stopping takes at most 5 s more, and what the layer takes to confirm.
+    stopping takes at most 4 s more, and what the layer takes to confirm.
     """
 
     def __init__(
@@ -127,9 +126,9 @@ class Worker:
             task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
         tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
         for task in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            asyncio._unregister_task(
-                task
-            )  # else asyncio.run waits for it before it closes the loop
+            # Else asyncio.run waits for it before it closes the loop, and complains of it after that.
+            asyncio._unregister_task(task)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         for job in list(self._running):
             del self._running[job]
             self._settle(self._reject(job))
@@ -312,18 +311,18 @@ class Worker:
         while True:
             await asyncio.sleep(interval)
             held = [job for job in self._held if not job.lost]
-            kept = await asyncio.gather(*(self._renew_one(job.delivery) for job in held))
+            kept = await asyncio.gather(*(self._renew_one(job) for job in held))
             for job, is_kept in zip(held, kept, strict=True):
                 job.lost = not is_kept
 
-    async def _renew_one(self, delivery: Delivery) -> bool:
+    async def _renew_one(self, job: Job) -> bool:
         try:
-            kept = await self._queue.renew(delivery)
+            kept = await self._queue.renew(job.delivery)
         except ChannelLayerUnavailable as error:
-            logger.warning("The lease of message %s is not renewed: %s", delivery.id, error)
+            logger.warning("The lease of message %s is not renewed: %s", job.delivery.id, error)
             return True
-        if not kept:
-            logger.warning("The lease of message %s was lost", delivery.id)
+        if not kept and job in self._held:  # else it was acknowledged meanwhile
+            logger.warning("The lease of message %s was lost", job.delivery.id)
         return kept
 
 

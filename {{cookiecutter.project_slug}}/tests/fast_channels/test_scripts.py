@@ -12,7 +12,6 @@ from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.persistent import PersistentLink
 from redis_servers import RedisServer
 
-WORKER = ("workers", "worker")
 MINUTE = 60_000
 
 
@@ -28,10 +27,15 @@ def topic() -> str:
     return f"test:{{{uuid.uuid4().hex}}}"
 
 
+def due_key(topic: str) -> str:
+    return topic + ":due"
+
+
 async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
     defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
-    command = scripts.lease(topic, WORKER, **(defaults | options))
-    leased, _ = scripts.leased(await server.execute(*command))
+    handled = options.pop("handled", ())
+    command = scripts.lease((topic, due_key(topic)), handled, **(defaults | options))
+    leased, *_ = scripts.leased(await server.execute(*command))
     return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
 
 
@@ -44,7 +48,7 @@ async def put(
     server: PersistentLink, topic: str, *envelopes: bytes, **options: int
 ) -> tuple[int, int]:
     limits = {"capacity": 10, "expiry_ms": MINUTE} | options
-    command = scripts.enqueue(topic, list(envelopes), WORKER[0], **limits)
+    command = scripts.enqueue(topic, list(envelopes), **limits)
     return scripts.enqueued(await server.execute(*command))
 
 
@@ -56,7 +60,7 @@ async def publish(server: PersistentLink, topic: str, *messages: bytes) -> None:
 
 
 async def pending(server: PersistentLink, topic: str) -> int:
-    return int((await server.execute("XPENDING", topic, WORKER[0]))[0])
+    return int((await server.execute("XPENDING", topic, scripts.GROUP))[0])
 
 
 def test_every_script_has_a_header_and_a_test() -> None:
@@ -156,7 +160,7 @@ async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic:
     assert await number_of(b"the first of three", b"the second", b"the third") == 1
     ((entry, _, _), *_) = await lease(server, topic)
     assert await number_of(b"all are leased") == 1
-    await scripts.acknowledge(server, topic, WORKER[0], [entry])
+    await scripts.acknowledge(server, topic, [entry])
     assert await number_of(b"one waits") == 0
     await lease(server, topic)
     announced.clear()
@@ -179,17 +183,52 @@ async def test_lease(server: PersistentLink, topic: str) -> None:
     assert await pending(server, topic) == 0
 
 
+async def test_lease_removes_what_is_dealt_with(server: PersistentLink, topic: str) -> None:
+    await enqueue(server, topic, b"one", b"two")
+    ((one, _, _),) = await lease(server, topic, count=1)
+    ((two, _, _),) = await lease(server, topic, count=1, handled=[one])
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 1
+    assert await lease(server, topic, handled=[one, two]) == []
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
+
+
+@pytest.mark.parametrize("leased", [True, False])
+async def test_lease_drops_what_has_expired_in_steps(
+    server: PersistentLink, topic: str, leased: bool
+) -> None:
+    """About a thousand messages in one call, which says that there may be more."""
+    for _ in range(25):
+        await put(server, topic, *[b"old"] * 100, capacity=10_000)
+    if leased:
+        await lease(server, topic, count=2500)
+    dropped: list[int] = []
+    more = True
+    while more:
+        command = scripts.lease(
+            (topic, due_key(topic)), (), count=1, lease_ms=0, expiry_ms=-1000, claim=True
+        )
+        taken, expired, more = scripts.leased(await server.execute(*command))
+        assert taken == []
+        dropped.append(expired)
+    assert sum(dropped) == 2500
+    assert 3 <= len(dropped) <= 4
+    assert max(dropped) <= 1001
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
+
+
 async def test_renew(server: PersistentLink, topic: str) -> None:
-    """The lease gets an age of 0, if the attempt is the one that it counts."""
-    assert not await scripts.renew(server, topic, WORKER, "1-1", 1)
+    """The lease gets an age of 0, if the attempt is the one that it counts and the message is there."""
+    assert not await scripts.renew(server, topic, "1-1", 1)
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
-    await scripts.give_back(server, topic, WORKER, entry, 1, age_ms=MINUTE, attempts=1, wake=False)
-    assert not await scripts.renew(server, topic, WORKER, entry, 2)
-    assert await scripts.renew(server, topic, WORKER, entry, 1)
+    await give_back(server, topic, entry, 1)
+    assert not await scripts.renew(server, topic, entry, 2)
+    assert await scripts.renew(server, topic, entry, 1)
     assert await lease(server, topic, lease_ms=MINUTE) == []
-    await scripts.acknowledge(server, topic, WORKER[0], [entry])
-    assert not await scripts.renew(server, topic, WORKER, entry, 1)
+    await server.execute("XTRIM", topic, "MAXLEN", 0)  # as if it had expired
+    assert not await scripts.renew(server, topic, entry, 1)
+    await scripts.acknowledge(server, topic, [entry])
+    assert not await scripts.renew(server, topic, entry, 1)
 
 
 async def test_acknowledge(server: PersistentLink, topic: str) -> None:
@@ -197,28 +236,52 @@ async def test_acknowledge(server: PersistentLink, topic: str) -> None:
     await enqueue(server, topic, b"one", b"two")
     (first, _, _), _ = await lease(server, topic)
     for _ in range(2):
-        await scripts.acknowledge(server, topic, WORKER[0], [first])
+        await scripts.acknowledge(server, topic, [first])
     assert await server.execute("XLEN", topic) == 1
     assert await pending(server, topic) == 1
 
 
+async def give_back(server: PersistentLink, topic: str, *lease: Any, **options: Any) -> None:
+    defaults = {"delay_ms": 0, "lease_ms": MINUTE, "expiry_ms": MINUTE, "counts": True}
+    await scripts.give_back(server, (topic, due_key(topic)), lease, **(defaults | options))
+
+
 async def test_give_back(server: PersistentLink, topic: str) -> None:
-    """The lease gets an age, so that it ends at once or later, and keeps count of the attempts."""
+    """The lease ends at once, if it is the caller's; the attempt counts or does not."""
+    await enqueue(server, topic, b"one", b"two")
+    (one, _, _), (two, _, _) = await lease(server, topic)
+    await give_back(server, topic, one, 1, two, 1)
+    assert await lease(server, topic) == [(one, b"one", 2), (two, b"two", 2)]
+    await give_back(server, topic, one, 1)  # too late: the second attempt runs
+    assert await lease(server, topic) == []
+    await give_back(server, topic, one, 2, counts=False)  # as if nobody had seen it
+    assert await lease(server, topic) == [(one, b"one", 2)]
+
+
+async def test_give_back_with_a_delay(server: PersistentLink, topic: str) -> None:
+    """Nobody gets it before it is due, however short a lease is; nor is it anybody's."""
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
+    await give_back(server, topic, entry, 1, delay_ms=MINUTE // 2)
+    assert not await scripts.renew(server, topic, entry, 1)
+    assert await lease(server, topic, lease_ms=0) == []
+    assert await pending(server, topic) == 1
+    assert MINUTE < await server.execute("PTTL", due_key(topic)) <= 2 * MINUTE
 
-    async def give_back(attempt: int, age_ms: int, attempts: int) -> None:
-        options: dict[str, Any] = {"age_ms": age_ms, "attempts": attempts, "wake": True}
-        await scripts.give_back(server, topic, WORKER, entry, attempt, **options)
+    await server.execute("ZADD", due_key(topic), 0, entry)
+    assert await lease(server, topic) == [(entry, b"one", 2)]
+    assert await server.execute("EXISTS", due_key(topic)) == 0
 
-    await give_back(1, age_ms=0, attempts=1)
-    assert await lease(server, topic, lease_ms=MINUTE) == []
-    await give_back(1, age_ms=MINUTE, attempts=1)
-    assert await lease(server, topic, lease_ms=MINUTE) == [(entry, b"one", 2)]
-    await give_back(1, age_ms=MINUTE, attempts=1)  # too late: the second attempt runs
-    assert await lease(server, topic, lease_ms=MINUTE) == []
-    await give_back(2, age_ms=MINUTE, attempts=0)  # as if nobody had seen it
-    assert await lease(server, topic, lease_ms=MINUTE) == [(entry, b"one", 1)]
+
+async def test_give_back_for_longer_than_a_message_lives(
+    server: PersistentLink, topic: str
+) -> None:
+    """It is due when it expires, so that nothing of it is left then."""
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+    await give_back(server, topic, entry, 1, delay_ms=1000 * MINUTE)
+    due = float(await server.execute("ZSCORE", due_key(topic), entry))
+    assert due == int(entry.partition("-")[0]) + MINUTE
 
 
 async def test_bury(server: PersistentLink, topic: str) -> None:
@@ -228,7 +291,7 @@ async def test_bury(server: PersistentLink, topic: str) -> None:
     ((entry, _, _),) = await lease(server, topic)
 
     async def bury(attempt: int) -> bool:
-        arguments = (server, keys, WORKER[0], entry, attempt)
+        arguments = (server, keys, entry, attempt)
         return await scripts.bury(*arguments, reason=b"why", keep=100)
 
     assert [await bury(attempt) for attempt in (2, 1, 1)] == [False, True, False]
@@ -244,29 +307,29 @@ async def test_replay(server: PersistentLink, topic: str) -> None:
     letter = (await server.execute("XADD", keys[1], "*", "m", "one")).decode()
     await enqueue(server, topic, b"two")
 
-    async def replay(capacity: int) -> int:
+    async def replay(capacity: int) -> tuple[int, int]:
         options = {"capacity": capacity, "expiry_ms": MINUTE}
         return await scripts.replay(server, keys, letter, b"again", **options)
 
-    assert [await replay(capacity) for capacity in (1, 2, 3)] == [-1, 1, 0]
+    assert [await replay(capacity) for capacity in (1, 2, 3)] == [(-1, 0), (1, 0), (0, 0)]
     assert [(e, a) for _, e, a in await lease(server, topic)] == [(b"two", 1), (b"again", 1)]
     assert await server.execute("XLEN", keys[1]) == 0
 
 
 async def test_depth(server: PersistentLink, topic: str) -> None:
-    """Waiting, leased, dead; what has expired is in none of them."""
+    """Waiting, leased, dead; what has expired is in none of them, and counted when it is dropped."""
     keys = (topic, topic + ":dead")
 
-    async def depth(expiry_ms: int = MINUTE) -> tuple[int, int, int]:
-        return await scripts.depth(server, keys, WORKER[0], expiry_ms=expiry_ms)
+    async def depth(expiry_ms: int = MINUTE) -> tuple[int, int, int, int]:
+        return await scripts.depth(server, keys, expiry_ms=expiry_ms)
 
-    assert await depth() == (0, 0, 0)
+    assert await depth() == (0, 0, 0, 0)
     await enqueue(server, topic, b"one", b"two", b"three")
-    assert await depth() == (3, 0, 0)
+    assert await depth() == (3, 0, 0, 0)
     await lease(server, topic, count=2)
     await server.execute("XADD", keys[1], "*", "m", "dead")
-    assert await depth() == (1, 2, 1)
-    assert await depth(expiry_ms=-1000) == (0, 0, 1)
+    assert await depth() == (1, 2, 1, 0)
+    assert await depth(expiry_ms=-1000) == (0, 0, 1, 3)
 
 
 async def test_a_server_that_forgot_a_script_is_sent_it(server: PersistentLink, topic: str) -> None:

@@ -92,8 +92,12 @@ async def test_handler_answers_on_its_own_layer(jobs: Ledger) -> None:
 # Failing
 
 
-async def test_retried_later_each_time_then_buried(jobs: Ledger) -> None:
-    """A failing message is tried max_attempts times, after 1, 2, 4 … s, and is a dead letter."""
+@pytest.mark.parametrize("lease", [None, 5.0])
+async def test_retried_later_each_time_then_buried(jobs: Ledger, lease: float | None) -> None:
+    """A failing message is tried max_attempts times, after 1, 2, 4 … s, however short a lease is, and
+    is a dead letter.
+    """
+    jobs.lease_time = lease
     attempts = []
 
     class Failing(AsyncConsumer):

@@ -13,6 +13,32 @@ import fast_channels
 
 SOURCES = Path(fast_channels.__file__).parents[1]
 
+STUBBORN = """
+import asyncio, sys
+from fast_channels import worker
+from fast_channels.consumer import AsyncConsumer
+from fast_channels.layers import InMemoryChannelLayer
+
+worker.CANCEL_TIMEOUT = 0.5
+
+class Stubborn(AsyncConsumer):
+    async def job(self, message):
+        print("started", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+async def main():
+    layer = InMemoryChannelLayer()
+    await layer.send("jobs", {"type": "job"})
+    await worker.Worker(layer, {"jobs": Stubborn}, drain_timeout=0.1).run()
+    print("stopped", await layer.depth("jobs"), flush=True)
+
+asyncio.run(main())
+"""
+
 PROGRAM = """
 import asyncio, signal, sys
 from fast_channels.consumer import AsyncConsumer
@@ -40,9 +66,14 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def worker() -> Iterator[subprocess.Popen[str]]:
+def program() -> str:
+    return PROGRAM
+
+
+@pytest.fixture
+def worker(program: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
+        [sys.executable, "-W", "error", "-c", program],
         cwd=SOURCES,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,4 +94,20 @@ async def test_signal_drains(worker: "subprocess.Popen[str]", number: signal.Sig
         output, errors = await asyncio.to_thread(worker.communicate)
     assert output == "ended\nstopped, signals restored\n"
     assert errors == ""
+    assert worker.returncode == 0
+
+
+@pytest.mark.parametrize("program", [STUBBORN])
+async def test_a_handler_that_ignores_its_cancellation_keeps_no_process(
+    worker: "subprocess.Popen[str]",
+) -> None:
+    """Its message is given back, one line names it, and the process ends: `asyncio.run` does not wait."""
+    assert worker.stdout is not None
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(worker.stdout.readline) == "started\n"
+        worker.send_signal(signal.SIGTERM)
+        output, errors = await asyncio.to_thread(worker.communicate)
+    assert output == "stopped Depth(waiting=1, leased=0, dead=0)\n"
+    assert "1 task(s) ignore their cancellation: message " in errors
+    assert len(errors.splitlines()) == 1
     assert worker.returncode == 0

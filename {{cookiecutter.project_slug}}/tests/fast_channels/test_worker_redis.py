@@ -43,7 +43,7 @@ def stored(redis_server: RedisServer, jobs: RedisChannelLayer) -> Callable[[], d
     """How many messages each of the layer's keys holds in Redis; empty ones are left out."""
 
     def lengths() -> dict[str, int]:
-        keys = redis_server.execute("KEYS", f"{jobs.prefix}:*")
+        keys = redis_server.execute("KEYS", f"{jobs.prefix}:[cd]:*")
         found = {key: redis_server.execute("XLEN", key) for key in keys}
         return {key: length for key, length in found.items() if length}
 

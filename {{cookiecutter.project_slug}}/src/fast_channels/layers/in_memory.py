@@ -57,14 +57,14 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
                 raise ChannelNotOwned(channel)
-        elif channel not in self._returned and (message := mailbox.take()) is not None:
+        elif self._is_fresh(channel) and (message := mailbox.take()) is not None:
             if mailbox.idle:
                 self._tidy(channel)
             return message
         try:
             # Looked up anew in each round: an idle named channel is forgotten, and made again.
             while (message := self._next(channel)) is None:
-                await self._local.open(channel).wait()
+                await self._wait(channel)
             return message
         finally:
             self._tidy(channel)
@@ -108,7 +108,12 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
     async def close_channel(self, channel: str) -> None:
         self._local.close(channel)
 
+    def _is_fresh(self, channel: str) -> bool:
+        """Nothing was given back."""
+        return channel not in self._returned and channel not in self._delayed
+
     def _next(self, channel: str) -> Message | None:
+        self._end_delays(channel)
         if returned := self._returned.get(channel):
             return returned.popleft().message
         return self._local.open(channel).take()

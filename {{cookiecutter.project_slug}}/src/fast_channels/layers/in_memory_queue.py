@@ -3,15 +3,19 @@
 Invariants
 - A message waits in its mailbox, or in the line of those that were given back, which go first; or it
   is leased; or it is a dead letter.
+- What was given back with a delay counts as leased until that is over. Nothing but the clock ends it: it
+  needs neither the task nor the event loop that gave it back.
 - A lease never ends by itself: who holds a message cannot die without the layer.
 - Each delivery is a copy: what a failed handler did to its message, the next attempt does not see.
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import deque
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from itertools import count as count_from
 
 from ..exceptions import ChannelFull, UndecodableMessage
@@ -39,6 +43,8 @@ class InMemoryWorkQueue(BaseChannelLayer):
         self._local = LocalDelivery(self.get_capacity, expiry)
         self._returned: dict[str, deque[Delivery]] = {}
         self._leased: dict[tuple[str, str], Message] = {}  # by channel and id
+        # By channel; when they are due, by the monotonic clock, and in which order they came.
+        self._delayed: dict[str, list[tuple[float, int, Delivery]]] = {}
         self._dead: dict[str, deque[DeadLetter]] = {}
         self._receipts = count_from(1)
         self._ids = count_from(1)
@@ -47,7 +53,7 @@ class InMemoryWorkQueue(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         try:
             while not (batch := self._take(channel, count)):
-                await self._local.open(channel).wait()
+                await self._wait(channel)
             return batch
         finally:
             self._tidy(channel)
@@ -70,10 +76,13 @@ class InMemoryWorkQueue(BaseChannelLayer):
             self._bury(delivery, reason)
         else:
             again = delivery._replace(attempt=delivery.attempt + 1)
-            asyncio.get_running_loop().call_later(delay, self._offer_again, again)
+            entry = (time.monotonic() + delay, next(self._receipts), again)
+            heappush(self._delayed.setdefault(again.channel, []), entry)
+            self._wake(again.channel)  # to wait until this is due
 
     async def depth(self, channel: str) -> Depth:
         self.require_valid_channel_name(channel)
+        self._end_delays(channel)
         return Depth(
             waiting=self._unread(channel) + len(self._returned.get(channel, ())),
             leased=sum(name == channel for name, _ in self._leased),
@@ -104,11 +113,32 @@ class InMemoryWorkQueue(BaseChannelLayer):
         letters = self._dead.get(channel, deque())
         kept = [one for one in letters if one.receipt != letter.receipt]
         found = len(kept) < len(letters)
-        if found:
+        if kept:
             self._dead[channel] = deque(kept, maxlen=DEAD_LETTERS_KEPT)
+        else:
+            self._dead.pop(channel, None)
         return found
 
+    async def _wait(self, channel: str) -> None:
+        """Until there may be something to take: a message comes, or a delay is over."""
+        waiting = self._local.open(channel).wait()
+        if delayed := self._delayed.get(channel):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delayed[0][0] - time.monotonic()):
+                    await waiting
+        else:
+            await waiting
+
+    def _end_delays(self, channel: str) -> None:
+        """What is due may be taken."""
+        delayed = self._delayed.get(channel)
+        while delayed and delayed[0][0] <= time.monotonic():
+            self._offer_again(heappop(delayed)[2])
+        if not delayed:
+            self._delayed.pop(channel, None)
+
     def _take(self, channel: str, count: int) -> list[Delivery]:
+        self._end_delays(channel)
         mailbox = self._local.open(channel)
         batch: list[Delivery] = []
         returned = self._returned.get(channel)
@@ -157,18 +187,24 @@ class InMemoryWorkQueue(BaseChannelLayer):
 
     def _return(self, delivery: Delivery) -> None:
         self._returned.setdefault(delivery.channel, deque()).append(delivery)
-        self._local.open(delivery.channel).poke()
+        self._wake(delivery.channel)
+
+    def _wake(self, channel: str) -> None:
+        """The receiver that has waited longest, if there is one."""
+        if (mailbox := self._local.mailboxes.get(channel)) is not None:
+            mailbox.poke()
 
     def _forget_jobs(self) -> None:
         self._returned.clear()
         self._leased.clear()
+        self._delayed.clear()
         self._dead.clear()
 
     def _tidy(self, channel: str) -> None:
         if self._names.owns(channel):
             return
-        if self._returned.get(channel):
-            self._local.open(channel).poke()  # the wake-up of one that is cancelled is another's
+        if self._returned.get(channel) or channel in self._delayed:
+            self._wake(channel)  # the wake-up of one that is cancelled is another's
         else:
             self._returned.pop(channel, None)
         self._local.close_if_idle(channel)

@@ -85,8 +85,9 @@ class WorkQueue(Protocol):
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
     ) -> None:
-        """Give the message back for an attempt in ``delay`` seconds; or, if this was the ``final``
-        one, to the dead letters with the ``reason``, of which 500 characters are kept.
+        """Give the message back for an attempt in ``delay`` seconds, of which there may be more than a
+        lease has; or, if this was the ``final`` one, to the dead letters with the ``reason``, of which
+        500 characters are kept. A delay lets no message outlive its expiry.
         """
         ...
 

@@ -206,15 +206,31 @@ async def test_a_message_that_nobody_takes_expires(make_layer: MakeLayer) -> Non
     assert layer.expired == 1
 
 
+async def hears(layer: BaseChannelLayer, sender: BaseChannelLayer) -> None:
+    """Return when the layer listens to the channel."""
+    waiting = asyncio.create_task(layer.receive("news"))
+    async with asyncio.timeout(20):
+        while not waiting.done():
+            await sender.send("news", {"type": "test"})
+            await asyncio.wait([waiting], timeout=0.1)
+
+
+async def next_flash(layer: BaseChannelLayer) -> dict[str, Any]:
+    while (await messages(layer, "news"))[0] == {"type": "test"}:
+        pass
+    return (await messages(layer, "news"))[0]
+
+
 @over(PUBSUB)
 async def test_pubsub_reaches_whoever_listens(
     layer: BaseChannelLayer, peer_layer: BaseChannelLayer
 ) -> None:
     """Each process that receives on the name at this moment gets the message, nobody later."""
-    await silence(layer, "news", 0.1)  # from here on both listen
-    await silence(peer_layer, "news", 0.1)
-    await peer_layer.send("news", {"type": "flash"})
-    assert await messages(layer, "news") == [{"type": "flash"}]
-    assert await messages(peer_layer, "news") == [{"type": "flash"}]
+    for one in (layer, peer_layer):
+        await hears(one, peer_layer)
+    for text in ("first", "second"):
+        await peer_layer.send("news", {"type": "flash", "text": text})
+    assert (await next_flash(layer))["text"] == "second"
+    assert (await next_flash(peer_layer))["text"] == "second"
     await peer_layer.send("other", {"type": "unheard"})
     await silence(layer, "other", 0.1)

@@ -202,6 +202,11 @@ class NamedChannels:
         for receivers in self._receivers.values():
             receivers.on_notification(LEASE_ENDED)
 
+    def drop_leased(self) -> None:
+        """The channels were deleted."""
+        for receivers in self._receivers.values():
+            receivers.drop_leased()
+
     async def aclose(self) -> None:
         self._idle.close()
         await self._outbox.aclose()

@@ -106,8 +106,12 @@ class PubSubPeer(Peer):
         return True
 
     def close_channel(self, channel: str) -> None:
-        if owner_of(channel) is not None or self._forget(channel):
-            super().close_channel(channel)
+        mailbox = self.local.mailboxes.get(channel)
+        super().close_channel(channel)
+        if owner_of(channel) is None:
+            if mailbox is not None and mailbox.waiting:
+                self.local.mailboxes[channel] = mailbox  # somebody goes on receiving
+            self._forget(channel)
 
     def _receive_named(self, channel: str, data: bytes) -> None:
         topic = self.config.topics.channel(channel)

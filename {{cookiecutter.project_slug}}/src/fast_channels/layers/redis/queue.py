@@ -227,6 +227,7 @@ class QueuePeer(Peer):
 
     async def flush(self) -> None:
         await super().flush()
+        self.named.drop_leased()
         for position in self._positions.values():
             position.joined = position.last = BEGINNING
 

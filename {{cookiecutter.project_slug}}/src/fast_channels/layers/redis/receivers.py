@@ -262,6 +262,10 @@ class Receivers:
         if handled:
             self._named.acknowledge_soon(self._channel, handled)
 
+    def drop_leased(self) -> None:
+        self._ahead.clear()
+        self._handled.clear()
+
     async def aclose(self) -> None:
         self._quiet = self._loop.create_future()
         for timer in (self._timer, self._ahead_timer):

@@ -55,9 +55,9 @@ local function end_delays()
 end
 
 local function claim()
-  local looked = 0
+  local looked, start = 0, '-'
   repeat
-    local ended = redis.pcall('XPENDING', key, group, 'IDLE', ARGV[5], '-', '+', wanted - leased,
+    local ended = redis.pcall('XPENDING', key, group, 'IDLE', ARGV[5], start, '+', wanted - leased,
                               consumer)
     if ended.err then  -- no such group yet
       return
@@ -69,6 +69,7 @@ local function claim()
       else
         redis.call('XACK', key, group, pending[1])  -- expired and trimmed
       end
+      start = '(' .. pending[1]
     end
     looked = looked + #ended
   until #ended == 0 or leased == wanted or looked >= MOST

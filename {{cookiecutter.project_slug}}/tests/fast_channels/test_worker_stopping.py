@@ -1,15 +1,18 @@
 """How many handlers a worker runs, how it stops, and the arguments that it refuses."""
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from expect import eventually
 from fast_channels.consumer import AsyncConsumer
 from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers import Delivery, InMemoryChannelLayer, RedisPubSubChannelLayer
 from fast_channels.worker import Worker
+from properties import sequences
 from worker_bench import Bench, Ledger, put
 
 # Concurrency
@@ -56,6 +59,65 @@ async def test_idle_channels_take_no_slots(jobs: Ledger, bench: Bench) -> None:
         await asyncio.sleep(0.02)
         assert len(bench.started) == 3
         bench.gate.set()
+
+
+waits = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), max_size=8)
+
+
+@given(concurrency=st.integers(1, 4), batches=waits, pauses=st.lists(st.integers(0, 4), min_size=8))
+@sequences(100, steps=1)
+def test_any_jobs(concurrency: int, batches: list[list[int]], pauses: list[int]) -> None:
+    """However long each waits: they begin in their order, and never more than `concurrency` run."""
+    begun: list[int] = []
+    running = most = 0
+
+    class Waiting(AsyncConsumer):
+        async def job(self, message: dict[str, Any]) -> None:
+            nonlocal running, most
+            begun.append(message["number"])
+            running += 1
+            most = max(most, running)
+            for _ in range(message["turns"]):
+                await asyncio.sleep(0)
+            running -= 1
+
+    async def work() -> None:
+        jobs = Ledger()
+        number = 0
+        async with Worker(jobs, {"jobs": Waiting}, concurrency=concurrency):
+            for batch, pause in zip(batches, pauses, strict=False):
+                for turns in batch:
+                    await jobs.send("jobs", {"type": "job", "number": number, "turns": turns})
+                    number += 1
+                for _ in range(pause):
+                    await asyncio.sleep(0)
+            await eventually(lambda: len(jobs.acknowledged) == number, "all messages")
+        assert sorted(jobs.acknowledged) == begun == list(range(number))
+        assert jobs.rejected == []
+
+    asyncio.run(work())
+    assert most <= concurrency
+
+
+trace = contextvars.ContextVar("trace", default="nothing")
+
+
+async def test_what_a_job_leaves_behind_no_other_sees(jobs: Ledger) -> None:
+    """Neither a context variable, nor a cancellation of its task that came too late for it."""
+    seen: list[tuple[str, int]] = []
+
+    class Leaving(AsyncConsumer):
+        async def job(self, message: dict[str, Any]) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            seen.append((trace.get(), task.cancelling()))
+            trace.set("a job's own")
+            task.cancel()
+
+    async with Worker(jobs, {"jobs": Leaving}, concurrency=2):
+        await put(jobs, 6)
+        await eventually(lambda: len(jobs.acknowledged) == 6, "all messages")
+    assert seen == [("nothing", 0)] * 6
 
 
 # Acknowledging
@@ -149,6 +211,76 @@ async def test_what_does_not_drain_is_given_back(jobs: Ledger, bench: Bench) -> 
     bench.gate.set()
     async with Worker(jobs, {"jobs": bench.app}):
         await eventually(lambda: sorted(jobs.acknowledged) == [0, 1], "the second worker")
+
+
+class Stubborn(AsyncConsumer):
+    """Its jobs ignore their cancellation until they are let go."""
+
+    def __init__(self, let_go: asyncio.Event) -> None:
+        self.let_go = let_go
+
+    async def job(self, message: dict[str, Any]) -> None:
+        while not self.let_go.is_set():
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+
+async def test_a_job_that_ignores_its_cancellation_is_left_behind(
+    jobs: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps neither its worker nor its message; when it ends after all, that counts."""
+    monkeypatch.setattr("fast_channels.worker.CANCEL_TIMEOUT", 0.1)
+    let_go = asyncio.Event()
+    app = Stubborn.as_asgi(let_go=let_go)
+    async with asyncio.timeout(10):
+        async with Worker(jobs, {"jobs": app}, drain_timeout=0.01):
+            await put(jobs, 1)
+            await eventually(lambda: len(jobs._leased) == 1, "the handler to start")
+        assert jobs.rejected == [(0.0, False)]
+        assert caplog.text.count("ignore their cancellation: message ") == 1
+        (delivery,) = await jobs.lease("jobs")
+        assert delivery.attempt == 2
+    let_go.set()
+    await eventually(lambda: jobs.acknowledged == [0], "the late acknowledgement")
+    assert jobs.rejected == [(0.0, False)]
+
+
+async def test_a_job_that_cleans_up_has_time_for_it(jobs: Ledger) -> None:
+    """What it awaits upon its cancellation is not cancelled at once."""
+    story: list[str] = []
+
+    class Careful(AsyncConsumer):
+        async def job(self, message: dict[str, Any]) -> None:
+            try:
+                story.append("begun")
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.1)
+                story.append("cleaned up")
+
+    async with Worker(jobs, {"jobs": Careful}, drain_timeout=0.01):
+        await put(jobs, 1)
+        await eventually(lambda: story == ["begun"], "the handler to start")
+    assert story == ["begun", "cleaned up"]
+    assert jobs.rejected == [(0.0, False)]
+
+
+async def test_stopping_in_a_hurry(jobs: Ledger, bench: Bench) -> None:
+    """A worker that is cancelled while it drains waits for no handler, and gives their messages back."""
+
+    async def work() -> None:
+        async with Worker(jobs, {"jobs": bench.app}, drain_timeout=3600):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await put(jobs, 1)
+    await eventually(lambda: bench.started == [0], "the handler to start")
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.05)
+    await eventually(lambda: task.done() and jobs.rejected == [(0.0, False)], "the end")
 
 
 async def test_a_worker_that_has_stopped_may_start_again(jobs: Ledger, bench: Bench) -> None:
