@@ -87,11 +87,11 @@ class PubSubPeer(Peer):
             if (message := self.deserialize(payload)) is not None:
                 self.local.deliver(channel, message)
 
-    def on_lost(self, topics: list[str]) -> None:
+    def on_lost(self) -> None:
         self._gap = True
         self._call(self._on_disconnect)
 
-    async def on_open(self, topics: list[str]) -> None:
+    def on_open(self) -> None:
         if not self._gap:
             return
         self._gap = False

@@ -19,6 +19,7 @@ _give_back = Script("give_back")
 _bury = Script("bury")
 _replay = Script("replay")
 _depth = Script("depth")
+_newest = Script("newest")
 
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 
@@ -123,3 +124,13 @@ async def depth(
     """How many messages wait, are leased, are dead letters."""
     waiting, leased, dead = await _depth.run(server, keys, group, expiry_ms)
     return waiting, leased, dead
+
+
+async def newest(server: Commands, topics: list[str]) -> tuple[int, list[bytes]]:
+    """The server's clock in milliseconds, and the id of each log's newest entry.
+
+    ``b""`` for a log that is empty; ``b"!"`` and an error for a key that is none. In a Cluster the
+    topics have to share a slot.
+    """
+    milliseconds, *entries = await _newest.run(server, tuple(topics))
+    return milliseconds, entries
