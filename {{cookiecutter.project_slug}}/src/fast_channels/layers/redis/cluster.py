@@ -230,6 +230,8 @@ class ClusterSubscriptions:
 
         What is placed already is looked at only if the arrangement is another one than the last.
         """
+        if any(node.subscriber.down for node in nodes):
+            self._cluster.contradict()  # another one will take over, if it does not come back
         if arrangement != self._arrangement:
             await self._look_for_moved(nodes)
             self._arrangement = arrangement

@@ -71,6 +71,7 @@ class Subscriber:
         self._wanted.setdefault(topic, UNCONFIRMED)
         self._waiting.append(topic)
         self._note_deaf(since)
+        self.start()
         if self._connection.link is not None and self._subscribing is None:
             self._subscribing = asyncio.create_task(self._subscribe_later(self._connection.link))
 
