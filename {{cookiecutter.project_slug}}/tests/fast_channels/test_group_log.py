@@ -1,9 +1,12 @@
-"""Where a listener reads on after a broken connection, and what it has seen."""
+"""Ids and positions of a log, and what has been seen of it."""
+
+import time
 
 import pytest
 
-from fast_channels.layers.redis import history
-from fast_channels.layers.redis.history import BEGINNING, Position, Seen, is_later
+from fast_channels.exceptions import UndecodableMessage
+from fast_channels.layers.redis import group_log
+from fast_channels.layers.redis.group_log import Position, Seen, format_id, parse_id
 
 
 @pytest.mark.parametrize(
@@ -14,39 +17,48 @@ from fast_channels.layers.redis.history import BEGINNING, Position, Seen, is_lat
         (b"0-0", b"1700000000000-0"),
         (b"1700000000000-9", b"1700000000000-10"),
         (b"1700000000000-10", b"1700000000001-9"),
-        (b"1700000000000-1", b"1700000000000-2"),
         (b"1700000000009-1", b"1700000000010-0"),
+        (b"18446744073709551615-0", b"18446744073709551615-18446744073709551615"),
     ],
 )
 def test_entry_ids_compare_as_numbers(earlier: bytes, later: bytes) -> None:
-    """An id has two of them; text would be ordered otherwise."""
-    assert is_later(later, earlier)
-    assert not is_later(earlier, later)
-    assert not is_later(later, later)
+    """An id has two of them; text would be ordered otherwise. They are written as they were read."""
+    assert parse_id(later) > parse_id(earlier)
+    assert format_id(parse_id(later)).encode() == later
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(b"", b"-", b"1", b"1-", b"-1", b"1-1-1", b"a-1", b"1_0-1", b" 1-1", b"+1-1", b"1-1\n"),
+        *("\u0661-1".encode(), b"18446744073709551616-0", b"0-18446744073709551616", b"9" * 999),
+    ],
+)
+def test_what_is_no_id_is_refused(entry: bytes) -> None:
+    """Two decimal numbers of 64 bits, and nothing else."""
+    with pytest.raises(UndecodableMessage):
+        parse_id(entry)
 
 
 def test_a_position_only_advances() -> None:
     """An entry with a lower id, such as a new primary may give, does not move it back."""
-    position = Position(joined=b"100-0", last=b"100-0")
-    position.advance(b"200-1")
-    position.advance(b"150-0")
-    assert position.last == b"200-1"
+    position = Position(parse_id(b"100-0"))
+    position.advance(parse_id(b"200-1"))
+    position.advance(parse_id(b"150-0"))
+    assert position.last == parse_id(b"200-1")
 
 
 @pytest.mark.parametrize(
-    ("joined", "last", "start"),
-    [
-        (b"100000-0", b"200000-7", "195000-0"),  # 5 s before the newest it knows
-        (b"100000-3", b"100000-3", "(100000-3"),  # nothing since the joining
-        (b"100000-3", b"102000-0", "(100000-3"),  # never behind the joining
-        (BEGINNING, BEGINNING, "(0-0"),  # an empty log
-    ],
+    ("seconds", "believed"), [(-3600, True), (4, True), (6, False), (3600, False)]
 )
-def test_it_reads_on_from_before_the_newest_it_knows(
-    joined: bytes, last: bytes, start: str
-) -> None:
-    """`OVERLAP` seconds back, because a new primary may go on with ids below the last."""
-    assert Position(joined, last).resume_from() == start
+def test_an_id_is_believed_up_to_the_overlap(seconds: float, believed: bool) -> None:
+    """Ahead of the server's clock, which is not ours, and of the newest entry."""
+    position = Position(0)
+    position.clock = 1e12
+    now = 1e12 + time.monotonic() * 1000
+    assert position.believes(group_log.id_at(now + seconds * 1000)) is believed
+    position.last = group_log.id_at(now + 3600_000)
+    assert position.believes(group_log.id_at(now + 3600_000 + seconds * 1000)) is believed
 
 
 def test_a_uid_is_seen_once() -> None:
@@ -66,16 +78,16 @@ def test_uids_that_are_all_new_are_returned_as_they_came() -> None:
 def test_uids_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before `SEEN_SECONDS`, and then, so that memory is bounded."""
     now = 0.0
-    monkeypatch.setattr("fast_channels.layers.redis.history.time.monotonic", lambda: now)
+    monkeypatch.setattr("fast_channels.layers.redis.group_log.time.monotonic", lambda: now)
     seen = Seen()
     seen.add([1])
-    now += history.SEEN_SECONDS - 1
+    now += group_log.SEEN_SECONDS - 1
     assert not seen.add([1])
     assert seen.add([2])
     now += 2
     assert seen.add([11])
     assert not seen.add([2])
-    now += history.SEEN_SECONDS
+    now += group_log.SEEN_SECONDS
     assert seen.add([21])
     assert seen.add([1])
     assert seen.add([2])
@@ -83,13 +95,26 @@ def test_uids_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_uids_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last `SEEN_MAX` are remembered, and never more than twice as many."""
-    monkeypatch.setattr(history, "SEEN_MAX", 3)
+    monkeypatch.setattr(group_log, "SEEN_MAX", 3)
     seen = Seen()
     assert all(seen.add([uid]) for uid in range(7))
     assert not any(seen.add([uid]) for uid in range(3, 7))
     assert seen.add([0])
 
 
+def test_none_is_forgotten_by_time_while_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery may take longer; the number stays bounded."""
+    now = 0.0
+    monkeypatch.setattr("fast_channels.layers.redis.group_log.time.monotonic", lambda: now)
+    seen = Seen()
+    seen.keep = True
+    seen.add([1])
+    now += 3 * group_log.SEEN_SECONDS
+    assert seen.add([2])
+    now += 3 * group_log.SEEN_SECONDS
+    assert not seen.add([1])
+
+
 def test_seen_outlives_every_repetition() -> None:
     """A listener remembers for longer than it reads back."""
-    assert history.SEEN_SECONDS > history.OVERLAP
+    assert group_log.SEEN_SECONDS > group_log.OVERLAP

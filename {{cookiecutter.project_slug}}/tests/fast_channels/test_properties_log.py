@@ -4,14 +4,14 @@ The server is a model of one: logs, a clock, and a subscriber's wire on which no
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fast_channels.layers.redis import group_log
 from fast_channels.layers.redis.envelope import Messages, Uids, encode, encode_message
@@ -230,10 +230,8 @@ class World:
             except ValueError:  # a peer counts it as undecodable
                 assert name == "hear"
         while self.server.wire:
-            try:
+            with contextlib.suppress(ValueError):
                 self.hear("")
-            except ValueError:
-                pass
         await self.settle()
         await self.log.aclose()
 

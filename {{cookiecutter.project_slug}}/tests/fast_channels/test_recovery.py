@@ -289,41 +289,39 @@ async def test_more_than_the_log_keeps_is_told(server: RedisServer) -> None:
 async def test_newcomers_join_while_thousands_are_subscribed_again(
     server: RedisServer, layer: Any
 ) -> None:
-    """20,000 idle groups are back by one comparison each, in batches; who joins meanwhile waits for
+    """10,000 idle groups are back by one comparison each, in batches; who joins meanwhile waits for
     none of it, and no step holds the loop.
     """
-    number = 20_000
-    channel = await layer.new_channel()
-    for start in range(0, number, 1000):
-        names = [f"g{n}" for n in range(start, start + 1000)]
-        await asyncio.gather(*(layer.group_add(name, channel) for name in names))
-    cpu, steps = time.process_time(), []
+    number = 10_000
+    channels = [await layer.new_channel() for _ in range(number)]
+    for start in range(0, number, 500):
+        some = range(start, start + 500)
+        await asyncio.gather(*(layer.group_add(f"g{n}", channels[n]) for n in some))
+    steps: list[float] = []
     before = server.execute("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
 
     async def watch() -> None:
         while True:
             began = time.process_time()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
             steps.append(time.process_time() - began)
 
     watching = asyncio.create_task(watch())
     await asyncio.to_thread(cut, server)
-    await eventually(lambda: not layer._peer.shard_of(ROOM).subscriber.confirmed("asgi:g:{g0}"), "")
-    began = time.monotonic()
+    subscriber = layer._peer.shard_of(ROOM).subscriber
+    await eventually(lambda: not subscriber.confirmed("asgi:g:{g0}"), "the loss")
     newcomer = await member(layer, "new")
-    joined = time.monotonic() - began
-    assert behind(layer) + joined > 0
+    assert not subscriber.confirmed("asgi:g:{g0}")  # those that joined last are subscribed first
     await caught_up(layer)
     watching.cancel()
     asked = server.execute("INFO", "commandstats")["cmdstat_evalsha"]["calls"] - before
     assert asked < number / 100
     assert server.execute("INFO", "commandstats").get("cmdstat_xrange", {"calls": 0})["calls"] == 0
     assert max(steps) < 0.1  # s of CPU; 10 to 15 ms are usual
-    assert time.process_time() - cpu < 30
     await layer.group_send("new", {"number": 1})
     await layer.group_send("g7", {"number": 2})
     assert await messages(layer, newcomer) == [{"number": 1}]
-    assert await messages(layer, channel) == [{"number": 2}]
+    assert await messages(layer, channels[7]) == [{"number": 2}]
 
 
 async def test_a_topic_given_up_while_it_recovers_drops_out(
@@ -344,3 +342,34 @@ async def test_a_topic_given_up_while_it_recovers_drops_out(
     assert ROOM in layer._peer._log._positions
     await layer.close_channel(newcomer)
     assert list(layer._peer._log._positions) == [layer._peer.inbox]
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def several(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[RedisServer]]]:
+    """The URL of several servers, and those servers."""
+    if request.param == "sentinel":
+        with SentinelGroup() as sentinels:
+            yield sentinels.url, [sentinels.primary()]
+    else:
+        with ClusterGroup(replicas=0) as cluster:
+            yield cluster.url, cluster.nodes
+
+
+async def test_it_is_the_same_on_several_servers(several: tuple[str, list[RedisServer]]) -> None:
+    """300 groups on cut connections, a part of which missed something: each has all of it, once."""
+    url, servers = several
+    async with RedisChannelLayer([url]) as layer, RedisChannelLayer([url]) as sender:
+        channels = [await member(layer, f"g{n}") for n in range(300)]
+        for number in range(300):
+            await sender.group_send(f"g{number}", {"number": 0})
+        for round in (1, 2):
+            for server in servers:
+                await asyncio.to_thread(cut, server)
+            for number in range(0, 300, 3):
+                await sender.group_send(f"g{number}", {"number": round})
+        for number, channel in enumerate(channels):
+            expected = [0] if number % 3 else [0, 1, 2]
+            received = await messages(layer, channel, len(expected), within=30)
+            assert [message["number"] for message in received] == expected
+        await eventually(lambda: behind(layer) == 0, "all topics to catch up", within=30)
+        assert all(len(layer.mailbox(channel)) == 0 for channel in channels)
