@@ -72,7 +72,7 @@ def parse_id(entry: bytes) -> EntryId:
     milliseconds, _, number = entry.partition(b"-")
     if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
         high, low = int(milliseconds), int(number)
-        if high <= MASK and low <= MASK:
+        if (high | low) <= MASK:
             return high << 64 | low
     raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
 
@@ -322,21 +322,25 @@ class GroupLog:
         parts = data.split(b" ", 2)
         if len(parts) < 3:
             raise UndecodableMessage("A notification without the id of its log entry")
-        entry = parse_id(parts[0])
+        identifier, before, envelope = parts
+        entry = parse_id(identifier)
         position = self._positions.get(topic)
         if position is None:
-            return self.admit(parts[2])
+            return self.admit(envelope)
         if position.behind is not None:
             if not position.behind.hold(data):
                 position.missed = True
             return []
-        before = NOWHERE if parts[1] == b"-" else parse_id(parts[1])
-        if before > position.last or not position.believes(entry):
+        last = position.last
+        if (entry > last + AHEAD and not position.believes(entry)) or (
+            before != b"-" and parse_id(before) > last
+        ):
             outage = position.behind = Outage(time.monotonic())
             self.on_subscribed([topic], outage)
             return []
-        messages = self.admit(parts[2])
-        position.advance(entry)
+        messages = self.admit(envelope)
+        if entry > last:
+            position.last = entry
         return messages
 
     def admit(self, envelope: bytes) -> Messages:
