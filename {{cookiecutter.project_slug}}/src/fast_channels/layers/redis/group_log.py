@@ -49,7 +49,7 @@ OVERLAP = 5.0  # seconds
 SEEN_SECONDS = 30.0
 SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
 
-COMPARED = 500  # topics that are compared at once, by
+COMPARED = 250  # topics that are compared at once, by
 COMMANDS = 50  # commands at once: in a Cluster each topic takes one
 READ = 32  # topics whose logs are read at once
 PAGE = 50  # entries that are read of each; less than a mailbox holds by default

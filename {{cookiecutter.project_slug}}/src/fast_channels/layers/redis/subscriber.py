@@ -4,7 +4,7 @@ Invariants
 - ``_wanted`` is what should be subscribed, changed at once by ``add``, ``want`` and ``discard``; the
   commands are written in the same step, so that the server sees them in the order of the changes.
 - Whenever a connection is made, all wanted topics are subscribed again before it counts as open, a
-  batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 500. Meanwhile
+  batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 250. Meanwhile
   ``add`` subscribes a topic out of turn.
 - A topic is confirmed when a PING written behind its SUBSCRIBE has been answered on the same
   connection: from then on nothing published to it is missed while that connection lives. The end of a
@@ -26,7 +26,7 @@ from .persistent import PersistentLink
 if TYPE_CHECKING:
     from .topology import Events
 
-BATCH = 500  # topics that are subscribed at once
+BATCH = 250  # topics that are subscribed at once
 UNCONFIRMED = 0
 
 
@@ -43,7 +43,8 @@ class Subscriber:
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._events = events
         self._prefix = "S" if sharded else ""
-        self._together = 1 if sharded else BATCH  # topics of one command must share a slot
+        # Topics of one command must share a slot: each takes one.
+        self._together, self._batch = (1, BATCH // 5) if sharded else (BATCH, BATCH)
         self._link: Link | None = None  # is open, or opens
         self._linked = asyncio.Event()
         self._subscribing: asyncio.Task[None] | None = None
@@ -143,8 +144,8 @@ class Subscriber:
 
     async def _subscribe_waiting(self, link: Link) -> None:
         while self._waiting:
-            batch = self._waiting[-BATCH:]
-            del self._waiting[-BATCH:]
+            batch = self._waiting[-self._batch :]
+            del self._waiting[-self._batch :]
             topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
             if topics:
                 await self._subscribe(link, topics)
