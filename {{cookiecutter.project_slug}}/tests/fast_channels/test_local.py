@@ -100,16 +100,6 @@ def test_only_consumers_are_told_of_the_layers_events(local: LocalDelivery) -> N
     assert waiting(local, "plain") == []
 
 
-def test_crowded_means_more_than_half_full(local: LocalDelivery) -> None:
-    """One such mailbox is enough."""
-    mailbox = local.open("small")
-    local.open("other")
-    mailbox.put({})
-    assert not local.crowded
-    mailbox.put({})
-    assert local.crowded
-
-
 def test_clear_keeps_the_mailboxes(local: LocalDelivery) -> None:
     """Messages and memberships go; open channels stay open."""
     local.join("room", "a")

@@ -20,20 +20,32 @@ class Listener:
     def __init__(self, url: str) -> None:
         self.heard: list[bytes] = []
         self.opened: list[set[str]] = []
+        self.confirmed: set[str] = set()
         self.lost = 0
         self.broken = False
         self.subscriber = Subscriber(
             parse_hosts([url])[0],
             timeout=0.4,
-            events=Events(lambda topic, data: self.heard.append(data), self._open, self._lost),
+            events=Events(
+                lambda topic, data: self.heard.append(data),
+                on_lost=self._lost,
+                on_subscribing=self._subscribing,
+                on_subscribed=self._subscribed,
+                on_open=lambda: self.opened.append(set(self.confirmed)),
+            ),
         )
 
-    async def _open(self, topics: list[str]) -> None:
-        if self.broken:
-            raise ChannelLayerUnavailable("the opening needs another connection, which is down")
-        self.opened.append(set(topics))
+    def _subscribing(self, topics: list[str], since: float) -> list[str]:
+        self.confirmed -= set(topics)
+        return topics
 
-    def _lost(self, topics: list[str]) -> None:
+    def _subscribed(self, topics: list[str], mark: list[str]) -> None:
+        assert topics is mark
+        if self.broken:
+            raise ChannelLayerUnavailable("the opening fails")
+        self.confirmed |= set(topics)
+
+    def _lost(self) -> None:
         self.lost += 1
 
 

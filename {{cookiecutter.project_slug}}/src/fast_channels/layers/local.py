@@ -119,11 +119,6 @@ class LocalDelivery:
     def is_member(self, channel: str) -> bool:
         return channel in self._groups_of
 
-    @property
-    def crowded(self) -> bool:
-        """Some mailbox is more than half full."""
-        return any(len(mailbox) * 2 > mailbox.capacity for mailbox in self.mailboxes.values())
-
     def tell(self, message: Message) -> None:
         """Put a copy of the layer's own event into each mailbox that a consumer takes from."""
         for mailbox in list(self.mailboxes.values()):

@@ -1,6 +1,7 @@
 """The queue layer through outages: nothing that was accepted is lost, doubled or out of order."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -98,11 +99,11 @@ async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) 
         channel = await listener.new_channel()
         await listener.group_add("room", channel)
         topic = "asgi:g:{room}"
-        listener._peer.on_lost([topic])
+        outage = listener._peer.on_subscribing([topic], time.monotonic())
         await asyncio.gather(*(sender.group_send("room", {"number": n}) for n in range(number)))
         assert server.execute("XLEN", topic) == number
         reading = asyncio.create_task(messages(listener, channel, number))
-        await listener._peer.on_open([topic])
+        listener._peer.on_subscribed([topic], outage)
         assert numbers(await reading) == list(range(number))
         assert listener.dropped == 0
 
@@ -114,12 +115,12 @@ async def test_what_others_wrote_into_the_log_stops_no_recovery(
     channel = await listener.new_channel()
     await listener.group_add("room", channel)
     topic = "asgi:g:{room}"
-    listener._peer.on_lost([topic])
+    outage = listener._peer.on_subscribing([topic], time.monotonic())
     server.execute("XADD", topic, "*", "m", bytes(40), "i", "no number")
     server.execute("XADD", topic, "*", "m", b"\xff" * 40, "i", "1")
     server.execute("XADD", topic, "*", "else", "where")
     await sender.group_send("room", {"number": 1})
-    await listener._peer.on_open([topic])
+    listener._peer.on_subscribed([topic], outage)
     assert numbers(await messages(listener, channel)) == [1]
     assert listener.undecodable == 3
 

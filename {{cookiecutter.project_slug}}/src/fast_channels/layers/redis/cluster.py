@@ -4,9 +4,9 @@ Invariants
 - ``_map`` is what some node last said of the slots. Anything that contradicts it (a redirection, a
   lost connection, a subscription that the server ended) has it asked for again, at most every
   ``MIN_REFRESH`` seconds, until nothing contradicts it.
-- A wanted topic is listened to at the node in ``_placed``. When it has to be another one, or the
-  server ended the subscription, the topic counts as lost (so that a log is read on from where it
-  was) before it is subscribed again; it is confirmed only then.
+- A wanted topic is listened to at the node where it is placed, whose subscriber makes its subscription
+  anew after a broken connection. With a new map the topics that have to be elsewhere are placed again,
+  without waiting for any node; so are those whose subscription the server ended.
 - On Redis 7 and later publish/subscribe is sharded: a notification stays on its slot's node, and the
   subscription follows the slot. Before, it goes to all nodes over the cluster bus, and the
   subscription stays where it is.
@@ -16,6 +16,8 @@ Invariants
 import asyncio
 import contextlib
 import logging
+import time
+from dataclasses import replace
 
 from ...exceptions import ChannelLayerUnavailable
 from ...utils import cancel_and_wait, is_cancelled
@@ -23,6 +25,7 @@ from .cluster_commands import PATIENCE, PAUSE, ClusterCommands
 from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, LinkLost
 from .slots import SlotMap, ask, is_sharded
+from .subscriber import BATCH
 from .topology import Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
 from .utils import consistent_hash
@@ -34,7 +37,7 @@ MAX_REFRESH = 15.0
 
 
 class Cluster:
-    """The topology of one Cluster; also the subscriptions of all its topics.
+    """The topology of one Cluster.
 
     ``keyed`` says that topics are keys too, and so have to be where their slots are.
     """
@@ -44,11 +47,11 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self.endpoint = endpoint
         self.timeout = timeout
-        self._events = events
+        self.subscriptions = ClusterSubscriptions(self)
+        self._events = replace(events, on_lost=self.lost, on_ended=self.subscriptions.on_ended)
+        self._tell_lost = events.on_lost
         self._map = SlotMap([], endpoint.cluster[0])
         self._nodes: dict[Address, Shard] = {}
-        self._placed: dict[str, Shard] = {}
-        self._homeless: set[str] = set()  # wanted topics without a confirmed place
         self.sharded = False
         self.waiting = 0  # operations that wait for a node's connection
         self._stale = asyncio.Event()
@@ -56,20 +59,19 @@ class Cluster:
         self._mapped = asyncio.Event()
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._moving: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"redis {self.endpoint}")
 
     async def aclose(self) -> None:
-        tasks = [task for task in (self._keeper, *self._moving) if task is not None]
-        await cancel_and_wait(tasks)
-        self._keeper = None
+        if self._keeper is not None:
+            await cancel_and_wait([self._keeper])
+            self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
     def route(self, topic: str) -> Route:
-        return Route(ClusterCommands(self, topic), self)
+        return Route(ClusterCommands(self, topic), self.subscriptions)
 
     async def primaries(self) -> list[Commands]:
         self.start()
@@ -85,76 +87,15 @@ class Cluster:
         self._error = error or self._error
         self._stale.set()
 
+    @property
+    def down(self) -> bool:
+        return not self._mapped.is_set() and self._error is not None
+
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
             f"{self.endpoint} did not answer within {self.timeout} s; "
             f"last error: {self._error or 'none'}"
         )
-
-    # Subscriptions
-
-    @property
-    def down(self) -> bool:
-        return not self._mapped.is_set() and self._error is not None
-
-    def want(self, topic: str) -> None:
-        self._homeless.add(topic)
-        self._stale.set()
-        self.start()
-
-    def wants(self, topic: str) -> bool:
-        return topic in self._placed or topic in self._homeless
-
-    async def add(self, topic: str) -> bool:
-        self.start()
-        placed = self._placed.get(topic)
-        if placed is not None and placed.subscriber.confirmed(topic):
-            return False
-        try:
-            async with asyncio.timeout(self.timeout):
-                while True:
-                    node = await self.node(topic)
-                    self._place(topic, node)
-                    try:
-                        async with asyncio.timeout(PATIENCE):
-                            await node.subscriber.add(topic)
-                        self._homeless.discard(topic)
-                        return True
-                    except (TimeoutError, ChannelLayerUnavailable) as error:
-                        self.contradict(error)
-                        await asyncio.sleep(PAUSE)
-        except TimeoutError:
-            raise self.unavailable() from self._error
-
-    def discard(self, topic: str) -> None:
-        self._homeless.discard(topic)
-        node = self._placed.pop(topic, None)
-        if node is not None:
-            node.subscriber.discard(topic)
-
-    def _place(self, topic: str, node: Shard) -> None:
-        former = self._placed.get(topic)
-        if former is not None and former is not node:
-            former.subscriber.discard(topic)
-        self._placed[topic] = node
-
-    def _on_lost(self, topics: list[str]) -> None:
-        """A node's connection is gone, or the server ended subscriptions on it."""
-        self._stale.set()
-        self._homeless.update(topic for topic in topics if topic in self._placed)
-        self._events.on_lost(topics)
-
-    async def _on_open(self, topics: list[str]) -> None:
-        await self._events.on_open(topics)
-        self._homeless.difference_update(topics)
-
-    async def _settle(self, topic: str) -> None:
-        """Find a place for a topic that lost its own, for as long as it is wanted."""
-        while topic in self._homeless:
-            with contextlib.suppress(ChannelLayerUnavailable):
-                await self.add(topic)
-                if self.wants(topic):
-                    await self._events.on_open([topic])
 
     # The map
 
@@ -175,10 +116,15 @@ class Cluster:
     def open_node(self, address: Address) -> Shard:
         node = self._nodes.get(address)
         if node is None:
-            events = Events(self._events.on_message, self._on_open, self._on_lost)
-            node = Shard(self.endpoint.at(address), self.timeout, events, sharded=self.sharded)
+            endpoint = self.endpoint.at(address)
+            node = Shard(endpoint, self.timeout, self._events, sharded=self.sharded)
             self._nodes[address] = node
         return node
+
+    def lost(self) -> None:
+        """Something that was listened to is not heard any more."""
+        self.contradict()
+        self._tell_lost()
 
     async def _keep(self) -> None:
         while not is_cancelled():
@@ -204,17 +150,8 @@ class Cluster:
         for address in new_map.addresses:
             self.open_node(address)
         self._mapped.set()
-        remaining = {self._nodes[address] for address in new_map.addresses}
-        for topic, node in list(self._placed.items()):
-            # Unsharded notifications reach every node, so only a node that goes away is left.
-            stays = self.node_now(topic) is node if self.sharded else node in remaining
-            if not stays and topic not in self._homeless:
-                node.subscriber.discard(topic)
-                self._on_lost([topic])
-        for topic in self._homeless - {task.get_name() for task in self._moving}:
-            task = asyncio.create_task(self._settle(topic), name=topic)
-            self._moving.add(task)
-            task.add_done_callback(self._moving.discard)
+        nodes = {self._nodes[address] for address in new_map.addresses}
+        await self.subscriptions.arrange((new_map.ranges, self.sharded), nodes)
         gone = self._nodes.keys() - new_map.addresses
         await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
 
@@ -235,6 +172,104 @@ class Cluster:
                 if not self._loop.is_closed():
                     await connection.disconnect(nowait=True)
         raise last
+
+
+class ClusterSubscriptions:
+    """The topics that one loop listens to in a Cluster; for the methods see ``Subscriber``."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._placed: dict[str, Shard] = {}
+        self._unplaced: dict[str, float] = {}  # wanted, and since when they may not be heard
+        self._arrangement: object = None
+
+    @property
+    def down(self) -> bool:
+        return self._cluster.down
+
+    def want(self, topic: str, since: float | None = None) -> None:
+        self._unplaced.setdefault(topic, time.monotonic() if since is None else since)
+        self._cluster.contradict()
+        self._cluster.start()
+
+    def wants(self, topic: str) -> bool:
+        return topic in self._placed or topic in self._unplaced
+
+    def confirmed(self, topic: str) -> bool:
+        node = self._placed.get(topic)
+        return node is not None and node.subscriber.confirmed(topic)
+
+    async def add(self, topic: str) -> bool:
+        cluster = self._cluster
+        cluster.start()
+        if self.confirmed(topic):
+            return False
+        try:
+            async with asyncio.timeout(cluster.timeout):
+                while True:
+                    node = await cluster.node(topic)
+                    since = self._place(topic, node)
+                    try:
+                        async with asyncio.timeout(PATIENCE):
+                            await node.subscriber.add(topic, since)
+                        return True
+                    except (TimeoutError, ChannelLayerUnavailable) as error:
+                        cluster.contradict(error)
+                        await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise cluster.unavailable() from None
+
+    def discard(self, topic: str) -> None:
+        self._unplaced.pop(topic, None)
+        node = self._placed.pop(topic, None)
+        if node is not None:
+            node.subscriber.discard(topic)
+
+    def on_ended(self, topic: str) -> None:
+        """The server ended the subscription: its slot has moved."""
+        if topic in self._placed:
+            self._unplaced.setdefault(topic, time.monotonic())
+        self._cluster.lost()
+
+    async def arrange(self, arrangement: object, nodes: set[Shard]) -> None:
+        """Give each topic its place by a map, which has these nodes; a batch at a time.
+
+        What is placed already is looked at only if the arrangement is another one than the last.
+        """
+        if any(node.subscriber.down for node in nodes):
+            self._cluster.contradict()  # another one will take over, if it does not come back
+        if arrangement != self._arrangement:
+            await self._look_for_moved(nodes)
+            self._arrangement = arrangement
+        for number, topic in enumerate(list(self._unplaced), start=1):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+            node = self._cluster.node_now(topic)
+            if node is None:
+                self._cluster.contradict()
+            elif topic in self._unplaced:
+                node.subscriber.want(topic, self._place(topic, node))
+
+    async def _look_for_moved(self, nodes: set[Shard]) -> None:
+        for number, (topic, node) in enumerate(list(self._placed.items()), start=1):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+            if self._placed.get(topic) is node and not self._stays(topic, node, nodes):
+                self._unplaced.setdefault(topic, node.subscriber.deaf_since)
+
+    def _stays(self, topic: str, node: Shard, nodes: set[Shard]) -> bool:
+        # Unsharded notifications reach every node, so only a node that goes away is left.
+        return self._cluster.node_now(topic) is node if self._cluster.sharded else node in nodes
+
+    def _place(self, topic: str, node: Shard) -> float | None:
+        """Returns since when it may not be heard, if that is not for the node to say."""
+        since = self._unplaced.pop(topic, None)
+        former = self._placed.get(topic)
+        if former is not None and former is not node:
+            since = since or former.subscriber.deaf_since
+            former.subscriber.discard(topic)
+        self._placed[topic] = node
+        return since
 
 
 def make_topology(

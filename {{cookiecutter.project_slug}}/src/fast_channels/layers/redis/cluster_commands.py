@@ -42,6 +42,10 @@ class ClusterCommands:
         return None if node is None else node.commands.link
 
     @property
+    def server(self) -> object:
+        return self._cluster.node_now(self._topic) or self._cluster
+
+    @property
     def by_bus(self) -> bool:
         return not self._cluster.sharded  # also while that is not known: it is the safe assumption
 

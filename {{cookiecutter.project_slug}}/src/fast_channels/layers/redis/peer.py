@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...exceptions import (
     ChannelLayerUnavailable,
@@ -82,11 +82,14 @@ class Peer(abc.ABC):
         self.topology = make_topology(
             config.endpoints,
             config.timeout,
-            Events(self.on_message, self.on_open, self.on_lost),
+            Events(
+                self.on_message, self.on_lost, self.on_subscribing, self.on_subscribed, self.on_open
+            ),
             keyed=self.keyed,
         )
         self.start = self.topology.start
         self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")
+        self.failures = Tally(logger, "%d notification(s) could not be handled, the last in %s: %r")
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
         self._foreign = ForeignMembership(
             self.names.process_id,
@@ -110,12 +113,17 @@ class Peer(abc.ABC):
     async def receive_named(self, channel: str) -> Message: ...
 
     @abc.abstractmethod
-    async def on_open(self, topics: list[str]) -> None:
-        """The topics are subscribed (again) on a new connection."""
+    def on_lost(self) -> None:
+        """See ``Events`` for this and the following."""
+
+    def on_subscribing(self, topics: list[str], since: float) -> Any:
+        return None
+
+    def on_subscribed(self, topics: list[str], mark: Any) -> None:
+        pass
 
     @abc.abstractmethod
-    def on_lost(self, topics: list[str]) -> None:
-        """The subscriptions are gone; they will be made again."""
+    def on_open(self) -> None: ...
 
     def open_envelope(self, topic: str, data: bytes) -> Messages:
         """The messages in what was published; none if they were received before."""
@@ -238,6 +246,8 @@ class Peer(abc.ABC):
             handler(data)
         except ValueError as error:  # UndecodableMessage is one
             self.poison.add(error)
+        except Exception as error:  # of this topic; the connection is for all of them
+            self.failures.add(topic.decode(errors="replace"), error)
 
     # Messages
 
@@ -253,12 +263,18 @@ class Peer(abc.ABC):
         return payload
 
     def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        for sealed in self.open_envelope(topic, data):
+        self.deliver_to_group(group, topic, self.open_envelope(topic, data))
+
+    def _receive_in_inbox(self, data: bytes) -> None:
+        self.deliver_to_channels(self.open_envelope(self.inbox, data))
+
+    def deliver_to_group(self, group: str, topic: str, messages: Messages) -> None:
+        for sealed in messages:
             if (message := self.deserialize(topic, *sealed)) is not None:
                 self.local.deliver_group(group, message)
 
-    def _receive_in_inbox(self, data: bytes) -> None:
-        for channel, payload, number in self.open_envelope(self.inbox, data):
+    def deliver_to_channels(self, messages: Messages) -> None:
+        for channel, payload, number in messages:
             if channel in self.local.mailboxes:
                 message = self.deserialize(self.inbox, channel, payload, number)
                 if message is not None:

@@ -95,6 +95,10 @@ class PersistentLink:
 
     by_bus = False
 
+    @property
+    def server(self) -> object:
+        return self
+
     def attempt(
         self,
         command: Command,

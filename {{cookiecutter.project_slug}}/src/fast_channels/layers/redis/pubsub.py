@@ -123,11 +123,11 @@ class PubSubPeer(Peer):
         self._idle.close()
         await super().aclose()
 
-    def on_lost(self, topics: list[str]) -> None:
+    def on_lost(self) -> None:
         self._gap = True
         self._call(self._on_disconnect)
 
-    async def on_open(self, topics: list[str]) -> None:
+    def on_open(self) -> None:
         if not self._gap:
             return
         self._gap = False

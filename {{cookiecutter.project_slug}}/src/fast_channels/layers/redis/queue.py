@@ -15,25 +15,26 @@ What is lost, and when
 """
 
 import asyncio
-import contextlib
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
-from ...exceptions import ChannelLayerUnavailable, FastChannelsError, UndecodableMessage
-from ...mailbox import Message
+from ...exceptions import FastChannelsError
+from ...mailbox import Mailbox, Message
 from ...utils import cancel_and_wait
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts
-from .envelope import Messages, decode, number_of, with_uid_after
-from .history import BEGINNING, Position, Seen
+from .envelope import Messages
+from .group_log import GroupLog, Outage
 from .named import NamedChannels
 from .outbox import Request
 from .peer import Config, Peer
+from .topology import Commands
 from .type_defs import Hosts
 from .work_queue import RedisWorkQueue
 
@@ -41,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 Durability = Literal["memory", "replicated"]
 
-PAGE = 50  # entries read at once when recovering; less than a mailbox holds by default
-PAGE_PATIENCE = 0.5  # seconds that recovery waits for consumers to make room
 
 
 class RedisChannelLayer(RedisWorkQueue):
@@ -109,12 +108,11 @@ class QueuePeer(Peer):
         super().__init__(config)
         self.named = NamedChannels(self, lease_time)
         self._history = history
+        self._log = GroupLog(self, expiry=config.expiry, history=history, poison=self.poison)
         # The inbox is as new as the process id in its name: all that its log holds is for us.
-        self._positions = {self.inbox: Position(BEGINNING, BEGINNING, recovering=True)}
-        self._seen = Seen()
+        self._log.follow(self.inbox)
         self._expiry_ms = int(config.expiry * 1000)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
-        self._recoveries: set[asyncio.Task[None]] = set()
         self.unforwarded = Tally(
             logger, "%d group message(s) not forwarded, the last to channel %s: %s"
         )
@@ -171,120 +169,58 @@ class QueuePeer(Peer):
     # Listening
 
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        await super().listen(topic, handler)
-        if topic not in self._positions:
-            await self._mark(topic)
-        elif self._positions[topic].recovering:
-            await self._recover(topic)
+        await self._log.join(topic, partial(super().listen, topic, handler))
 
     def ignore(self, topic: str) -> None:
         super().ignore(topic)
-        self._positions.pop(topic, None)
+        self._log.leave(topic)
 
     def open_envelope(self, topic: str, data: bytes) -> Messages:
-        parts = data.split(b" ", 2)
-        if len(parts) < 3:
-            raise UndecodableMessage("A notification without the id of its log entry")
-        entry, before, sealed = parts
-        position = self._positions.get(topic)
-        if position is not None:
-            if position.recovering:
-                position.missed = True  # it is in the log, behind what is being read
-                return []
-            if position.misses(before):
-                position.recovering = position.missed = True
-                self._recover_soon(topic)
-                return []
-            position.advance(entry)
-        envelope = decode(sealed)
-        first = number_of(envelope.uid)
-        number = len(envelope.messages)
-        # For one message a tuple: to look it up and to add it takes half the time that a range takes.
-        uids: Sequence[int] = (first,) if number == 1 else range(first, first + number)
-        fresh = self._seen.add(uids)
-        if fresh is uids:
-            return envelope.messages
-        return [envelope.messages[uid - first] for uid in fresh]
+        return self._log.hear(topic, data)
 
-    def _recover_soon(self, topic: str) -> None:
-        task = asyncio.create_task(self._recover_while_out(topic))
-        self._recoveries.add(task)
-        task.add_done_callback(self._recoveries.discard)
+    def on_subscribing(self, topics: list[str], since: float) -> Outage:
+        return self._log.on_subscribing(topics, since)
 
-    async def _recover_while_out(self, topic: str) -> None:
-        position = self._positions.get(topic)
-        while position is not None and position.recovering:
-            with contextlib.suppress(ChannelLayerUnavailable):
-                await self._recover(topic)
+    def on_subscribed(self, topics: list[str], mark: Any) -> None:
+        self._log.on_subscribed(topics, mark)
 
-    async def _mark(self, topic: str) -> None:
-        """Remember where the log ends: what comes later is ours."""
-        server = self.shard_of(topic).commands
-        newest = await server.execute("XREVRANGE", topic, "+", "-", "COUNT", 1)
-        end = newest[0][0] if newest else BEGINNING
-        if self.shard_of(topic).subscriber.wants(topic):
-            self._positions.setdefault(topic, Position(joined=end, last=end))
+    def on_lost(self) -> None:
+        self._log.on_lost()
+
+    def on_open(self) -> None:
+        self.named.wake_all()
+
+    # For the log
+
+    def commands_of(self, topic: str) -> Commands:
+        return self.shard_of(topic).commands
+
+    def hand_out(self, topic: str, messages: Messages) -> None:
+        group = self.config.topics.group_of(topic)
+        if group is None:
+            self.deliver_to_channels(messages)
+        else:
+            self.deliver_to_group(group, topic, messages)
+
+    def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
+        if self.config.topics.group_of(topic) is not None:
+            return self.members(topic)
+        mailboxes = self.local.mailboxes
+        return [mailboxes[channel] for channel, *_ in messages if channel in mailboxes]
+
+    def members(self, topic: str) -> list[Mailbox]:
+        group = self.config.topics.group_of(topic)
+        if group is None:
+            return list(self.local.mailboxes.values())
+        return list(self.local.groups.get(group, {}).values())
 
     async def flush(self) -> None:
         await super().flush()
         self.named.drop_leased()
-        for position in self._positions.values():
-            position.joined = position.last = BEGINNING
+        self._log.restart()
 
     async def aclose(self) -> None:
-        await cancel_and_wait([*self._forwarders.values(), *self._recoveries])
+        await cancel_and_wait(self._forwarders.values())
+        await self._log.aclose()
         await self.named.aclose()
         await super().aclose()
-
-    # Recovering
-
-    def on_lost(self, topics: list[str]) -> None:
-        for topic in topics:
-            if topic in self._positions:
-                self._positions[topic].recovering = True
-
-    async def on_open(self, topics: list[str]) -> None:
-        try:
-            await asyncio.gather(*(self._recover(topic) for topic in topics))
-        except BaseException:
-            self.on_lost(topics)  # the connection is given up; what was recovered starts again
-            raise
-        self.named.wake_all()
-
-    async def _recover(self, topic: str) -> None:
-        position = self._positions.get(topic)
-        if position is None or not position.recovering:
-            return
-        start = position.resume_from()
-        while True:
-            position.missed = False
-            page = await self.shard_of(topic).commands.execute(
-                "XRANGE", topic, start, "+", "COUNT", PAGE
-            )
-            for entry, fields in page:
-                self._replay(topic, position, entry, fields)
-            if page:
-                start = "(" + page[-1][0].decode()
-                await self._make_room()
-            elif not position.missed:
-                position.recovering = False
-                return
-
-    def _replay(self, topic: str, position: Position, entry: bytes, fields: list[bytes]) -> None:
-        envelope = fields[1]
-        if len(fields) > 2:
-            try:
-                envelope = with_uid_after(envelope, int(fields[3]))
-            except (ValueError, OverflowError) as error:  # somebody else's
-                self.poison.add(error)
-                return
-        position.recovering = False
-        self.on_message(topic.encode(), entry + b" - " + envelope)
-        position.recovering = True
-
-    async def _make_room(self) -> None:
-        """Let the consumers handle a page before the next one comes."""
-        deadline = time.monotonic() + PAGE_PATIENCE
-        # Many mailboxes, none of which signals room: polled.
-        while self.local.crowded and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)

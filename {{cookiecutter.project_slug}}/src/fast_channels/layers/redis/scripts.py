@@ -19,6 +19,7 @@ _give_back = Script("give_back")
 _bury = Script("bury")
 _replay = Script("replay")
 _depth = Script("depth")
+_newest = Script("newest")
 
 # The consumer group of a named channel, and its consumers: one holds all leases, the attempt tells whose
 # an entry is; the other one holds what was given back and is not due yet.
@@ -118,3 +119,13 @@ async def depth(server: Commands, keys: Keys, *, expiry_ms: int) -> tuple[int, i
     """How many messages wait, are leased, are dead letters; and how many expired ones were dropped."""
     waiting, leased, dead, expired = await _depth.run(server, keys, GROUP, expiry_ms)
     return waiting, leased, dead, expired
+
+
+async def newest(server: Commands, topics: list[str]) -> tuple[int, list[bytes]]:
+    """The server's clock in milliseconds, and the id of each log's newest entry.
+
+    ``b""`` for a log that is empty; ``b"!"`` and an error for a key that is none. In a Cluster the
+    topics have to share a slot.
+    """
+    milliseconds, *entries = await _newest.run(server, tuple(topics))
+    return milliseconds, entries

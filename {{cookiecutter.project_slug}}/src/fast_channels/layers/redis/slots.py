@@ -14,21 +14,21 @@ class SlotMap:
     """Which address holds which slot, from the reply of CLUSTER SLOTS."""
 
     def __init__(self, reply: list[list[Any]], asked: Address) -> None:
-        self._ranges: list[tuple[int, int, Address]] = []
+        self.ranges: list[tuple[int, int, Address]] = []
         for first, last, (host, port, *_), *_ in reply:
             # A node that does not know its own address leaves the host empty.
-            self._ranges.append((first, last, (host.decode() or asked[0], port)))
+            self.ranges.append((first, last, (host.decode() or asked[0], port)))
 
     def owner(self, topic: str) -> Address | None:
         slot = key_slot(topic.encode())
-        for first, last, address in self._ranges:
+        for first, last, address in self.ranges:
             if first <= slot <= last:
                 return address
         return None
 
     @property
     def addresses(self) -> set[Address]:
-        return {address for _, _, address in self._ranges}
+        return {address for _, _, address in self.ranges}
 
 
 async def ask(connection: AbstractConnection, *command: str) -> Any:

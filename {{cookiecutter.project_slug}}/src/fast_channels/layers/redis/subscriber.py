@@ -1,14 +1,19 @@
 """The topics that one event loop listens to on one endpoint.
 
 Invariants
-- ``_wanted`` is what should be subscribed, changed at once by ``add`` and ``discard``; the commands
-  are written in the same step, so that the server sees them in the order of the changes.
-- Whenever a connection is made, all wanted topics are subscribed again before it counts as open.
+- ``_wanted`` is what should be subscribed, changed at once by ``add``, ``want`` and ``discard``; the
+  commands are written in the same step, so that the server sees them in the order of the changes.
+- Whenever a connection is made, all wanted topics are subscribed again before it counts as open, a
+  batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 250. Meanwhile
+  ``add`` subscribes a topic out of turn.
 - A topic is confirmed when a PING written behind its SUBSCRIBE has been answered on the same
-  connection: from then on nothing published to it is missed while that connection lives.
+  connection: from then on nothing published to it is missed while that connection lives. The end of a
+  connection changes a number, by which nothing is confirmed any more.
+- Before each SUBSCRIBE of a topic its listener is told, and again when it is confirmed.
 """
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
@@ -21,7 +26,8 @@ from .persistent import PersistentLink
 if TYPE_CHECKING:
     from .topology import Events
 
-BATCH = 1000  # topics in one SUBSCRIBE, so that no command grows without bound
+BATCH = 250  # topics that are subscribed at once
+UNCONFIRMED = 0
 
 
 class Subscriber:
@@ -30,92 +36,161 @@ class Subscriber:
     def __init__(
         self, endpoint: Endpoint, timeout: float, events: "Events", *, sharded: bool = False
     ) -> None:
-        self._wanted: set[str] = set()
-        self._confirmed: set[str] = set()
+        self._wanted: dict[str, int] = {}  # and the number of the connection that confirmed it
+        self._number = UNCONFIRMED
+        self._waiting: list[str] = []  # those that were wanted and are to be subscribed in turn
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
+        self._deaf_since: float | None = None  # while something wanted is not heard
         self._events = events
         self._prefix = "S" if sharded else ""
-        self._batch = 1 if sharded else BATCH  # topics of one command must share a slot
+        # Topics of one command must share a slot: each takes one.
+        self._together, self._batch = (1, BATCH // 5) if sharded else (BATCH, BATCH)
+        self._link: Link | None = None  # is open, or opens
+        self._linked = asyncio.Event()
+        self._subscribing: asyncio.Task[None] | None = None
         self._connection = PersistentLink(
             endpoint,
             timeout,
-            on_open=self._subscribe_all,
+            on_open=self._open,
             on_lost=self._lost,
             on_message=self._receive,
             on_ended=self._ended,
         )
         self.start = self._connection.start
-        self.aclose = self._connection.aclose
 
     @property
     def down(self) -> bool:
         return self._connection.down
 
-    def want(self, topic: str) -> None:
-        """Subscribe with the next connection; for use while there is none."""
-        self._wanted.add(topic)
+    @property
+    def deaf_since(self) -> float:
+        """Since when a wanted topic may not be heard, by ``time.monotonic``; now if all are."""
+        return time.monotonic() if self._deaf_since is None else self._deaf_since
+
+    def want(self, topic: str, since: float | None = None) -> None:
+        """Subscribe in turn, now or with the next connection; it was not heard since that time."""
+        self._wanted.setdefault(topic, UNCONFIRMED)
+        self._waiting.append(topic)
+        self._note_deaf(since)
+        self.start()
+        if self._connection.link is not None and self._subscribing is None:
+            self._subscribing = asyncio.create_task(self._subscribe_later(self._connection.link))
 
     def wants(self, topic: str) -> bool:
         return topic in self._wanted
 
     def confirmed(self, topic: str) -> bool:
-        return topic in self._confirmed
+        return self._link is not None and self._wanted.get(topic) == self._number
 
-    async def add(self, topic: str) -> bool:
+    async def add(self, topic: str, since: float | None = None) -> bool:
         """Subscribe and wait until that is confirmed; True if this call made it so.
+
+        ``since`` is as in ``want``.
 
         ``ChannelLayerUnavailable`` after the timeout; the topic is still wanted then.
         """
-        if topic in self._confirmed:
+        if self.confirmed(topic):
             return False
-        self._wanted.add(topic)
+        self._wanted.setdefault(topic, UNCONFIRMED)
+        self.start()
         try:
             async with asyncio.timeout(self._connection.timeout):
-                return await self._confirm(topic)
+                return await self._confirm(topic, since)
         except TimeoutError:
             raise self._connection.unavailable() from None
 
     def discard(self, topic: str) -> None:
-        if topic in self._wanted:
-            self._wanted.discard(topic)
-            self._confirmed.discard(topic)
-            if self._connection.link is not None:
-                self._leaving[topic] = self._leaving.get(topic, 0) + 1
-                self._connection.link.cast(f"{self._prefix}UNSUBSCRIBE", topic)
+        if self._wanted.pop(topic, None) is not None and self._link is not None:
+            self._leaving[topic] = self._leaving.get(topic, 0) + 1
+            self._link.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
-    async def _confirm(self, topic: str) -> bool:
-        while topic not in self._confirmed:
-            link = self._connection.link
+    async def aclose(self) -> None:
+        if self._subscribing is not None:
+            self._subscribing.cancel()
+        await self._connection.aclose()
+
+    # Subscribing
+
+    async def _confirm(self, topic: str, since: float | None) -> bool:
+        while not self.confirmed(topic):
+            link = self._link
             if link is None:
-                await self._connection.connected()  # subscribes all that is wanted
+                await self._linked.wait()
                 continue
-            link.cast(f"{self._prefix}SUBSCRIBE", topic)
             try:
-                await link.call("PING")
+                await self._subscribe(link, [topic], since)
             except LinkLost:
-                continue
+                self._drop(link)
             except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
                 raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error
-            if topic in self._wanted:
-                self._confirmed.add(topic)
-            return True
+            else:
+                return True
         return False
 
-    async def _subscribe_all(self, link: Link) -> None:
-        topics = list(self._wanted)
-        for start in range(0, len(topics), self._batch):
-            link.cast(f"{self._prefix}SUBSCRIBE", *topics[start : start + self._batch])
+    async def _subscribe(self, link: Link, topics: list[str], since: float | None = None) -> None:
+        deaf_since = self.deaf_since
+        since = deaf_since if since is None else min(since, deaf_since)
+        mark = self._events.on_subscribing(topics, since)
+        for start in range(0, len(topics), self._together):
+            link.cast(f"{self._prefix}SUBSCRIBE", *topics[start : start + self._together])
+        await link.call("PING")
+        if link is not self._link:
+            raise LinkLost("The connection was lost while it was asked")
+        for topic in topics:
+            # One that is being left as well is subscribed again behind that.
+            if topic in self._wanted and topic not in self._leaving:
+                self._wanted[topic] = self._number
+        self._events.on_subscribed(topics, mark)
+
+    async def _subscribe_waiting(self, link: Link) -> None:
+        while self._waiting:
+            batch = self._waiting[-self._batch :]
+            del self._waiting[-self._batch :]
+            topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
+            if topics:
+                await self._subscribe(link, topics)
+        self._deaf_since = None
+        self._events.on_open()
+
+    async def _subscribe_later(self, link: Link) -> None:
         try:
-            await link.call("PING")
+            await self._subscribe_waiting(link)
+        except (LinkLost, ResponseError):
+            pass  # the connection ends, or will: the replies are out of step
+        finally:
+            self._subscribing = None
+
+    # The connection
+
+    async def _open(self, link: Link) -> None:
+        self._leaving.clear()
+        self._number += 1
+        self._link = link
+        self._linked.set()
+        self._waiting = list(self._wanted)
+        try:
+            await self._subscribe_waiting(link)
         except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
+            self._drop(link)
             raise LinkLost(f"Redis refused to subscribe: {error}") from error
-        await self._events.on_open(topics)
-        self._confirmed = self._wanted.intersection(topics)  # not before: the opening may fail yet
+        except BaseException:
+            self._drop(link)
+            raise
 
     def _lost(self) -> None:
-        self._confirmed.clear()
-        self._leaving.clear()
-        self._events.on_lost(list(self._wanted))
+        if self._link is not None:
+            self._drop(self._link)
+        self._events.on_lost()
+
+    def _drop(self, link: Link) -> None:
+        if self._link is link:
+            self._link = None
+            self._linked.clear()
+            self._note_deaf(time.monotonic())
+
+    def _note_deaf(self, since: float | None) -> None:
+        if since is not None:
+            self._deaf_since = min(since, self.deaf_since)
 
     def _receive(self, topic: bytes, data: bytes) -> None:
         """What comes before an UNSUBSCRIBE is confirmed is not for who has joined again since."""
@@ -128,6 +203,6 @@ class Subscriber:
         if unconfirmed := self._leaving.pop(name, 0):
             if unconfirmed > 1:
                 self._leaving[name] = unconfirmed - 1
-        elif name in self._confirmed:
-            self._confirmed.discard(name)
-            self._events.on_lost([name])
+        elif self.confirmed(name):
+            self._wanted[name] = UNCONFIRMED
+            self._events.on_ended(name)

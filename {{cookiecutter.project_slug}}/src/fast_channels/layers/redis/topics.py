@@ -21,6 +21,11 @@ class Topics:
     def group(self, name: str) -> str:
         return f"{self.prefix}:g:{{{name}}}"
 
+    def group_of(self, topic: str) -> str | None:
+        """The name of the group; None for the topic of anything else."""
+        start = f"{self.prefix}:g:{{"
+        return topic[len(start) : -1] if topic.startswith(start) else None
+
     def inbox(self, process_id: str) -> str:
         """Carries the messages to all channels that one process owns."""
         return f"{self.prefix}:i:{{{process_id}}}"

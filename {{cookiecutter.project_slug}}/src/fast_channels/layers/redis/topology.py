@@ -21,11 +21,22 @@ PUBLISH = "PUBLISH"
 
 @dataclass(frozen=True)
 class Events:
-    """What a topology tells its peer. ``on_open`` is awaited before a connection counts as open."""
+    """What a topology tells its peer.
+
+    ``on_lost()``: something that was listened to is not heard any more. ``on_subscribing(topics,
+    since)`` is called before they are subscribed, for the first time or again; what was published to
+    them since that time of ``time.monotonic`` may not have been heard. Its result goes to
+    ``on_subscribed(topics, mark)`` when the server has confirmed. ``on_open()``: nothing that is
+    wanted on one connection is left to subscribe. A topology calls it with at most ``BATCH`` topics,
+    and none of these functions may take long.
+    """
 
     on_message: OnMessage
-    on_open: Callable[[list[str]], Awaitable[None]]
-    on_lost: Callable[[list[str]], None]
+    on_lost: Callable[[], None]
+    on_subscribing: Callable[[list[str], float], Any]
+    on_subscribed: Callable[[list[str], Any], None]
+    on_open: Callable[[], None]
+    on_ended: Callable[[str], None] = lambda _: None  # the server ended a subscription by itself
 
 
 class Commands(Protocol):
@@ -39,6 +50,11 @@ class Commands(Protocol):
     @property
     def by_bus(self) -> bool:
         """Notifications may reach listeners over the bus of a Cluster."""
+        ...
+
+    @property
+    def server(self) -> object:
+        """Stands for the server; the same for all topics that live there at the moment."""
         ...
 
     def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
@@ -81,6 +97,8 @@ class Subscriptions(Protocol):
     def want(self, topic: str) -> None: ...
 
     def wants(self, topic: str) -> bool: ...
+
+    def confirmed(self, topic: str) -> bool: ...
 
     async def add(self, topic: str) -> bool: ...
 

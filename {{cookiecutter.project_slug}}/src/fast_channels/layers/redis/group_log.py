@@ -1,0 +1,636 @@
+"""The strategy that follows a log: what one event loop has heard of each, and how it catches up.
+
+Words
+- The log of a topic (a group, or the inbox of a process) is a stream; a *notification* brings an entry
+  of it to those that listen. ``admit`` is the one way in for both.
+- A *position* is where the loop is in one log. It is *behind* from the moment at which the topic is
+  about to be subscribed again until it has caught up; what is notified meanwhile waits in the log.
+
+Invariants
+- What a position is behind by is an object, compared by identity: it changes with each subscription,
+  and what was asked before it proves nothing any more. A position stops to be behind only by an
+  answer that was asked for after the subscription was confirmed.
+- Entry ids only ascend in one log. While the newest entry that was heard stands in the log, all before
+  it was heard, and what follows it was not: so recovery costs what was missed, and a topic that missed
+  nothing costs one comparison in a batch.
+- If it does not stand there (a new primary lacks the last entries of the old one and goes on with ids
+  below theirs; the log was trimmed, emptied or restored) recovery begins ``OVERLAP`` seconds before it,
+  or, if the log has nothing so new, when the outage began by the server's own clock. Where something
+  may be missing the members are told.
+- Nothing is handed out twice: ``Seen`` knows the uids of the last ``SEEN_SECONDS``, longer than a sender
+  repeats a message and longer than ``OVERLAP``, and forgets none by time while something is behind.
+- Nothing older than the joining is handed out.
+- An id is believed if it is one and no further ahead of the last one, and of the server's clock, than
+  ``OVERLAP``. One that is further ahead moves nothing: what the log itself says is true.
+- One task for each server recovers its topics, a bounded number at once, and hands out for ``TURN``
+  seconds before the loop goes on. What fails stays with its topic and is tried again.
+- A topic waits only for the mailboxes of its own members, and not again for one that made no progress.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from ...exceptions import UndecodableMessage
+from ...mailbox import Mailbox
+from ...utils import cancel_and_wait
+from ..tally import Tally
+from . import scripts
+from .envelope import Messages, decode, number_of, with_uid_after
+from .topology import Commands
+
+logger = logging.getLogger(__name__)
+
+OVERLAP = 5.0  # seconds
+SEEN_SECONDS = 30.0
+SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
+
+COMPARED = 250  # topics that are compared at once, by
+COMMANDS = 50  # commands at once: in a Cluster each topic takes one
+READ = 32  # topics whose logs are read at once
+PAGE = 50  # entries that are read of each; less than a mailbox holds by default
+HELD = 50  # notifications that are kept while a page is read, and
+HELD_BYTES = 256 * 1024
+TURN = 0.004  # seconds
+PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
+STRIKES = 4  # how often it waits for one that makes progress, but too little
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
+
+EntryId = int  # milliseconds and the number, 64 bits each, as one
+MASK = (1 << 64) - 1
+MOST_DIGITS = len(f"{MASK}-{MASK}")
+NOWHERE: EntryId = -1  # the position of a topic that is being joined
+
+Entry = tuple[bytes, list[bytes]]  # id, and fields and values in turn
+
+
+def parse_id(entry: bytes) -> EntryId:
+    milliseconds, _, number = entry.partition(b"-")
+    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
+        high, low = int(milliseconds), int(number)
+        if (high | low) <= MASK:
+            return high << 64 | low
+    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
+
+
+def format_id(entry: EntryId) -> str:
+    return f"{entry >> 64}-{entry & MASK}"
+
+
+def id_at(milliseconds: float) -> EntryId:
+    """The lowest one of that time."""
+    return max(int(milliseconds), 0) << 64
+
+
+AHEAD = id_at(OVERLAP * 1000)
+
+
+class Audience(Protocol):
+    """Those who listen, by topic."""
+
+    def commands_of(self, topic: str) -> Commands: ...
+
+    def hand_out(self, topic: str, messages: Messages) -> None: ...
+
+    def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
+        """The mailboxes that the messages were for."""
+        ...
+
+    def members(self, topic: str) -> list[Mailbox]: ...
+
+    def on_message(self, topic: bytes, data: bytes) -> None:
+        """A notification."""
+        ...
+
+
+class Outage:
+    """What positions are behind by until they are compared with their logs: a batch shares one."""
+
+    __slots__ = ("confirmed", "since")
+
+    def __init__(self, since: float, *, confirmed: bool = False) -> None:
+        self.since = since  # nothing was missed before, by time.monotonic
+        self.confirmed = confirmed  # subscribed again
+
+    def hold(self, data: bytes) -> bool:
+        """Keep a notification for later; False if it has to be read from the log."""
+        return False
+
+
+class Position:
+    """Where the loop is in one log."""
+
+    __slots__ = ("behind", "clock", "joined", "joined_at", "last", "missed")
+
+    def __init__(self, joined: EntryId = NOWHERE) -> None:
+        self.joined = self.last = joined
+        self.joined_at = time.monotonic()
+        self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
+        self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
+        self.missed = False  # something was notified, and not kept, since the log was last asked
+
+    def believes(self, entry: EntryId) -> bool:
+        return entry <= self.last + AHEAD or entry <= id_at(self.server_time()) + AHEAD
+
+    def server_time(self) -> float:
+        """In milliseconds."""
+        return time.monotonic() * 1000 + self.clock
+
+    def advance(self, entry: EntryId) -> None:
+        if entry > self.last:
+            self.last = entry
+
+    def restart(self, entry: EntryId) -> None:
+        """The log is another one: what comes behind this id is new."""
+        self.joined = self.last = entry
+
+
+class Reading(Outage):
+    """A topic whose log is being read, a page at a time."""
+
+    __slots__ = (
+        "_held",
+        "_size",
+        "cursor",
+        "deadline",
+        "pause",
+        "position",
+        "topic",
+        "waiting_for",
+    )
+
+    def __init__(self, topic: str, position: Position, since: float) -> None:
+        super().__init__(since, confirmed=True)
+        self.topic = topic
+        self.position = position
+        self.cursor: EntryId | None = None  # the last entry that was read
+        self.pause = FIRST_PAUSE
+        self.deadline = 0.0
+        self.waiting_for: list[tuple[Mailbox, int]] = []  # and how many messages it held
+        self._held: list[bytes] | None = None  # while a page is read
+        self._size = 0
+
+    @property
+    def current(self) -> bool:
+        return self.position.behind is self
+
+    def begin(self) -> None:
+        self._held, self._size = [], 0
+        self.position.missed = False
+
+    def hold(self, data: bytes) -> bool:
+        if self._held is None or len(self._held) >= HELD or self._size > HELD_BYTES:
+            return False
+        self._held.append(data)
+        self._size += len(data)
+        return True
+
+    def release(self) -> list[bytes]:
+        held, self._held = self._held, None
+        return held or []
+
+
+class Seen:
+    """The uids of the messages that were handed out lately, as numbers.
+
+    There are two generations, of which the older one is dropped when the newer one has been filled for
+    ``SEEN_SECONDS``, or with ``SEEN_MAX`` uids, some 5 MB.
+    """
+
+    def __init__(self) -> None:
+        self.keep = False  # by time none is forgotten
+        self._newer: set[int] = set()
+        self._older: set[int] = set()
+        self._turn_at = time.monotonic() + SEEN_SECONDS
+
+    def add(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those that were not added before; ``uids`` itself if that is all of them."""
+        now = time.monotonic()
+        if (now >= self._turn_at and not self.keep) or len(self._newer) >= SEEN_MAX:
+            self._older, self._newer = self._newer, set()
+            self._turn_at = now + SEEN_SECONDS
+        newer, older = self._newer, self._older
+        if not (newer.isdisjoint(uids) and older.isdisjoint(uids)):
+            uids = [uid for uid in uids if uid not in newer and uid not in older]
+        newer.update(uids)
+        return uids
+
+
+class Lane:
+    """What is to be recovered from one server."""
+
+    def __init__(self) -> None:
+        self.compare: deque[tuple[list[str], Outage]] = deque()
+        self.read: deque[Reading] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.pause = FIRST_PAUSE
+        self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
+        self._numbers = itertools.count()
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def later(self, delay: float, work: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), work))
+
+    @property
+    def done(self) -> bool:
+        return not (self.compare or self.read or self._later)
+
+    def take_due(self) -> None:
+        """Do what was put off until now, a bounded part of it."""
+        now = time.monotonic()
+        for _ in range(COMPARED):
+            if not self._later or self._later[0][0] > now:
+                return
+            heapq.heappop(self._later)[2]()
+
+    async def wait(self) -> None:
+        """Until there is something to ask."""
+        self._news.clear()
+        if not (self.compare or self.read) and self._later:
+            delay = self._later[0][0] - time.monotonic()
+            try:
+                async with asyncio.timeout(max(delay, 0.001)):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+
+class GroupLog:
+    """``expiry`` is in seconds; ``history`` is how many entries a log keeps at least, if it has them."""
+
+    def __init__(self, audience: Audience, *, expiry: float, history: int, poison: Tally) -> None:
+        self._audience = audience
+        self._expiry = expiry
+        self._history = history
+        self._poison = poison
+        self._positions: dict[str, Position] = {}
+        self._seen = Seen()
+        self._lanes: dict[object, Lane] = {}
+        self._turn = 0.0
+        self._impatience: dict[Mailbox, int] = {}  # strikes of this recovery
+        self._told: set[Mailbox] = set()  # of a gap, in this recovery
+        self.failures = Tally(logger, "%d time(s) a topic could not be recovered, the last: %s: %r")
+
+    # Joining and leaving
+
+    async def join(self, topic: str, subscribe: Callable[[], Any]) -> None:
+        """``subscribe()`` is awaited, again if its connection is lost. What comes later is ours."""
+        position = self._positions.setdefault(topic, Position())
+        await subscribe()
+        while position.last == NOWHERE and self._positions.get(topic) is position:
+            outage = position.behind
+            if outage is not None and not outage.confirmed:
+                await subscribe()
+                continue
+            position.missed = False
+            clock, (newest,) = await self._ask([topic])
+            if position.last == NOWHERE and position.behind is outage:
+                position.clock = clock
+                position.joined_at = time.monotonic()
+                position.restart(parse_id(newest) if newest else 0)
+                self._caught_up_unless_missed(topic, position)
+
+    def follow(self, topic: str) -> None:
+        """Everything in its log will be ours."""
+        self._positions[topic] = Position(0)
+
+    def leave(self, topic: str) -> None:
+        self._positions.pop(topic, None)
+
+    def restart(self) -> None:
+        """All logs were deleted."""
+        for position in self._positions.values():
+            position.restart(0)
+
+    async def aclose(self) -> None:
+        await cancel_and_wait([lane.task for lane in self._lanes.values() if lane.task is not None])
+
+    # What comes in
+
+    def hear(self, topic: str, data: bytes) -> Messages:
+        """The messages of a notification; none if they are to be read from the log."""
+        parts = data.split(b" ", 2)
+        if len(parts) < 3:
+            raise UndecodableMessage("A notification without the id of its log entry")
+        identifier, before, envelope = parts
+        entry = parse_id(identifier)
+        position = self._positions.get(topic)
+        if position is None:
+            return self.admit(envelope)
+        if position.behind is not None:
+            if not position.behind.hold(data):
+                position.missed = True
+            return []
+        last = position.last
+        if (entry > last + AHEAD and not position.believes(entry)) or (
+            before != b"-" and parse_id(before) > last
+        ):
+            outage = position.behind = Outage(time.monotonic())
+            self.on_subscribed([topic], outage)
+            return []
+        messages = self.admit(envelope)
+        if entry > last:
+            position.last = entry
+        return messages
+
+    def admit(self, envelope: bytes) -> Messages:
+        """The messages in an envelope that were not handed out before."""
+        uid, messages = decode(envelope)
+        first, number = number_of(uid), len(messages)
+        # For one message a tuple: to look it up and to add it takes half the time that a range takes.
+        uids: Sequence[int] = (first,) if number == 1 else range(first, first + number)
+        fresh = self._seen.add(uids)
+        if fresh is uids:
+            return messages
+        return [messages[uid - first] for uid in fresh]
+
+    # Falling behind
+
+    def on_subscribing(self, topics: list[str], since: float) -> Outage:
+        positions = [p for topic in topics if (p := self._positions.get(topic)) is not None]
+        outage = Outage(min([since, *(p.behind.since for p in positions if p.behind is not None)]))
+        for position in positions:
+            position.behind = outage
+        return outage
+
+    def on_lost(self) -> None:
+        """Another recovery begins."""
+        self._impatience.clear()
+        self._told.clear()
+
+    def on_subscribed(self, topics: list[str], outage: Outage) -> None:
+        outage.confirmed = True
+        by_server: dict[object, list[str]] = {}
+        for topic in topics:
+            position = self._positions.get(topic)
+            if position is not None and position.behind is outage:
+                server = self._audience.commands_of(topic).server
+                by_server.setdefault(server, []).append(topic)
+        for server, some in by_server.items():
+            self._lane(server).compare.append((some, outage))
+
+    def _reading(self, topic: str, position: Position) -> Reading:
+        since = time.monotonic() if position.behind is None else position.behind.since
+        reading = position.behind = Reading(topic, position, since)
+        return reading
+
+    def _read(self, topic: str, position: Position) -> None:
+        reading = self._reading(topic, position)
+        self._lane(self._audience.commands_of(topic).server).read.append(reading)
+
+    def _caught_up_unless_missed(self, topic: str, position: Position) -> None:
+        if position.missed:
+            self._read(topic, position)
+        else:
+            position.behind = None
+
+    # Catching up
+
+    def _lane(self, server: object) -> Lane:
+        lane = self._lanes.get(server)
+        if lane is None:
+            lane = self._lanes[server] = Lane()
+            self._seen.keep = True
+            lane.task = asyncio.create_task(self._recover(server, lane))
+        lane.wake()
+        return lane
+
+    async def _recover(self, server: object, lane: Lane) -> None:
+        try:
+            while not lane.done:
+                lane.take_due()
+                await self._compare_some(lane)
+                await self._read_some(lane)
+                await lane.wait()
+        finally:
+            del self._lanes[server]
+            if not self._lanes:
+                self._seen.keep = False
+                self.on_lost()
+
+    async def _breathe(self) -> None:
+        """Let the loop go on when this turn has been long enough."""
+        if time.monotonic() - self._turn > TURN / len(self._lanes):
+            await asyncio.sleep(0)
+            self._turn = time.monotonic()
+
+    async def _ask(self, topics: list[str]) -> tuple[float, list[bytes]]:
+        """The server's clock as positions have it, and the ids of the newest entries."""
+        server_time, newest = await scripts.newest(self._audience.commands_of(topics[0]), topics)
+        return server_time - time.monotonic() * 1000, newest
+
+    async def _compare_some(self, lane: Lane) -> None:
+        parts: dict[Commands, list[tuple[str, Outage]]] = {}
+        number = 0
+        while lane.compare and number < COMPARED:
+            topics, outage = lane.compare.popleft()
+            for topic in topics:
+                position = self._positions.get(topic)
+                # Who joins a topic asks by itself.
+                if position is None or position.behind is not outage or position.last == NOWHERE:
+                    continue
+                position.missed = False
+                parts.setdefault(self._audience.commands_of(topic), []).append((topic, outage))
+                number += 1
+        if not parts:
+            return
+        asked = [[topic for topic, _ in part] for part in parts.values()]
+        replies: list[tuple[float, list[bytes]] | BaseException] = []
+        for start in range(0, len(asked), COMMANDS):
+            some = map(self._ask, asked[start : start + COMMANDS])
+            replies += await asyncio.gather(*some, return_exceptions=True)
+        self._turn = time.monotonic()
+        failed = []
+        for part, reply in zip(parts.values(), replies, strict=True):
+            if isinstance(reply, BaseException):
+                failed += part
+                continue
+            clock, newest = reply
+            for (topic, outage), entry in zip(part, newest, strict=True):
+                await self._breathe()
+                position = self._positions.get(topic)
+                if position is not None and position.behind is outage:
+                    position.clock = clock
+                    await self._compare(lane, topic, position, entry)
+        if failed:
+            self._try_again(lane, failed)
+        else:
+            lane.pause = FIRST_PAUSE
+
+    def _try_again(self, lane: Lane, failed: list[tuple[str, Outage]]) -> None:
+        by_outage: dict[Outage, list[str]] = {}
+        for topic, outage in failed:
+            by_outage.setdefault(outage, []).append(topic)
+        for outage, topics in by_outage.items():
+            lane.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
+        lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
+
+    async def _compare(self, lane: Lane, topic: str, position: Position, newest: bytes) -> None:
+        if newest.startswith(b"!"):
+            error = newest[1:].decode(errors="replace")
+            self._failed(lane, self._reading(topic, position), error)
+        elif newest == b"" and not position.missed:
+            if position.last and self._is_young(position):
+                await self._tell_gap(topic)
+            position.restart(0)
+            self._caught_up_unless_missed(topic, position)
+        elif newest and parse_id(newest) == position.last:
+            self._caught_up_unless_missed(topic, position)
+        else:
+            self._read(topic, position)
+
+    async def _read_some(self, lane: Lane) -> None:
+        readings: list[Reading] = []
+        while lane.read and len(readings) < READ:
+            reading = lane.read.popleft()
+            if reading.current and self._positions.get(reading.topic) is reading.position:
+                reading.begin()
+                readings.append(reading)
+        if not readings:
+            return
+        pages = await asyncio.gather(*map(self._fetch, readings), return_exceptions=True)
+        self._turn = time.monotonic()
+        for reading, page in zip(readings, pages, strict=True):
+            try:
+                if isinstance(page, BaseException):
+                    raise page
+                await self._hand_out(lane, reading, *page)
+            except Exception as error:
+                self._failed(lane, reading, error)
+
+    def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
+        reading.release()
+        self.failures.add(reading.topic, error)
+        lane.later(reading.pause, lambda: lane.read.append(reading))
+        reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
+
+    # Reading
+
+    async def _fetch(self, reading: Reading) -> tuple[list[Entry], bool]:
+        """The next page, and whether it goes to the end."""
+        topic, position = reading.topic, reading.position
+        if reading.cursor is not None:
+            return await self._page(topic, reading.cursor + 1)
+        last = position.last
+        page, at_end = await self._page(topic, last)
+        if last == 0:
+            return page, at_end
+        if page and parse_id(page[0][0]) == last:
+            return page[1:], at_end
+        return await self._fetch_without_last(reading)
+
+    async def _fetch_without_last(self, reading: Reading) -> tuple[list[Entry], bool]:
+        topic, position = reading.topic, reading.position
+        start = max(position.last - AHEAD, position.joined + 1)
+        page, at_end = await self._page(topic, start)
+        if page and parse_id(page[0][0]) <= position.last:
+            return page, at_end
+        commands = self._audience.commands_of(topic)
+        if page:
+            trimmed = await commands.execute("XLEN", topic) >= self._history
+            if trimmed or self._is_young(position):
+                await self._tell_gap(topic)
+            return page, at_end
+        position.clock, (newest,) = await self._ask([topic])
+        if newest or self._is_young(position):
+            await self._tell_gap(topic)
+        deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
+        start = id_at(position.server_time() - deaf * 1000)
+        if reading.current:
+            position.restart(min(parse_id(newest) if newest else 0, max(start - 1, 0)))
+        return await self._page(topic, start)
+
+    async def _page(self, topic: str, start: EntryId) -> tuple[list[Entry], bool]:
+        page: list[Entry] = await self._audience.commands_of(topic).execute(
+            "XRANGE", topic, format_id(start), "+", "COUNT", PAGE
+        )
+        return page, len(page) < PAGE
+
+    def _is_young(self, position: Position) -> bool:
+        """Whether what was heard last has not expired, so that its log must still be there."""
+        return position.server_time() - (position.last >> 64) < self._expiry * 1000
+
+    async def _tell_gap(self, topic: str) -> None:
+        for mailbox in self._audience.members(topic):
+            if mailbox.wants_events and mailbox not in self._told:
+                self._told.add(mailbox)
+                mailbox.put({"type": "layer.reconnected"})
+                await self._breathe()
+
+    async def _hand_out(
+        self, lane: Lane, reading: Reading, page: list[Entry], at_end: bool
+    ) -> None:
+        topic, position = reading.topic, reading.position
+        for number, (entry, fields) in enumerate(page, start=1):
+            await self._breathe()
+            if not reading.current:
+                return
+            reading.cursor = parse_id(entry)
+            position.advance(reading.cursor)
+            messages = self._open(topic, fields)
+            if messages and not (at_end and number == len(page)):
+                crowded = self._crowded(self._audience.receivers(topic, messages))
+                if crowded:
+                    reading.release()
+                    self._wait_for(lane, reading, crowded)
+                    return
+        reading.pause = FIRST_PAUSE
+        held = reading.release()
+        if not at_end or position.missed:
+            lane.read.append(reading)
+        elif reading.current:
+            position.behind = None
+            for data in held:
+                self._audience.on_message(topic.encode(), data)
+
+    def _open(self, topic: str, fields: list[bytes]) -> Messages:
+        """Hand out the messages of an entry; returns them."""
+        try:
+            envelope = fields[1]
+            if len(fields) > 2:
+                envelope = with_uid_after(envelope, int(fields[3]))
+            messages = self.admit(envelope)
+        except (ValueError, OverflowError) as error:  # somebody else's
+            self._poison.add(error)
+            return []
+        self._audience.hand_out(topic, messages)
+        return messages
+
+    # Pacing
+
+    def _crowded(self, mailboxes: Collection[Mailbox]) -> list[tuple[Mailbox, int]]:
+        """Those that should be waited for, and what they hold."""
+        return [
+            (mailbox, len(mailbox))
+            for mailbox in mailboxes
+            if len(mailbox) * 2 > mailbox.capacity and self._impatience.get(mailbox, 0) < STRIKES
+        ]
+
+    def _wait_for(self, lane: Lane, reading: Reading, crowded: list[tuple[Mailbox, int]]) -> None:
+        reading.waiting_for = crowded
+        reading.deadline = time.monotonic() + PATIENCE
+        self._look_later(lane, reading, 0.002)
+
+    def _look_later(self, lane: Lane, reading: Reading, delay: float) -> None:
+        def look() -> None:
+            still = [(m, held) for m, held in reading.waiting_for if len(m) * 2 > m.capacity]
+            reading.waiting_for = still
+            if not still or not reading.current:
+                lane.read.append(reading)
+            elif time.monotonic() < reading.deadline:
+                self._look_later(lane, reading, min(delay * 2, 0.1))
+            else:
+                for mailbox, held in still:
+                    strikes = 1 if len(mailbox) < held else STRIKES
+                    self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
+                lane.read.append(reading)
+
+        lane.later(delay, look)

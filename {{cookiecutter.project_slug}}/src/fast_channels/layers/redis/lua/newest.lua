@@ -1,0 +1,16 @@
+-- The newest entries of logs, and the server's clock. Writes nothing.
+--
+-- KEYS     topics (streams)
+-- returns  milliseconds of the clock, and for each topic the id of its newest entry, '' for a log that
+--          is empty or not there, '!' and the error for a key that is no log
+local now = redis.call('TIME')
+local reply = {now[1] * 1000 + math.floor(now[2] / 1000)}
+for i, topic in ipairs(KEYS) do
+  local entries = redis.pcall('XREVRANGE', topic, '+', '-', 'COUNT', 1)
+  if entries.err then
+    reply[i + 1] = '!' .. entries.err
+  else
+    reply[i + 1] = entries[1] and entries[1][1] or ''
+  end
+end
+return reply
