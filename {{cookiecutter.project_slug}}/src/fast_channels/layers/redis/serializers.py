@@ -10,17 +10,11 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
-
-_missing: ImportError | None = None
-try:
-    msgpack: Any = import_module("msgpack")
-except ImportError as error:
-    msgpack, _missing = None, error
+from ...messages import NOT_CARRIED, missing, pack, plain, unpack
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -59,13 +53,21 @@ class BaseMessageSerializer(abc.ABC):
         """``InvalidMessageError`` (a ``TypeError``) for a value that the format cannot carry."""
         try:
             data = self.as_bytes(message)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidMessageError(f"{type(self).__name__} cannot carry it: {error}") from error
+        except InvalidMessageError:
+            raise
+        except NOT_CARRIED:
+            data = self._as_bytes_if_plain(plain(message))
         if self.crypter is not None:
             data = self.crypter.encrypt(data)
         if self.random_prefix_length > 0:
             data = random.randbytes(self.random_prefix_length) + data
         return data
+
+    def _as_bytes_if_plain(self, message: Message) -> bytes:
+        try:
+            return self.as_bytes(message)
+        except NOT_CARRIED as error:
+            raise InvalidMessageError(f"{type(self).__name__} cannot carry it: {error}") from error
 
     def deserialize(self, message: bytes) -> Message:
         """``UndecodableMessage`` for bytes that are no message in this format and these keys."""
@@ -83,25 +85,28 @@ class BaseMessageSerializer(abc.ABC):
 
 
 class JSONSerializer(BaseMessageSerializer):
-    """Text and numbers only; readable by other programs. Keys become str."""
+    """Readable by other programs. It refuses what JSON has not: bytes, NaN, keys other than str."""
+
+    _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
     def as_bytes(self, message: Message) -> bytes:
-        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+        try:
+            return self._encode(unpack(pack(message), str_keys=True)).encode()
+        except NOT_CARRIED:
+            return self._encode(plain(message, json=True)).encode()
 
     def from_bytes(self, message: bytes) -> Message:
         return cast(Message, json.loads(message))
 
 
 class MsgPackSerializer(BaseMessageSerializer):
-    """Compact and fast; carries bytes too. A tuple arrives as a list."""
+    """Compact and fast; carries bytes too."""
 
     def as_bytes(self, message: Message) -> bytes:
-        packed: bytes = msgpack.packb(message)
-        return packed
+        return pack(message)
 
     def from_bytes(self, message: bytes) -> Message:
-        unpacked: Message = msgpack.unpackb(message, strict_map_key=False)
-        return unpacked
+        return unpack(message)
 
 
 class MissingSerializer(BaseMessageSerializer):
@@ -140,10 +145,10 @@ class SerializersRegistry:
 
 registry = SerializersRegistry()
 registry.register_serializer("json", JSONSerializer)
-if _missing is None:
+if missing is None:
     registry.register_serializer("msgpack", MsgPackSerializer)
 else:
-    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": _missing})
+    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": missing})
     registry.register_serializer("msgpack", _MissingMsgPack)
 
 
