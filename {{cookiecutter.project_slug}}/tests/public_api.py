@@ -4,7 +4,7 @@ NAMES = {
     "fast_channels.layers": """
         BaseChannelLayer InMemoryChannelLayer RedisChannelLayer RedisPubSubChannelLayer
         ChannelLayerRegistry channel_layers get_channel_layer register_channel_layer
-        unregister_channel_layer has_layers
+        unregister_channel_layer has_layers register_encoder
         """,
     "fast_channels.layers.base": "BaseChannelLayer",
     "fast_channels.layers.in_memory": "InMemoryChannelLayer",
@@ -83,6 +83,7 @@ SIGNATURES = {
     "fast_channels.layers:register_channel_layer": "(alias, layer)",
     "fast_channels.layers:unregister_channel_layer": "(alias)",
     "fast_channels.layers:has_layers": "()",
+    "fast_channels.layers:register_encoder": "(kind, encode)",
     f"{SERIALIZERS}:SerializersRegistry.register_serializer": "(format, cls)",
     f"{SERIALIZERS}:SerializersRegistry.get_serializer": "(format, *args, **kwargs)",
     f"{SERIALIZERS}:JSONSerializer": "(symmetric_encryption_keys=None, random_prefix_length=0, "

@@ -3,7 +3,7 @@
 FastChannelsError
 ├── InvalidChannelLayerError (ValueError)    a layer that is not registered or cannot work
 ├── InvalidNameError (TypeError)             a channel or group name that breaks the name rules
-├── InvalidMessageError (TypeError)          a message that is not a dict or cannot be serialized
+├── InvalidMessageError (TypeError)          no dict, or one that holds what messages do not carry
 ├── MessageTooLarge                          a message over the layer's size limit
 ├── ChannelFull                              a channel that holds as many messages as its capacity
 ├── ChannelNotOwned (ValueError)             another process made the channel, or it is closed
@@ -32,7 +32,7 @@ class InvalidNameError(FastChannelsError, TypeError):
 
 
 class InvalidMessageError(FastChannelsError, TypeError):
-    """A message is not a dict, or holds a value that the layer's serializer cannot carry."""
+    """A message is not a dict, or holds a value that messages do not carry (see ``messages``)."""
 
 
 class MessageTooLarge(FastChannelsError):

@@ -28,9 +28,9 @@ async def test_handler_fails(
     else:
         kind = "note.fail" if how == "message" else "no.such.handler"
         await memory_layer.group_send("by.call", {"type": kind})
-    assert await client.receive_output() == {"type": "websocket.close", "code": 1011}
     with pytest.raises(ValueError if how == "unknown type" else ZeroDivisionError):
         await client.wait()
+    assert await client.receive_output() == {"type": "websocket.close", "code": 1011}
     assert codes == [1011]
 
 
@@ -58,9 +58,9 @@ async def test_connect_fails_after_accept(codes: list[int]) -> None:
             raise ZeroDivisionError
 
     client = await connected(Failing)
-    assert await client.receive_output() == {"type": "websocket.close", "code": 1011}
     with pytest.raises(ZeroDivisionError):
         await client.wait()
+    assert await client.receive_output() == {"type": "websocket.close", "code": 1011}
     assert codes == [1011]
 
 
@@ -165,8 +165,9 @@ async def test_handler_that_is_cancelled_from_inside(codes: list[int]) -> None:
 
     client = await connected(Waiting)
     await client.send_to("work")
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        await client.receive_output()
     assert (await client.receive_output())["type"] == "websocket.close"
-    await client.stop(exceptions=False)
     assert len(codes) == 1
 
 

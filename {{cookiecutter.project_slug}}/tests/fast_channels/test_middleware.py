@@ -112,6 +112,9 @@ class TestOriginValidator:
             (".bücher.example", "https://www.xn--bcher-kva.example"),
             ("xn--bcher-kva.example", "https://XN--BCHER-KVA.example"),
             ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+            ("file://", "file://"),
+            ("FILE://", "file://"),
+            ("app+dev://", "app+dev://"),
             ("null", "null"),
             ("*", "http://anything.example"),
             ("*", "null"),
@@ -138,6 +141,12 @@ class TestOriginValidator:
             ("[::1]", "http://[::2]"),
             ("example.com", "null"),
             ("null", "http://example.com"),
+            ("null", "file://"),
+            ("file://", "null"),
+            ("file://", "app://"),
+            ("file://", "file://host"),
+            ("file://host", "file://"),
+            (".example.com", "file://"),
             ("null", "http://null"),
             ("chrome-extension://abcdef", "chrome-extension://ghi"),
         ],
@@ -154,6 +163,11 @@ class TestOriginValidator:
             "//example.com",
             "http://",
             "http:///",
+            "https://",
+            "file:///",
+            "file:///home/page.html",
+            "file://:80",
+            "://",
             "http://example.com/",
             "http://example.com/path",
             "http://example.com?q",
@@ -177,7 +191,7 @@ class TestOriginValidator:
     )
     async def test_malformed_origins_are_refused(self, origin: str) -> None:
         """What is no serialized origin (RFC 6454, 6.2) matches nothing."""
-        allowed = [".example.com", "example.com", "http://example.com", "[::1]", "null"]
+        allowed = [".example.com", "example.com", "http://example.com", "[::1]", "null", "file://"]
         assert not await is_let_through(allowed, origin.encode())
 
     async def test_missing_origin(self) -> None:
@@ -220,6 +234,10 @@ class TestOriginValidator:
             "",
             ".",
             "http://",
+            "wss://",
+            "file:///",
+            "file://:80",
+            "://",
             "*.example.com",
             "https://*",
             "http://example.com/",
@@ -278,6 +296,7 @@ class TestSelf:
             ("http://127.0.0.1:8001", "127.0.0.1:8000", False),
             ("http://evil.example.com", "chat.example.com", False),
             ("null", "null", False),
+            ("file://", "", False),
         ],
     )
     async def test_origin_against_host(self, origin: str, host: str, allowed: bool) -> None:

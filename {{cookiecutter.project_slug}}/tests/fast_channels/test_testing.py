@@ -173,14 +173,111 @@ class TestErrorsOfTheApplication:
             async with WebsocketCommunicator(failing, "/"):
                 await asyncio.sleep(0)
 
-    async def test_failing_handler_of_a_consumer(self) -> None:
-        """An exception in `receive()` of a consumer reaches the test after the close 1011."""
+    @pytest.mark.parametrize(
+        "method",
+        [
+            "receive_from",
+            "receive_json_from",
+            "receive_output",
+            "receive_nothing",
+            "wait",
+        ],
+    )
+    async def test_failing_handler_of_a_consumer(self, method: str) -> None:
+        """What a handler raises reaches the test in the place of the close 1011, by the next call.
+
+        The close comes after it, and nothing raises it again.
+        """
         client = WebsocketCommunicator(Echo, "/")
         await client.connect()
         await client.send_to(text_data="crash")
-        assert (await client.receive_output())["code"] == 1011
         with pytest.raises(ZeroDivisionError):
-            await client.wait()
+            await getattr(client, method)()
+        assert (await client.receive_output())["code"] == 1011
+        await client.disconnect()
+        await client.stop()
+
+    async def test_failing_handler_of_a_client_that_leaves(self) -> None:
+        """The end of the test shows it too."""
+        with pytest.raises(ZeroDivisionError):
+            async with WebsocketCommunicator(Echo, "/") as client:
+                await client.send_to(text_data="crash")
+
+    async def test_frames_before_the_failure_come_first(self) -> None:
+        """What a handler sent before it failed is received."""
+        client = WebsocketCommunicator(Echo, "/")
+        await client.connect()
+        await client.send_to(text_data="hello")
+        await client.send_to(text_data="crash")
+        assert await client.receive_from() == "hello"
+        with pytest.raises(ZeroDivisionError):
+            await client.receive_from()
+
+    async def test_close_was_received_before_the_failure(self) -> None:
+        """An application that takes its time to fail: the close comes first, its exception next."""
+        failing = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1011})
+            await failing.wait()
+            raise ZeroDivisionError
+
+        client = WebsocketCommunicator(application, "/")
+        await client.connect()
+        assert (await client.receive_output(timeout=0.01))["code"] == 1011
+        failing.set()
+        with pytest.raises(ZeroDivisionError):
+            await client.disconnect()
+
+    async def test_failure_behind_another_close(self) -> None:
+        """Who waits for a frame, and gets a close of an application that failed, gets its exception."""
+
+        class Closing(Echo):
+            async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+                await self.close(4000)
+                raise ZeroDivisionError
+
+        async with WebsocketCommunicator(Closing, "/") as client:
+            await client.send_to(text_data="x")
+            with pytest.raises(ZeroDivisionError):
+                await client.receive_from()
+
+    async def test_failure_behind_a_refusal(self) -> None:
+        """`async with` raises the exception, not only that the connection was refused."""
+
+        class Refusing(Echo):
+            async def connect(self) -> None:
+                await self.close()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            async with WebsocketCommunicator(Refusing, "/"):
+                pytest.fail("entered")
+
+    async def test_failing_test_and_failing_application(self) -> None:
+        """The test's own failure is raised, with a note of the application's."""
+        with pytest.raises(LookupError, match="the test's own") as caught:
+            async with WebsocketCommunicator(failing, "/"):
+                await asyncio.sleep(0)
+                raise LookupError("the test's own")
+        assert caught.value.__notes__ == [
+            "the application at / failed as well: ZeroDivisionError(\"the application's own\")"
+        ]
+
+    async def test_late_application_that_fails_at_its_end(self) -> None:
+        """The TimeoutError names what its clean-up raised as its cause."""
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ZeroDivisionError
+
+        communicator = ApplicationCommunicator(application, {"type": "test"})
+        with pytest.raises(TimeoutError) as caught:
+            await communicator.wait(timeout=0.01)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
     async def test_stop_can_be_silent(self) -> None:
         """`stop(exceptions=False)` raises nothing."""

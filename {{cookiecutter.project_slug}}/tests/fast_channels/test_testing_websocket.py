@@ -46,6 +46,25 @@ class TestConnect:
         assert await client.connect() == (False, 401)
         await client.disconnect()
 
+    async def test_response_headers(self) -> None:
+        """Those of an accept and of a denial response are there after `connect()`."""
+        application = replying({"type": "websocket.accept", "headers": [(b"X-A", b"1")]})
+        client = WebsocketCommunicator(application, "/")
+        assert client.response_headers == []
+        await client.connect()
+        assert client.response_headers == [(b"X-A", b"1")]
+        await client.disconnect()
+
+        app = FastAPI()
+
+        @app.websocket("/")
+        async def private(socket: WebSocket) -> None:
+            raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+
+        denied = WebsocketCommunicator(app, "/")
+        await denied.connect()
+        assert (b"www-authenticate", b"Bearer") in denied.response_headers
+
     async def test_unknown_path_is_refused(self) -> None:
         """A router without a route for the path refuses."""
         client = WebsocketCommunicator(FastAPI(), "/nowhere")

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..messages import register_encoder
 from .base import BaseChannelLayer
 from .in_memory import InMemoryChannelLayer
 from .jobs import DeadLetter, Delivery, Depth, InspectableWorkQueue, WorkQueue
@@ -32,6 +33,7 @@ __all__ = [
     "get_channel_layer",
     "has_layers",
     "register_channel_layer",
+    "register_encoder",
     "unregister_channel_layer",
 ]
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from ..exceptions import ChannelFull, ChannelNotOwned
 from ..mailbox import Mailbox, Message, Overflow
+from ..messages import detached
 from .in_memory_queue import InMemoryWorkQueue
-from .local import copier
 
 
 class InMemoryChannelLayer(InMemoryWorkQueue):
@@ -47,9 +47,10 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
                 return  # its consumer is gone: as with any broker, nobody receives this
             mailbox = self._local.open(channel)
         self.require_valid_message(message)
+        own = detached(message)
         if mailbox.full:
             raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
-        mailbox.put(copier(message)())
+        mailbox.put(own)
 
     async def receive(self, channel: str) -> Message:
         mailbox = self._local.mailboxes.get(channel)
@@ -87,8 +88,9 @@ class InMemoryChannelLayer(InMemoryWorkQueue):
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_message(message)
+        own = detached(message)
         if group in self._local.groups:
-            self._local.deliver_group(group, copier(message)())
+            self._local.deliver_group(group, own)
         else:
             self.require_valid_group_name(group)
 

@@ -4,18 +4,33 @@ Browsers send the header (RFC 6455, 4.1; RFC 6454) and let any page open a socke
 the user's cookies: a server that relies on them must check the origin itself.
 """
 
+import ipaddress
 import logging
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..type_defs import Application, Receive, Scope, Send
+from ..utils import is_same_domain
 from .base import BaseMiddleware
 from .denier import WebsocketDenier
-from .origin_patterns import parse_origin, parse_pattern
 
 logger = logging.getLogger(__name__)
 
 ANY = "*"
 SAME = "self"
+NULL = "null"
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+# RFC 6454, 6.2: scheme "://" host [":" port] and nothing else, no user, path or query. The host is empty
+# where the scheme knows none, as in "file://".
+_SHAPE = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[^\s/:?#@\[\]\\%*]*)"
+    r"(?::(?P<port>[0-9]{1,5}))?",
+    re.IGNORECASE,
+)
 
 
 class OriginValidator(BaseMiddleware):
@@ -28,7 +43,9 @@ class OriginValidator(BaseMiddleware):
     | `.example.com`             | this host and its subdomains                               |
     | `https://example.com`      | this scheme and host, the scheme's default port            |
     | `http://.example.com:8000` | this scheme and port, this host and its subdomains         |
-    | `null`                     | pages without an origin, e.g. sandboxed frames             |
+    | `file://`                  | this scheme, of apps whose pages have no host              |
+    | `null`                     | pages without an origin, e.g. sandboxed frames and, in     |
+    |                            | browsers of today, files: any site can make such a page    |
     | `self`                     | pages of the host that is connected to (the Host header)   |
     | `*`                        | everything, also no Origin header: the check is off        |
 
@@ -74,7 +91,7 @@ class OriginValidator(BaseMiddleware):
 
     def _is_own(self, origin: str, scope: Scope) -> bool:
         parsed = parse_origin(origin)
-        if SAME not in self.allowed_origins or parsed is None or parsed.scheme is None:
+        if SAME not in self.allowed_origins or parsed is None or not (parsed.scheme and parsed.host):
             return False
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         return len(hosts) == 1 and parse_origin(f"{parsed.scheme}://{hosts[0]}") == parsed
@@ -87,3 +104,83 @@ def _checked(allowed_origins: Iterable[str]) -> tuple[str, ...]:
     if not patterns:
         raise ValueError('allowed_origins is empty: name the origins, or "*" to allow all')
     return patterns
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A parsed origin; the opaque origin `null` is one without scheme and port."""
+
+    scheme: str | None
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True)
+class OriginPattern:
+    """What an origin must be; None allows any. A host with a leading dot includes subdomains."""
+
+    scheme: str | None
+    host: str
+    port: int | None
+
+    def matches(self, origin: Origin) -> bool:
+        if origin.scheme is None or self.host == NULL:
+            return origin.scheme is None and self.host == NULL
+        return (
+            self.scheme in (None, origin.scheme)
+            and self.port in (None, origin.port)
+            and (origin.host == self.host or is_same_domain(origin.host, self.host))
+        )
+
+
+def parse_origin(text: str) -> Origin | None:
+    """The origin in a header, its default port filled in; None if it is malformed."""
+    if text == NULL:
+        return Origin(None, NULL, None)
+    parts = _parts(text)
+    if parts is None or parts.scheme is None or parts.host.startswith("."):
+        return None
+    return Origin(parts.scheme, parts.host, parts.port)
+
+
+def parse_pattern(text: object) -> OriginPattern:
+    """A pattern of `allowed_origins`; `ValueError` if it is none."""
+    parts = _parts(text) if isinstance(text, str) else None
+    if parts is None or (parts.host == NULL and text != NULL):
+        raise ValueError(
+            f'{text!r} is not an origin pattern; expected "*", "self", "null", a scheme without '
+            f'hosts such as "file://", or [scheme://]host[:port], where ".host" includes its '
+            f"subdomains and an IPv6 address is in brackets"
+        )
+    return parts
+
+
+def _parts(text: str) -> OriginPattern | None:
+    shape = _SHAPE.fullmatch(text)
+    if shape is None:
+        return None
+    scheme = shape["scheme"].lower() if shape["scheme"] else None
+    if not shape["host"]:
+        has_hosts = scheme is None or scheme in DEFAULT_PORTS or shape["port"]
+        return None if has_hosts else OriginPattern(scheme, "", None)
+    host = _normalized(shape["host"])
+    if host is None:
+        return None
+    port = int(shape["port"]) if shape["port"] else DEFAULT_PORTS.get(scheme or "")
+    if port is not None and not 0 < port < 65536:
+        return None
+    return OriginPattern(scheme, host, port)
+
+
+def _normalized(host: str) -> str | None:
+    """Lower case, Punycode, the short form of an IPv6 address; None if it is no host."""
+    if host.startswith("["):
+        try:
+            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return None
+    dot, name = (".", host[1:]) if host.startswith(".") else ("", host)
+    try:
+        return dot + name.encode("idna").decode("ascii").lower() if name else None
+    except UnicodeError:
+        return None

@@ -4,10 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from ..type_defs import Application, Event, Scope
 from ..utils import as_application
+from .errors import UnexpectedEvent
 
 # How long a cancelled application may take for its clean-up.
 STOP_SECONDS = 5.0
@@ -18,7 +19,8 @@ class ApplicationCommunicator:
 
     The application starts with the first call that needs it, in the event loop of that call. What
     it has sent is handed out in order; after the last of it, its exception is raised to the test by
-    whichever method is called next. All times are seconds.
+    whichever method is called next. An event that a server would refuse is an `UnexpectedEvent`, in
+    the application and in the test. All times are seconds.
 
     Semantics as documented for Django Channels 4 (topics/testing), with these differences: a
     timeout of `receive_output` leaves the application running, and `async with` stops it at the end.
@@ -31,6 +33,7 @@ class ApplicationCommunicator:
         self._output: deque[Event] = deque()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._refused: UnexpectedEvent | None = None  # the application may have caught it
         self._error_seen = False
 
     async def __aenter__(self) -> Self:
@@ -42,8 +45,8 @@ class ApplicationCommunicator:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The test's own failure is the one to show.
-        await self.stop(exceptions=exc is None and not self._error_seen)
+        await self.stop(exceptions=False)
+        self._show_unseen_error(exc)
 
     async def send_input(self, message: Event) -> None:
         """Give the application one event; what it has not asked for yet, waits.
@@ -52,8 +55,9 @@ class ApplicationCommunicator:
         hear the event, as with a real server.
         """
         self._start()
-        if self._error() is not None:
+        if self._is_done():
             self._raise_error()
+        self._raise_unseen_error()
         self._input.put_nowait(message)
 
     async def receive_output(self, timeout: float = 1) -> Event:
@@ -68,8 +72,9 @@ class ApplicationCommunicator:
 
         `interval` is there for code that comes from Django Channels; nothing is polled here.
         """
-        await self._until(lambda: bool(self._output) or self._is_done(), timeout)
+        await self._until(self._has_news, timeout)
         if self._output:
+            await self._before(self._output[0], timeout)
             return False
         self._raise_error()
         return True
@@ -79,16 +84,13 @@ class ApplicationCommunicator:
 
         If it is late it is cancelled, and `TimeoutError` raised.
         """
-        if await self._until(self._is_done, timeout):
-            self._raise_error()
-            return
-        await self.stop(exceptions=False)
-        raise TimeoutError(f"waited {timeout:g} s for {self._name()} to return")
+        await self._wait(timeout)
+        self._raise_error()
 
     async def stop(self, exceptions: bool = True) -> None:
         """Cancel the application if it runs, and wait for its end.
 
-        `exceptions` says whether to raise the exception with which it has ended.
+        `exceptions` says whether to raise the exception with which it has ended, if none was raised yet.
         """
         if self._task is None:
             return
@@ -97,22 +99,45 @@ class ApplicationCommunicator:
         if not self._task.done():
             raise TimeoutError(f"{self._name()} runs on {STOP_SECONDS:g} s after its cancellation")
         if exceptions:
-            self._raise_error()
+            self._raise_unseen_error()
 
     # For subclasses
 
     async def _next_output(self, timeout: float, what: str) -> Event:
-        if not await self._until(lambda: bool(self._output) or self._is_done(), timeout):
+        if not await self._until(self._has_news, timeout):
             raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name()}")
         if self._output:
+            await self._before(self._output[0], timeout)
             return self._output.popleft()
         self._raise_error()
         raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
+
+    async def _unexpected(self, expected: str, event: Event, timeout: float) -> NoReturn:
+        """Raise what went wrong: the application's exception if there is one, else `UnexpectedEvent`.
+
+        An application that has sent its last event has up to `timeout` seconds to fail.
+        """
+        if event["type"] == "websocket.close":
+            await self._until(self._is_done, timeout)
+        self._raise_unseen_error()
+        raise UnexpectedEvent(expected, event)
+
+    async def _wait(self, timeout: float) -> None:
+        if not await self._until(self._is_done, timeout):
+            await self.stop(exceptions=False)
+            late = TimeoutError(f"waited {timeout:g} s for {self._name()} to return")
+            raise late from self._error()
+
+    async def _before(self, event: Event, timeout: float) -> None:
+        """Called before `event` is handed out."""
 
     def _sent(self, event: Event) -> None:
         """The application sends `event`; a server's reaction to it belongs here."""
         self._output.append(event)
         self._changed.set()
+
+    def _has_news(self) -> bool:
+        return bool(self._output) or self._refused is not None or self._is_done()
 
     def _is_done(self) -> bool:
         return self._task is not None and self._task.done()
@@ -120,6 +145,14 @@ class ApplicationCommunicator:
     def _raise_unseen_error(self) -> None:
         if not self._error_seen:
             self._raise_error()
+
+    def _show_unseen_error(self, failure: BaseException | None) -> None:
+        """At the end of `async with`; beside the test's own `failure`, which is the one to raise."""
+        error = self._error()
+        if failure is None:
+            self._raise_unseen_error()
+        elif error is not None and not self._error_seen:
+            failure.add_note(f"{self._name()} failed as well: {error!r}")
 
     # Internals
 
@@ -137,18 +170,28 @@ class ApplicationCommunicator:
     def _start(self) -> None:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"communicator of {self._name()}")
-            self._task.add_done_callback(lambda task: self._changed.set())
+            self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
         async def send(event: Event) -> None:
-            self._sent(event)
+            try:
+                self._sent(event)
+            except UnexpectedEvent as refused:
+                self._refused = self._refused or refused
+                self._changed.set()
+                raise
 
         await self.application(self.scope, self._input.get, send)
 
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._changed.set()
+        if self._refused is not None and not task.cancelled():
+            task.exception()  # the test has been told of it: asyncio need not
+
     def _error(self) -> BaseException | None:
-        if self._task is None or not self._task.done() or self._task.cancelled():
-            return None
-        return self._task.exception()
+        failed = self._task is not None and self._task.done() and not self._task.cancelled()
+        error = self._task.exception() if self._task is not None and failed else None
+        return self._refused or error
 
     def _raise_error(self) -> None:
         error = self._error()

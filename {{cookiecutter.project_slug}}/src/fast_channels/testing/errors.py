@@ -1,15 +1,15 @@
 """What a communicator raises about the application that it drives.
 
-FastChannelsError
+FastChannelsError, AssertionError
 ├── ConnectionRefused    `async with WebsocketCommunicator(…)`: the application refused
-└── UnexpectedEvent      the application sent something else than what was asked for
+└── UnexpectedEvent      the application sent what the test, or a server, does not take
 """
 
 from ..exceptions import FastChannelsError
 from ..type_defs import Event
 
 
-class ConnectionRefused(FastChannelsError):
+class ConnectionRefused(FastChannelsError, AssertionError):
     """The application refused the WebSocket. `code` is as `WebsocketCommunicator.connect` gives."""
 
     def __init__(self, path: str, code: int | None) -> None:
@@ -17,7 +17,7 @@ class ConnectionRefused(FastChannelsError):
         self.code = code
 
 
-class UnexpectedEvent(FastChannelsError):
+class UnexpectedEvent(FastChannelsError, AssertionError):
     """`event` is what the application sent instead."""
 
     def __init__(self, expected: str, event: Event) -> None:

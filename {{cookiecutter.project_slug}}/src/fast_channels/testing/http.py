@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from ..type_defs import Application, Headers, HeadersInput
+from ..type_defs import Application, Event, Headers, HeadersInput
 from .application import ApplicationCommunicator
-from .errors import UnexpectedEvent
 from .scopes import connection_scope
+from .server_rules import HttpRules
 
 
 class HttpResponse(TypedDict):
@@ -42,6 +42,7 @@ class HttpCommunicator(ApplicationCommunicator):
         super().__init__(application, scope)
         self._body = body.encode() if isinstance(body, str) else body
         self._request_sent = False
+        self._rules = HttpRules(scope["method"])
 
     async def send_request(self) -> None:
         """Send the request without waiting for the response; a second call does nothing."""
@@ -56,20 +57,20 @@ class HttpCommunicator(ApplicationCommunicator):
         """
         await self.send_request()
         start = await self._next_output(timeout, "http.response.start")
-        if start["type"] != "http.response.start":
-            raise UnexpectedEvent("http.response.start", start)
         body = await self._receive_body(timeout)
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        return {"status": start["status"], "headers": list(start.get("headers", [])), "body": body}
+        return {"status": start["status"], "headers": list(start.get("headers") or ()), "body": body}
 
     async def _receive_body(self, timeout: float) -> bytes:
         parts: list[bytes] = []
         while True:
             event = await self._next_output(timeout, "http.response.body")
-            if event["type"] != "http.response.body":
-                raise UnexpectedEvent("http.response.body", event)
-            parts.append(event.get("body", b""))
+            parts.append(bytes(event.get("body", b"")))
             if not event.get("more_body", False):
                 return b"".join(parts)
+
+    def _sent(self, event: Event) -> None:
+        self._rules.check(event)
+        super()._sent(event)

@@ -5,14 +5,18 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ..type_defs import Application, Event, HeadersInput
+from ..type_defs import Application, Event, Headers, HeadersInput
 from .application import ApplicationCommunicator
 from .errors import ConnectionRefused, UnexpectedEvent
 from .scopes import connection_scope
+from .server_rules import WebsocketRules
 
 DEFAULT_CLOSE_CODE = 1000
 # RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
 ABNORMAL_CLOSURE = 1006
+INTERNAL_ERROR = 1011
+# How long an application may take to fail after it has refused.
+REFUSAL_SECONDS = 1.0
 
 
 class WebsocketCommunicator(ApplicationCommunicator):
@@ -24,7 +28,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
 
     `async with` connects, raising `ConnectionRefused` if it may not, and disconnects at the end.
     `headers` are pairs of str or bytes, or a mapping. When the application closes the connection,
-    it receives `websocket.disconnect` with its own code, as from a server.
+    it receives `websocket.disconnect` with its own code, as from a server. What it sends after the
+    client has left is an OSError, as the ASGI specification has it since 2.4.
+
+    `response_headers` are those of the application's answer, an accept or a denial response: a list
+    of pairs of bytes. If the application closes with 1011 because it failed, its exception is raised
+    in the place of that event, which can be received after it.
     """
 
     def __init__(
@@ -45,13 +54,17 @@ class WebsocketCommunicator(ApplicationCommunicator):
             extensions={"websocket.http.response": {}},
         )
         super().__init__(application, scope)
-        self._accepted = False
+        self.response_headers: Headers = []
+        self._rules = WebsocketRules()
         self._disconnect_sent = False
+        self._left = False
 
     async def __aenter__(self) -> Self:
         try:
             connected, code = await self.connect()
             if not connected:
+                await self._until(self._is_done, REFUSAL_SECONDS)
+                self._raise_unseen_error()
                 raise ConnectionRefused(self.scope["path"], code if isinstance(code, int) else None)
         except BaseException:
             await self.stop(exceptions=False)
@@ -69,6 +82,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
                 await self.disconnect()
         finally:
             await self.stop(exceptions=False)
+            self._show_unseen_error(exc)
 
     async def connect(self, timeout: float = 1) -> tuple[bool, str | int | None]:
         """Ask for the connection: `(True, chosen subprotocol or None)`, or `(False, close code)`.
@@ -78,15 +92,15 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """
         await self.send_input({"type": "websocket.connect"})
         event = await self._next_output(timeout, "websocket.accept or websocket.close")
-        if event["type"] == "websocket.accept":
-            return True, event.get("subprotocol")
         if event["type"] == "websocket.close":
             return False, _close_code(event)
-        if event["type"] == "websocket.http.response.start":
-            status: int = event["status"]
-            await self._skip_response_body(timeout)
-            return False, status
-        raise UnexpectedEvent("websocket.accept or websocket.close", event)
+        self.response_headers = list(event.get("headers") or ())
+        if event["type"] == "websocket.accept":
+            return True, event.get("subprotocol")
+        status: int = event["status"]
+        while (await self._next_output(timeout, "the response's body")).get("more_body"):
+            pass
+        return False, status
 
     async def send_to(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Send one frame: exactly one of a str and bytes."""
@@ -107,13 +121,9 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""
         event = await self._next_output(timeout, "a WebSocket frame")
         if event["type"] != "websocket.send":
-            raise UnexpectedEvent("a WebSocket frame", event)
-        text, data = event.get("text"), event.get("bytes")
-        if isinstance(text, str) and data is None:
-            return text
-        if isinstance(data, bytes) and text is None:
-            return data
-        raise UnexpectedEvent("a frame with either text (str) or bytes", event)
+            await self._unexpected("a WebSocket frame", event, timeout)
+        text: str | None = event.get("text")
+        return text if text is not None else bytes(event["bytes"])
 
     async def receive_json_from(self, timeout: float = 1) -> Any:
         """The next frame, which must be text, decoded from JSON."""
@@ -133,16 +143,19 @@ class WebsocketCommunicator(ApplicationCommunicator):
             return
         if not self._disconnect_sent:
             await self._send_disconnect(code)
-        await self.wait(timeout)
+        await self._wait(timeout)
+        self._raise_unseen_error()
 
     # The server's reactions
 
     def _sent(self, event: Event) -> None:
+        if self._left and self.scope["asgi"]["spec_version"] >= "2.4":
+            raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
+        was_open = self._rules.is_open
+        self._rules.check(event)
         super()._sent(event)
-        if event["type"] == "websocket.accept":
-            self._accepted = True
-        elif event["type"] == "websocket.close":
-            self._closed_by_application(_close_code(event) if self._accepted else ABNORMAL_CLOSURE)
+        if event["type"] == "websocket.close":
+            self._closed_by_application(_close_code(event) if was_open else ABNORMAL_CLOSURE)
         elif event["type"] == "websocket.http.response.body" and not event.get("more_body"):
             self._closed_by_application(ABNORMAL_CLOSURE)
 
@@ -152,25 +165,18 @@ class WebsocketCommunicator(ApplicationCommunicator):
             self._input.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
 
     async def _send_disconnect(self, code: int) -> None:
-        self._disconnect_sent = True
+        self._disconnect_sent = self._left = True
         await self.send_input({"type": "websocket.disconnect", "code": code, "reason": ""})
 
-    async def _skip_response_body(self, timeout: float) -> None:
-        more = True
-        while more:
-            event = await self._next_output(timeout, "websocket.http.response.body")
-            if event["type"] != "websocket.http.response.body":
-                raise UnexpectedEvent("websocket.http.response.body", event)
-            more = event.get("more_body", False)
+    async def _before(self, event: Event, timeout: float) -> None:
+        if event["type"] == "websocket.close" and event.get("code") == INTERNAL_ERROR:
+            await self._until(self._is_done, timeout)
+            self._raise_unseen_error()
 
 
 def _close_code(event: Event) -> int:
     code = event.get("code")
-    if code is None:
-        return DEFAULT_CLOSE_CODE
-    if type(code) is not int:  # Also not a bool: a real server fails on True, deep in its protocol.
-        raise UnexpectedEvent("a close code (int)", event)
-    return code
+    return DEFAULT_CLOSE_CODE if code is None else int(code)
 
 
 def _require(value: object, kind: type, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ MakeLayer = Callable[..., BaseChannelLayer]
 
 BAD_NAMES: list[Any] = ["", "ünicode", "a b", "a!b!c", "!", "x" * 100, b"bytes", None]
 NO_MESSAGES: list[Any] = ["text", ["list"], None, 1]
+WRONG: dict[str, Any] = {"type": "x", "data": {"at": datetime(2030, 1, 2, tzinfo=UTC)}}
 VALUES: dict[str, Any] = {
     "type": "chat.message",
     "text": "ž 🎉 \x00 \"'\r\n",
@@ -73,15 +75,20 @@ async def test_a_message_must_be_a_dict(layer: BaseChannelLayer) -> None:
                 await sending
 
 
-@over(REDIS)
-@pytest.mark.parametrize("serializer", ["msgpack", "json"])
-async def test_an_unserializable_value_is_a_type_error(
-    make_layer: MakeLayer, serializer: str
-) -> None:
-    """A value that the format cannot carry is refused at the sender."""
-    layer = make_layer(serializer_format=serializer)
-    with pytest.raises(InvalidMessageError):
-        await layer.group_send("group", {"value": object()})
+async def test_a_value_that_messages_do_not_carry_is_a_type_error(layer: BaseChannelLayer) -> None:
+    """It is refused at the sender, which is told where it is and what."""
+    for sending in (layer.send("channel", WRONG), layer.group_send("group", WRONG)):
+        with pytest.raises(InvalidMessageError, match=r"message\['data'\]\['at'\]: datetime is"):
+            await sending
+
+
+async def test_relatives_of_plain_values_arrive_as_plain_values(layer: BaseChannelLayer) -> None:
+    """A tuple as a list, whichever layer it is."""
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.send(channel, {"at": (1, (2,))})
+    await layer.group_send("group", {"at": (1, (2,))})
+    assert await messages(layer, channel, 2) == [{"at": [1, [2]]}] * 2
 
 
 @over(REDIS)

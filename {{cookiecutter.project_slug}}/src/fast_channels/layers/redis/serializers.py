@@ -11,17 +11,11 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
-
-_missing: ImportError | None = None
-try:
-    msgpack: Any = import_module("msgpack")
-except ImportError as error:
-    msgpack, _missing = None, error
+from ...messages import NOT_CARRIED, missing, pack, plain, unpack
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -85,7 +79,15 @@ class BaseMessageSerializer(abc.ABC):
         """For ``bind``, as soon as the place is known."""
         try:
             return self.as_bytes(message)
-        except (TypeError, ValueError, OverflowError) as error:
+        except InvalidMessageError:
+            raise
+        except NOT_CARRIED:
+            return self._as_bytes_if_plain(plain(message))
+
+    def _as_bytes_if_plain(self, message: Message) -> bytes:
+        try:
+            return self.as_bytes(message)
+        except NOT_CARRIED as error:
             raise InvalidMessageError(f"{type(self).__name__} cannot carry it: {error}") from error
 
     def bind(self, packed: bytes, place: bytes) -> bytes:
@@ -139,25 +141,28 @@ class BaseMessageSerializer(abc.ABC):
 
 
 class JSONSerializer(BaseMessageSerializer):
-    """Text and numbers only; readable by other programs. Keys become str."""
+    """Readable by other programs. It refuses what JSON has not: bytes, NaN, keys other than str."""
+
+    _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
     def as_bytes(self, message: Message) -> bytes:
-        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+        try:
+            return self._encode(unpack(pack(message), str_keys=True)).encode()
+        except NOT_CARRIED:
+            return self._encode(plain(message, json=True)).encode()
 
     def from_bytes(self, message: bytes) -> Message:
         return cast(Message, json.loads(message))
 
 
 class MsgPackSerializer(BaseMessageSerializer):
-    """Compact and fast; carries bytes too. A tuple arrives as a list."""
+    """Compact and fast; carries bytes too."""
 
     def as_bytes(self, message: Message) -> bytes:
-        packed: bytes = msgpack.packb(message)
-        return packed
+        return pack(message)
 
     def from_bytes(self, message: bytes) -> Message:
-        unpacked: Message = msgpack.unpackb(message, strict_map_key=False)
-        return unpacked
+        return unpack(message)
 
 
 class MissingSerializer(BaseMessageSerializer):
@@ -196,10 +201,10 @@ class SerializersRegistry:
 
 registry = SerializersRegistry()
 registry.register_serializer("json", JSONSerializer)
-if _missing is None:
+if missing is None:
     registry.register_serializer("msgpack", MsgPackSerializer)
 else:
-    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": _missing})
+    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": missing})
     registry.register_serializer("msgpack", _MissingMsgPack)
 
 
