@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ..consumer.handlers import strict
 from ..type_defs import Application, Event, Scope
 from ..utils import as_application
 
@@ -143,6 +144,7 @@ class ApplicationCommunicator:
         async def send(event: Event) -> None:
             self._sent(event)
 
+        strict.set(True)
         await self.application(self.scope, self._input.get, send)
 
     def _error(self) -> BaseException | None:
