@@ -4,13 +4,14 @@
 """
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from expect import eventually
 from fast_channels.consumer import AsyncWebsocketConsumer
-from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.layers import InMemoryChannelLayer, get_channel_layer
 from fast_channels.testing import WebsocketCommunicator
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
@@ -93,6 +94,49 @@ async def test_slow_handler_does_not_delay_disconnect() -> None:
     await client.wait()
     assert story == ["start one", "disconnect", "end one"]
     assert await client.receive_nothing(0), "a frame was sent to a client that has left"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_disconnect_sees_the_context_of_earlier_handlers(busy: bool) -> None:
+    """Context variables that connect() and later handlers set, also beside a handler that runs."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    topic: ContextVar[str] = ContextVar("topic", default="nothing")
+    seen: list[Any] = []
+    gate = asyncio.Event()
+
+    class Marked(AsyncWebsocketConsumer):
+        groups = ("room",)
+        disconnect_patience = 0.01
+
+        async def connect(self) -> None:
+            user.set("Ann")
+            await self.accept()
+
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            await self.send("working")
+            await gate.wait()
+
+        async def room_topic(self, message: dict[str, Any]) -> None:
+            topic.set(message["topic"])
+            await self.send("noted")
+
+        async def disconnect(self, code: int) -> None:
+            seen.append((user.get(), topic.get()))
+
+    client = WebsocketCommunicator(Marked, "/")
+    await client.connect()
+    layer = get_channel_layer()
+    assert layer is not None
+    await layer.group_send("room", {"type": "room.topic", "topic": "weather"})
+    assert await client.receive_from() == "noted"
+    if busy:
+        await client.send_to("work")
+        assert await client.receive_from() == "working"
+    await client.send_input({"type": "websocket.disconnect", "code": 1001})
+    await eventually(lambda: len(seen) == 1, "disconnect()")
+    gate.set()
+    await client.wait()
+    assert seen == [("Ann", "weather")]
 
 
 async def test_default_patience_is_short() -> None:

@@ -71,6 +71,8 @@ class AsyncConsumer:
     channel_layer: BaseChannelLayer = cast(BaseChannelLayer, None)
     channel_name: str = cast(str, None)
 
+    client_has_left = False  # the server has said so; what the client sent before may still wait
+
     _asgi_send: Send
     _layer_handlers: ClassVar[LayerHandlers]
 

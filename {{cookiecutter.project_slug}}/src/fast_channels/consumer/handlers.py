@@ -133,7 +133,9 @@ def _is_handler(value: object) -> bool:
 
 
 def _takes_a_message(value: Any) -> bool:
-    arguments = (None,) if isinstance(value, staticmethod) else (None, None)
+    # Whatever has no __get__ stays a plain object in its class, and gets no self.
+    gets_self = hasattr(type(value), "__get__") and not isinstance(value, staticmethod)
+    arguments = (None, None) if gets_self else (None,)
     function: Callable[..., Any] = getattr(value, "__func__", value)
     try:
         inspect.signature(function).bind(*arguments)

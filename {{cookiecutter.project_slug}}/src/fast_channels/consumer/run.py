@@ -50,7 +50,9 @@ OPEN = Phase.OPEN  # spares a look into the enum for each message
 
 
 class Runnable(Protocol):
-    """What a connection asks of its consumer."""
+    """What a connection asks of its consumer, and tells it."""
+
+    client_has_left: bool
 
     @property
     def channel_name(self) -> str: ...
@@ -144,6 +146,7 @@ class Connection:
                 self.frames.append(event)
                 self.mailbox.poke()
             self.final = event
+            self.consumer.client_has_left = True
         except BaseException as error:
             if is_cancelled():
                 raise

@@ -102,7 +102,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         subprotocol: str | None = None,
         headers: HeadersInput | None = None,
     ) -> None:
-        if self._disconnected:  # the client has left meanwhile
+        if self.client_has_left and self._state is not OPEN:  # servers differ in what they make of it
+            self._state = State.CLOSED
             return
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
@@ -133,6 +134,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                 await self._asgi_send({"type": "websocket.send", key: data})
             except OSError:  # servers raise it for a client that has left; disconnect() follows
                 self._state = State.CLOSED
+            except RuntimeError as error:
+                await self._expect_left(error)
         elif state is State.CONNECTING:
             raise RuntimeError("send() needs an accepted socket; call accept() first")
         if close:
@@ -156,8 +159,12 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if reason is not None:
             event["reason"] = _close_reason(reason)
         self._state = State.CLOSED  # before the event, so that nobody else closes meanwhile
-        with contextlib.suppress(OSError):
+        try:
             await self._asgi_send(event)
+        except OSError:
+            return
+        except RuntimeError as error:
+            await self._expect_left(error)
 
     # ASGI events
 
@@ -220,6 +227,17 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             raise StopConsumer from None
 
     # Internals
+
+    async def _expect_left(self, error: RuntimeError) -> None:
+        """Raise the server's error, unless the client has left.
+
+        Servers swallow an accept then, and take what follows for out of order.
+        """
+        for _ in range(3):  # turns of the loop, until the reader has heard of it
+            await asyncio.sleep(0)
+        if not self.client_has_left:
+            raise error
+        self._state = State.CLOSED
 
     async def _disconnect(self, code: int) -> None:
         if self._disconnected:
