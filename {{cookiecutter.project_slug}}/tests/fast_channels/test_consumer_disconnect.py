@@ -75,6 +75,22 @@ async def test_frames_before_the_end_come_first() -> None:
     assert story == [*(str(number) for number in range(100)), "disconnect"]
 
 
+async def test_frame_is_answered_though_the_close_came_with_it() -> None:
+    """The consumer sends its answer, whether or not the server can still pass it on."""
+
+    class Echo(AsyncWebsocketConsumer):
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            await asyncio.sleep(0.01)
+            await self.send(text_data)
+
+    client = WebsocketCommunicator(Echo, "/")
+    await client.connect()
+    await client.send_to("last words")
+    await client.send_input({"type": "websocket.disconnect", "code": 1000})
+    await client.wait()
+    assert await client.receive_from() == "last words"
+
+
 async def test_quick_handler_ends_before_disconnect() -> None:
     """A handler that returns within `disconnect_patience` is not overtaken by disconnect()."""
     consumer, story, gate = slow_consumer(disconnect_patience=FOREVER)
