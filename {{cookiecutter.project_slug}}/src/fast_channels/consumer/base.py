@@ -15,7 +15,7 @@ from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Headers, HeadersInput, Receive, Scope, Send
-from .handlers import LayerHandlers, name_for
+from .handlers import LayerHandlers, handler_name, name_for
 from .run import Connection
 
 
@@ -92,12 +92,13 @@ class AsyncConsumer:
 
     async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
-        name = name_for(message)
+        message_type = message.get("type")
+        name = handler_name(message_type) if type(message_type) is str else name_for(message)
         handler = getattr(self, name, None)
-        if not callable(handler):
+        if handler is None:
             raise UnhandledMessage(
                 f"{type(self).__qualname__} has no method {name}() for messages of type "
-                f"{message['type']!r:.200}"
+                f"{message_type!r:.200}"
             )
         await handler(message)
 

@@ -1,7 +1,8 @@
 """JSON as RFC 8259 has it, without NaN and Infinity, which no browser can parse.
 
-What is sent is encoded once for all the consumers that send the same, as after a group send. Each has a copy of its own, so that identity does not tell; to compare copies by marshal takes
-a fifth of the time of encoding one.
+What is sent is encoded once for all the consumers that send the same, as after a group send. Each has
+a copy of its own, so that identity does not tell; to compare copies by marshal takes a fifth of the
+time of encoding one.
 
 Invariant: the cache holds at most ``ENTRIES`` texts, made of at most ``LARGEST`` bytes each.
 """

@@ -4,12 +4,6 @@ Two tasks per connection: the ASGI call itself runs the handlers; a second one r
 sends. Neither makes a task per message. A third one exists only to handle the client's leaving beside
 a handler that does not end.
 
-    OPEN ─── the client has left, and nothing else waits ──────────▶ its leaving is handled ─▶ end
-     ├── it has left, and a handler runs on ``disconnect_patience``:
-     │   its leaving is handled beside it ─▶ LEFT ── the handler returns ────────────────────▶ end
-     │                                        └──── it runs on ``disconnect_grace`` ─▶ OVER ─▶ end
-     └── the server failed to say what the client sends ─────────────────────────────▶ OVER ─▶ end
-
 Invariants
 - Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
 - Messages of the layer go first, for their mailbox can only drop what the client's socket can hold
@@ -41,6 +35,15 @@ logger = logging.getLogger(__name__)
 
 
 class Phase(enum.Enum):
+    """How far a connection is::
+
+        OPEN ─── the client has left, and nothing else waits ──────────▶ its leaving is handled ─▶ end
+         ├── it has left, and a handler runs on ``disconnect_patience``:
+         │   its leaving is handled beside it ─▶ LEFT ── the handler returns ────────────────────▶ end
+         │                                        └──── it runs on ``disconnect_grace`` ─▶ OVER ─▶ end
+         └── the server failed to say what the client sends ─────────────────────────────▶ OVER ─▶ end
+    """
+
     OPEN = enum.auto()
     LEFT = enum.auto()  # the leaving has been handled; what waits is dropped
     OVER = enum.auto()  # no handler is to run any more
