@@ -95,6 +95,15 @@ class Row:
     def failures(self, subject: str) -> list[Result]:
         return [result for result in self._of(subject) if result.error is not None]
 
+    def faults(self, subject: str) -> list[tuple[Result, str]]:
+        """What did not arrive as it was sent: no figure makes up for it."""
+        return [
+            (result, f"{result.sample['extra'][what]:.0f} of its deliveries {what}")
+            for result in self._of(subject)
+            for what in ("lost", "disordered")
+            if result.sample and result.sample["extra"].get(what)
+        ]
+
     def steady(self) -> "Row":
         """Without the rounds in which the machine was busy, but for who was in no other."""
         once, again = self._by_round(CANDIDATE), self._by_round(AGAIN)

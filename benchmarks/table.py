@@ -1,4 +1,4 @@
-"""The table that is printed while a run goes on."""
+"""The table that is printed while a run goes on. A loss stands beside the figures, as a fault."""
 
 from .results import Row, Spread
 
@@ -25,6 +25,10 @@ def _subject(row: Row, subject: str) -> list[str]:
     shown = [
         f"  {subject:16}failed: {failure.error} (round {failure.round + 1})"
         for failure in row.failures(subject)
+    ]
+    shown += [
+        f"  {subject:16}FAULT: {fault} (round {result.round + 1})"
+        for result, fault in row.faults(subject)
     ]
     if spread is None:
         return shown

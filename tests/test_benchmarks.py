@@ -51,6 +51,40 @@ def test_every_case_runs_with_every_subject(measured: Path) -> None:
     assert {result["subject"] for result in found} >= PEERS
 
 
+@pytest.mark.timeout(600)
+def test_rooms_count_what_each_member_got(measured: Path) -> None:
+    """Those that talk without a pause included; and the run printed no fault of this tree's runtime."""
+    rows = json.loads(measured.read_text(encoding="utf-8"))["rows"]
+    talking = [r for row in rows if row["case"].startswith("talkers") for r in row["results"]]
+    assert {result["subject"] for result in talking} == {"candidate", "candidate-tuned"}
+    for result in talking:
+        assert result["sample"]["operations"] == 100 * result["sample"]["extra"]["messages"]
+        assert result["sample"]["extra"]["most lost"] == 0
+
+
+LOSS = """
+from benchmarks.results import Result, Row
+from benchmarks.table import lines
+
+def result(subject, lost, number):
+    sample = {"operations": 300, "extra": {"lost": lost, "disordered": 0}}
+    return Result("room", "queue", subject, number, value=5.0, sample=sample)
+
+row = Row("room", "a room", "queue", "µs", "cpu", True, None, None)
+row.results = [result("candidate", 0, 0), result("peer", 0, 0), result("peer", 12, 1)]
+print("\\n".join(lines(row)))
+"""
+
+
+def test_a_loss_is_printed_as_a_fault() -> None:
+    """Beside the row of the subject that lost, with the round; the others have none."""
+    command = ("uv", "run", "--locked", "--project", "benchmarks", "python", "-c", LOSS)
+    done = run(*command, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    faults = [line.split() for line in done.stdout.splitlines() if "FAULT" in line]
+    assert faults == [["peer", "FAULT:", "12", "of", "its", "deliveries", "lost", "(round", "2)"]]
+
+
 def report(samples: Path, to: Path) -> None:
     command = ["uv", "run", "--locked", "--project", "benchmarks", "python", "-m"]
     done = run(*command, "benchmarks.report", str(samples), "--to", str(to), cwd=ROOT)

@@ -4,7 +4,7 @@ from functools import partial
 
 from ..case import Case, Sample, Setting
 from .measure import measure
-from .subjects import LACKS, LAYERED, SUBJECTS
+from .subjects import LACKS, LAYERED, OURS, SUBJECTS
 
 KINDS = ("memory", "pubsub", "queue")
 KEY = "a key of this benchmark"
@@ -19,6 +19,18 @@ def saturate(setting: Setting, clients: int, processes: int = 1, **order: str) -
         program="room",
         clients=clients,
         window=8,
+        seconds=0.2 if setting.quick else 2.0,
+    )
+
+
+def talk(setting: Setting, clients: int) -> Sample:
+    """4 members talk, each with 64 frames ahead: more than a mailbox holds, were they all read at once."""
+    return measure(
+        setting,
+        program="room",
+        clients=clients,
+        window=256,
+        senders=4,
         seconds=0.2 if setting.quick else 2.0,
     )
 
@@ -45,6 +57,18 @@ def room(clients: int) -> Case:
     )
 
 
+def talkers(clients: int) -> Case:
+    return Case(
+        name=f"talkers-{clients}",
+        title=f"sockets, 4 of {clients} talk without a pause",
+        kinds=KINDS,
+        unit="µs CPU per delivery",
+        subjects=OURS,
+        run=partial(talk, clients=clients),
+        quick=clients == 100,
+    )
+
+
 def spread(processes: int) -> Case:
     return Case(
         name=f"processes-{processes}",
@@ -60,6 +84,7 @@ def spread(processes: int) -> Case:
 
 CASES = [
     *map(room, (10, 100, 500)),
+    *map(talkers, (100, 500)),
     Case(
         name="room-100-json",
         title="sockets, 100 in a room, JSON consumer",

@@ -23,6 +23,7 @@ APPLICATIONS = {
 TUNED = "fast_channels.server:WebSocketProtocol"
 
 SUBJECTS = ("candidate", "candidate-tuned", *(name for name in APPLICATIONS if name != "candidate"))
+OURS = ("candidate", "candidate-tuned")
 LAYERED = ("candidate", "candidate-tuned", "fast_channels", "channels_redis")
 # What has no layer over Redis, or none that keeps messages, is not asked for it.
 LACKS = {"pubsub": ("wire",), "queue": ("socketio", "raw", "wire")}

@@ -15,6 +15,7 @@ class Plan:
     clients: int = 1
     seconds: float = 2.0
     window: int = 8  # messages under way
+    senders: int = 0  # members of a room that share the window; 0: one for each message of it
     bursts: bool = False  # a window is sent at once, when the one before is over
     rate: float = 50.0  # messages per second, at a fixed pace
     before: int = 0  # idle sockets that are open before the counted ones

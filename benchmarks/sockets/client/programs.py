@@ -35,6 +35,7 @@ def figures(*tallies: Tally) -> Figures:
         "operations": sum(tally.received for tally in tallies),
         "messages": sum(tally.sent for tally in tallies),
         "lost": sum(tally.lost for tally in tallies),
+        "most lost": max(tally.most_lost for tally in tallies),
         "disordered": sum(tally.disordered for tally in tallies),
     }
 
@@ -49,9 +50,9 @@ async def run_windows(windows: list[Window], seconds: float) -> None:
 
 
 async def saturate(plan: Plan) -> AsyncGenerator[Figures, None]:
-    """Room: as many members as the window is wide take turns at sending; all receive."""
+    """Room: ``senders`` members, or as many as the window is wide, take turns at sending; all receive."""
     sockets = await open_all(plan, plan.clients, "room")
-    senders = min(plan.window, len(sockets))
+    senders = min(plan.senders or plan.window, len(sockets))
 
     async def run(seconds: float) -> Tally:
         tally = new_tally(plan, sockets, room=True, senders=senders)

@@ -4,6 +4,8 @@ Invariants
 - Each message is a JSON object whose ``seq`` counts up from 0; ``senders`` take turns.
 - A receiver's messages are in order if each is newer than the last of its sender; ``lost`` is what
   was sent and did not arrive, wherever the gap is; a doubled or late one counts as ``disordered``.
+- Each receiver is counted by itself, those that send like the others: ``most_lost`` is what the one
+  that lost most did not get.
 """
 
 import asyncio
@@ -33,7 +35,7 @@ class Tally:
         self.receivers = receivers
         self.senders = senders
         self.sent = 0
-        self.received = 0
+        self.counts: list[int] = []  # of each receiver
         self.disordered = 0
         self.on_arrival: Callable[[int], None] = lambda seq: None
         self._known: dict[bytes, int] = {}  # the text of a frame that was checked → its number
@@ -47,6 +49,8 @@ class Tally:
         """A new receiver's callback; it starts with the next message that is made."""
         senders = self.senders
         last = [self.sent - 1] * senders
+        counts, place = self.counts, len(self.counts)
+        counts.append(0)
 
         def receive(text: bytes) -> None:
             seq = self._known.get(text)
@@ -56,7 +60,7 @@ class Tally:
                 self.disordered += 1
                 return
             last[seq % senders] = seq
-            self.received += 1
+            counts[place] += 1
             self.on_arrival(seq)
 
         return receive
@@ -67,6 +71,14 @@ class Tally:
         # Polled, for an event would be one more call per frame.
         while self.lost and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+    @property
+    def received(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def most_lost(self) -> int:
+        return self.sent - min(self.counts, default=0)
 
     @property
     def lost(self) -> int:

@@ -10,6 +10,7 @@ FastChannelsError
 ├── ChannelLayerUnavailable (ConnectionError)  the broker is out of reach, or refuses
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
 ├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
+├── UnhandledMessage (ValueError)            a message that no handler of the consumer is for
 └── two more in ``testing.errors``           what communicators say of the application they drive
 
 ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.
@@ -71,6 +72,10 @@ class SerializerDoesNotExist(FastChannelsError, KeyError):
 
 class UndecodableMessage(FastChannelsError, ValueError):
     """Received bytes are not a message: wrong format, wrong key, or not ours."""
+
+
+class UnhandledMessage(FastChannelsError, ValueError):
+    """The consumer has no handler for the message's type, or none that its sender may call."""
 
 
 class ConsumerSignal(Exception):

@@ -244,6 +244,7 @@ class Worker:
             "id": delivery.id,
             "attempt": delivery.attempt,
         }
+        consumer.layer_handlers().require(consumer, delivery.message)
         consumer.bind_layer()
         return consumer
 

@@ -4,11 +4,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from fast_channels.consumer import AsyncWebsocketConsumer
+from fast_channels.consumer.websocket import cut_reasons
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.testing import WebsocketCommunicator
 from sample_consumers import calling
+from uvicorn_server import serving
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
 
@@ -29,6 +33,81 @@ async def test_close_code_and_reason(close: Any, expected: dict[str, Any]) -> No
         event = await client.receive_output()
         assert event == {"type": "websocket.close", **expected}
         assert type(event["code"]) is int
+
+
+ALLOWED = (1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4999)
+FORBIDDEN = (0, -1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 2**40)
+
+
+@pytest.mark.usefixtures("each_protocol")
+async def test_close_codes_on_the_wire() -> None:
+    """What close() accepts the server can send; the rest is a ValueError that names it."""
+
+    async def close(self: Any) -> None:
+        for code in FORBIDDEN:
+            with pytest.raises(ValueError, match=rf"1000 to 1003.* not {code}"):
+                await self.close(code)
+        await self.close(int(self.scope["path"][1:]))
+
+    async with serving(calling(close=close).as_asgi()) as address:
+        for code in ALLOWED:
+            async with connect(f"ws://{address}/{code}") as client:
+                await client.send("close")
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+                assert client.close_code == code
+
+
+@pytest.mark.parametrize("code", [False, "1000", 1000.0, b"1"])
+async def test_close_code_of_another_type(code: Any) -> None:
+    """A ValueError that shows it, and the socket stays open."""
+    async with WebsocketCommunicator(calling(close=lambda self: self.close(code)), "/") as client:
+        await client.send_to("close")
+        assert (
+            await client.receive_from() == f"ValueError: A close code must be an int, not {code!r}"
+        )
+
+
+REASONS = {
+    "x" * 123: "x" * 123,
+    "x" * 124: "x" * 123,
+    "\u0434" * 62: "\u0434" * 61,
+    "x" * 121 + "\U0001f600": "x" * 121,
+    "\ud800": "?",
+}
+
+
+@pytest.mark.usefixtures("each_protocol")
+async def test_long_reason_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """A server sends the 123 bytes that a close frame holds, whole characters, and counts it."""
+    reasons, before = iter(REASONS), cut_reasons.total
+
+    async def close(self: Any) -> None:
+        await self.close(4000, next(reasons))
+
+    async with serving(calling(close=close).as_asgi()) as address:
+        for cut in REASONS.values():
+            async with connect(f"ws://{address}/") as client:
+                await client.send("close")
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+                assert (client.close_code, client.close_reason) == (4000, cut)
+    assert "Exception" not in caplog.text
+    assert cut_reasons.total - before == sum(
+        len(one.encode(errors="replace")) > 123 for one in REASONS
+    )
+
+
+async def test_long_reason_is_an_error_in_a_test() -> None:
+    """A communicator shows what a server would have to cut: the length that came and that is allowed."""
+    consumer = calling(
+        close=lambda self: self.close(4000, "x" * 124), type=lambda s: s.close(4000, 5)
+    )
+    async with WebsocketCommunicator(consumer, "/") as client:
+        await client.send_to("close")
+        assert "at most 123 bytes of UTF-8, not 124" in str(await client.receive_from())
+        await client.send_to("type")
+        assert "reason must be a str, not 5" in str(await client.receive_from())
 
 
 @pytest.mark.parametrize("no_close", [False, None, 0])

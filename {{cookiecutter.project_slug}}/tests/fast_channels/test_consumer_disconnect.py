@@ -4,13 +4,14 @@
 """
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from expect import eventually
 from fast_channels.consumer import AsyncWebsocketConsumer
-from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.layers import InMemoryChannelLayer, get_channel_layer
 from fast_channels.testing import WebsocketCommunicator
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
@@ -74,6 +75,22 @@ async def test_frames_before_the_end_come_first() -> None:
     assert story == [*(str(number) for number in range(100)), "disconnect"]
 
 
+async def test_frame_is_answered_though_the_close_came_with_it() -> None:
+    """The consumer sends its answer, whether or not the server can still pass it on."""
+
+    class Echo(AsyncWebsocketConsumer):
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            await asyncio.sleep(0.01)
+            await self.send(text_data)
+
+    client = WebsocketCommunicator(Echo, "/")
+    await client.connect()
+    await client.send_to("last words")
+    await client.send_input({"type": "websocket.disconnect", "code": 1000})
+    await client.wait()
+    assert await client.receive_from() == "last words"
+
+
 async def test_quick_handler_ends_before_disconnect() -> None:
     """A handler that returns within `disconnect_patience` is not overtaken by disconnect()."""
     consumer, story, gate = slow_consumer(disconnect_patience=FOREVER)
@@ -93,6 +110,49 @@ async def test_slow_handler_does_not_delay_disconnect() -> None:
     await client.wait()
     assert story == ["start one", "disconnect", "end one"]
     assert await client.receive_nothing(0), "a frame was sent to a client that has left"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_disconnect_sees_the_context_of_earlier_handlers(busy: bool) -> None:
+    """Context variables that connect() and later handlers set, also beside a handler that runs."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    topic: ContextVar[str] = ContextVar("topic", default="nothing")
+    seen: list[Any] = []
+    gate = asyncio.Event()
+
+    class Marked(AsyncWebsocketConsumer):
+        groups = ("room",)
+        disconnect_patience = 0.01
+
+        async def connect(self) -> None:
+            user.set("Ann")
+            await self.accept()
+
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            await self.send("working")
+            await gate.wait()
+
+        async def room_topic(self, message: dict[str, Any]) -> None:
+            topic.set(message["topic"])
+            await self.send("noted")
+
+        async def disconnect(self, code: int) -> None:
+            seen.append((user.get(), topic.get()))
+
+    client = WebsocketCommunicator(Marked, "/")
+    await client.connect()
+    layer = get_channel_layer()
+    assert layer is not None
+    await layer.group_send("room", {"type": "room.topic", "topic": "weather"})
+    assert await client.receive_from() == "noted"
+    if busy:
+        await client.send_to("work")
+        assert await client.receive_from() == "working"
+    await client.send_input({"type": "websocket.disconnect", "code": 1001})
+    await eventually(lambda: len(seen) == 1, "disconnect()")
+    gate.set()
+    await client.wait()
+    assert seen == [("Ann", "weather")]
 
 
 async def test_default_patience_is_short() -> None:

@@ -4,14 +4,17 @@ That no channel, group or task is left is checked by the fixture `memory_layer` 
 """
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from expect import eventually
 from fast_channels.exceptions import DenyConnection, StopConsumer
 from fast_channels.testing import WebsocketCommunicator
 from sample_consumers import Member, connected
+from uvicorn_server import serving
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
 
@@ -57,8 +60,10 @@ async def test_consumer_refuses(codes: list[int]) -> None:
     assert codes == [1006]
 
 
-async def test_client_leaves_before_it_is_accepted(codes: list[int]) -> None:
-    """A client that gives up during connect() is disconnected; the late accept() is no crash."""
+async def test_client_leaves_before_it_is_accepted(
+    codes: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that gives up during connect() is disconnected; what connect() then does is no error."""
     gate = asyncio.Event()
 
     class Slow(Member):
@@ -67,6 +72,9 @@ async def test_client_leaves_before_it_is_accepted(codes: list[int]) -> None:
         async def connect(self) -> None:
             await gate.wait()
             await self.send("must not raise")
+            await self.accept()
+            await self.send("nor this")
+            await self.close(4000)
 
         async def disconnect(self, code: int) -> None:
             await super().disconnect(code)
@@ -78,6 +86,37 @@ async def test_client_leaves_before_it_is_accepted(codes: list[int]) -> None:
     await client.wait()
     assert codes == [1006]
     assert await client.receive_nothing(0)
+    assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("each_protocol")
+@pytest.mark.parametrize("patience", [0.01, 5.0])
+async def test_client_vanishes_while_connecting(
+    codes: list[int], caplog: pytest.LogCaptureFixture, patience: float
+) -> None:
+    """On a server nothing is logged either, whether accept() comes before or after disconnect()."""
+    started, gate = asyncio.Event(), asyncio.Event()
+
+    class Slow(Member):
+        disconnect_patience = patience
+
+        async def connect(self) -> None:
+            started.set()
+            await gate.wait()
+            await self.accept()
+            await self.send("hello")
+
+    async with serving(Slow.as_asgi()) as address:
+        connecting = asyncio.create_task(connect(f"ws://{address}/").__aenter__())
+        await eventually(started.is_set, "connect()")
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        if patience < 1:
+            await eventually(lambda: len(codes) == 1, "disconnect()")
+        gate.set()
+        await eventually(lambda: len(codes) == 1, "disconnect()")
+    assert len(codes) == 1
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 async def test_stop_consumer(codes: list[int]) -> None:

@@ -2,30 +2,102 @@
 
 import asyncio
 import itertools
-from typing import Any
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
 
 import pytest
 
+from expect import eventually
+from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.testing import ApplicationCommunicator
+from fast_channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from sample_consumers import LEAVE, SCOPE, Recorder, channel_of, frame
 
 # Order
 
 
-async def test_frames_and_messages_keep_their_orders(memory_layer: InMemoryChannelLayer) -> None:
-    """Each source's events are handled in its order, and neither source starves the other."""
+async def test_messages_go_before_frames(memory_layer: InMemoryChannelLayer) -> None:
+    """What waits in the mailbox is handled first, and each source's events keep their order."""
     async with ApplicationCommunicator(Recorder, SCOPE) as client:
         channel = await channel_of(client)
         for number in range(50):
             await client.send_input(frame(number))
             await memory_layer.send(channel, {"type": "chat.message", "number": number})
         got = [await client.receive_output() for _ in range(100)]
-    for kind in ("frame", "message"):
-        assert [event["number"] for event in got if event["type"] == kind] == list(range(50))
-    first_half = [event["type"] for event in got[:50]]
-    assert first_half.count("frame") >= 10
-    assert first_half.count("message") >= 10
+    assert got == [
+        {"type": kind, "number": number} for kind in ("message", "frame") for number in range(50)
+    ]
+
+
+async def test_a_flood_does_not_silence_the_client(memory_layer: InMemoryChannelLayer) -> None:
+    """After as many messages as the mailbox holds it is the next frame's turn."""
+    memory_layer.capacity = 10
+
+    class Flooded(Recorder):
+        handled = 0
+
+        async def chat_flood(self, message: dict[str, Any]) -> None:
+            self.handled += 1
+            await self.channel_layer.send(self.channel_name, message)
+            await asyncio.sleep(0)
+
+        async def test_frame(self, message: dict[str, Any]) -> None:
+            await self.send({"type": "handled", "count": self.handled})
+            self.handled = 0
+
+    async with ApplicationCommunicator(Flooded, SCOPE) as client:
+        channel = await channel_of(client)
+        await memory_layer.send(channel, {"type": "chat.flood"})
+        for number in range(8):
+            await client.send_input(frame(number))
+        counts = [(await client.receive_output())["count"] for _ in range(8)]
+    assert counts[1:] == [10] * 7
+
+
+class Talker(AsyncWebsocketConsumer):
+    """Says each frame to its room several times, and counts what the room says."""
+
+    groups = ("room",)
+    times: ClassVar[int] = 1
+    heard: ClassVar[Counter[str]] = Counter()
+
+    async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+        for _ in range(self.times):
+            await self.channel_layer.group_send("room", {"type": "room.message"})
+        await self.send("said")
+
+    async def room_message(self, message: dict[str, Any]) -> None:
+        self.heard[self.channel_name] += 1
+
+
+async def say(client: WebsocketCommunicator, frames: int) -> None:
+    """All at once: most of them wait behind the first."""
+    for _ in range(frames):
+        await client.send_to("hello")
+    for _ in range(frames):
+        assert await client.receive_from(timeout=10) == "said"
+
+
+@pytest.mark.parametrize(("talkers", "listeners", "times"), [(1, 0, 20), (4, 20, 3), (20, 20, 1)])
+async def test_who_talks_without_a_pause_hears_everything(
+    memory_layer: InMemoryChannelLayer, talkers: int, listeners: int, times: int
+) -> None:
+    """Members whose next frame is always there already miss nothing of their room, nor do others."""
+    Talker.heard.clear()
+    Talker.times = times
+    said = 50 * talkers * times
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(WebsocketCommunicator(Talker, "/"))
+            for _ in range(talkers + listeners)
+        ]
+        await asyncio.gather(*(say(client, 50) for client in clients[:talkers]))
+        await eventually(
+            lambda: sum(Talker.heard.values()) >= said * len(clients), "it to be heard"
+        )
+    assert memory_layer.dropped == 0
+    assert [*Talker.heard.values()] == [said] * len(clients)
 
 
 async def test_handlers_run_one_at_a_time(memory_layer: InMemoryChannelLayer) -> None:

@@ -2,6 +2,7 @@
 
 import enum
 import json
+import math
 from collections import OrderedDict
 from contextlib import AsyncExitStack
 from typing import Any
@@ -40,7 +41,6 @@ CONTENTS: list[Any] = [
     {True: 1},
     (1, [2, (3,)]),
     [1, 1.0, True],
-    [float("inf")],
     {"key": Colour.RED},
     OrderedDict(b=1, a=2),
     {"b": 1, "a": 2},
@@ -74,6 +74,32 @@ def test_what_is_no_json_is_the_same_error(content: Any) -> None:
         assert str(caught.value) == str(expected.value)
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+async def test_not_a_number_is_not_sent(number: float) -> None:
+    """NaN and Infinity are no JSON: a ValueError at the sender, and the client gets no such frame."""
+
+    class Broken(AsyncJsonWebsocketConsumer):
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            for _ in range(2):
+                with pytest.raises(ValueError, match="JSON compliant"):
+                    await self.send_json({"price": number})
+            await self.send_json({"price": None})
+
+    async with WebsocketCommunicator(Broken, "/") as client:
+        with pytest.raises(ValueError, match="JSON compliant"):
+            await client.send_json_to([number])
+        await client.send_json_to({})
+        assert await client.receive_json_from() == {"price": None}
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"price": -Infinity}', "1e400", "[-1e999]"])
+async def test_not_a_number_is_not_received(text: str) -> None:
+    """A ValueError names it, as for other text that is no JSON; so no echo of it can fail."""
+    with pytest.raises(ValueError, match=r"finite numbers, not (-?Infinity|NaN|-?1e)"):
+        await AsyncJsonWebsocketConsumer.decode_json(text)
+    assert await AsyncJsonWebsocketConsumer.decode_json("[1e300, -2.5, 3]") == [1e300, -2.5, 3]
+
+
 def test_few_texts_are_kept() -> None:
     """However many are sent, and none that is large."""
     for number in range(1000):
@@ -98,7 +124,7 @@ async def test_a_group_message_is_encoded_once(
 
     encoded = []
 
-    def dumps(content: Any) -> str:
+    def encode(content: Any) -> str:
         encoded.append(content)
         return json.JSONEncoder().encode(content)
 
@@ -107,7 +133,7 @@ async def test_a_group_message_is_encoded_once(
         clients = [
             await stack.enter_async_context(WebsocketCommunicator(Member, "/")) for _ in range(20)
         ]
-        monkeypatch.setattr("fast_channels.consumer.json_text.json.dumps", dumps)
+        monkeypatch.setattr("fast_channels.consumer.json_text._encode", encode)
         await memory_layer.group_send("room", {"type": "told", "content": content})
         texts = [await client.receive_from() for client in clients]
     assert {*texts} == {'{"list": [1], "text": "to all"}'}

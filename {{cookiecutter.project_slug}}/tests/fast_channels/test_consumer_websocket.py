@@ -156,8 +156,9 @@ async def test_groups_are_joined_for_the_life_of_the_socket(
     assert got == ["in connect", "to b"]
 
 
-async def test_groups_need_a_layer() -> None:
-    """A consumer with groups and without a layer fails with an error that says what to do."""
+async def test_groups_need_a_layer(caplog: pytest.LogCaptureFixture) -> None:
+    """A consumer with groups and no layer fails with one error, which says what to do."""
+    codes: list[int] = []
 
     class Member(AsyncWebsocketConsumer):
         groups = ("room",)
@@ -166,5 +167,11 @@ async def test_groups_need_a_layer() -> None:
         def bind_layer(self) -> None:
             """No layer is registered."""
 
+        async def disconnect(self, code: int) -> None:
+            codes.append(code)
+
     with pytest.raises(InvalidChannelLayerError, match="groups needs a channel layer"):
         await WebsocketCommunicator(Member, "/").connect()
+    assert codes == [1011]
+    assert len(caplog.records) == 1
+    assert "Traceback" not in caplog.text

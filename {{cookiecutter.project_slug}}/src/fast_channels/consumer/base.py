@@ -1,35 +1,22 @@
 """The consumer: one connection (or one job), its channel and its handlers.
 
-Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
-sends. Neither makes a task per message. A third one exists only to handle the client's leaving beside
-a handler that does not end.
-
 Invariants
-- Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
-- The client's leaving is handled within ``disconnect_patience`` seconds, also beside a handler that
-  is still running; what the client sent before is handled first if that takes no longer.
-- A handler that still runs ``disconnect_grace`` seconds after that is cancelled; so is one that runs
-  ``overflow_grace`` seconds after the mailbox overflowed, if the policy is to close.
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
   dispatched anything to it, its ``cleanup()`` runs first, exactly once.
-- At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
-  does the rest. While they wait, the client's leaving is not seen.
+- A message of the layer calls only what ``handlers.py`` allows. In which order what comes is handled,
+  and what happens to a handler that does not end, is said in ``run.py``.
 """
 
-import asyncio
-import contextlib
-import functools
-import logging
+from collections.abc import Collection
 from typing import Any, ClassVar, cast
 
-from ..exceptions import StopConsumer
+from ..exceptions import UnhandledMessage
 from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Headers, HeadersInput, Receive, Scope, Send
-from ..utils import is_cancelled
-
-logger = logging.getLogger(__name__)
+from .handlers import LayerHandlers, handler_name, name_for
+from .run import Connection
 
 
 def encode_headers(headers: HeadersInput | None) -> Headers:
@@ -58,23 +45,20 @@ class ConsumerApp:
         await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
 
 
-@functools.lru_cache(maxsize=1024)
-def handler_name(message_type: str) -> str:
-    """``"chat.message"`` → ``"chat_message"``; ``ValueError`` if it could name a private method."""
-    if message_type.startswith(("_", ".")):
-        raise ValueError(f"A message type must not start with _ or ., as {message_type!r} does")
-    return message_type.replace(".", "_")
-
-
 class AsyncConsumer:
     """Dispatches each message to the method named by its type.
 
     ``channel_layer_alias`` names a registered layer; None takes the one registered as ``"default"``
     if there is one, and otherwise the consumer has no layer. ``overflow`` says what happens to
     messages from the layer that find the consumer's mailbox full (see ``fast_channels.mailbox``).
+
+    ``handlers`` lists the types of the messages that the layer may deliver, ``"chat.message"`` or
+    ``"chat_message"``; None means each of the class's own async methods that take one message. What
+    the base classes define is never among them, but for ``layer_reconnected``, which always is.
     """
 
     channel_layer_alias: ClassVar[str | None] = None
+    handlers: ClassVar[Collection[str] | None] = None
     overflow: ClassVar[Overflow] = "drop_newest"
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
@@ -87,7 +71,10 @@ class AsyncConsumer:
     channel_layer: BaseChannelLayer = cast(BaseChannelLayer, None)
     channel_name: str = cast(str, None)
 
+    client_has_left = False  # the server has said so; what the client sent before may still wait
+
     _asgi_send: Send
+    _layer_handlers: ClassVar[LayerHandlers]
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApp:
@@ -99,22 +86,19 @@ class AsyncConsumer:
         self._asgi_send = send
         self.bind_layer()
         try:
-            await _Connection(self, await self._open_mailbox()).run(receive)
+            await Connection(self, await self._open_mailbox()).run(receive)
         finally:
             await self._close_channel()
 
     async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
         message_type = message.get("type")
-        if not isinstance(message_type, str):
-            raise ValueError(
-                f"A message needs a type, a str, to find its handler: {message!r:.200}"
-            )
-        handler = getattr(self, handler_name(message_type), None)
+        name = handler_name(message_type) if type(message_type) is str else name_for(message)
+        handler = getattr(self, name, None)
         if handler is None:
-            raise ValueError(
-                f"{type(self).__qualname__} has no method {handler_name(message_type)}() for "
-                f"messages of type {message_type!r}"
+            raise UnhandledMessage(
+                f"{type(self).__qualname__} has no method {name}() for messages of type "
+                f"{message_type!r:.200}"
             )
         await handler(message)
 
@@ -130,6 +114,14 @@ class AsyncConsumer:
 
     async def overflowed(self) -> None:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
+
+    @classmethod
+    def layer_handlers(cls) -> LayerHandlers:
+        """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
+        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
+        if found is None:
+            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
+        return found
 
     def bind_layer(self) -> None:
         """Set ``channel_layer``; ``InvalidChannelLayerError`` if the alias is not registered."""
@@ -151,196 +143,3 @@ class AsyncConsumer:
     @property
     def has_layer(self) -> bool:
         return cast(object, self.channel_layer) is not None
-
-
-class _Connection:
-    """Runs one consumer between its client and its mailbox."""
-
-    __slots__ = (
-        "beside",
-        "closing",
-        "consumer",
-        "error",
-        "final",
-        "frames",
-        "given_up",
-        "hurrying",
-        "interrupted",
-        "leaving",
-        "left",
-        "loop",
-        "mailbox",
-        "room",
-        "task",
-        "waiting",
-    )
-
-    def __init__(self, consumer: AsyncConsumer, mailbox: Mailbox) -> None:
-        self.consumer = consumer
-        self.mailbox = mailbox
-        self.loop = asyncio.get_running_loop()
-        self.task = cast("asyncio.Task[None]", asyncio.current_task(self.loop))
-        self.frames: list[Event] = []
-        self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
-        self.final: Event | None = None  # the client has left
-        self.error: BaseException | None = None  # the server failed to say what the client sends
-        self.waiting: asyncio.Future[None] | None = None  # for something to handle
-        self.closing = False  # by overflow or otherwise: what overflows now changes nothing
-        self.hurrying: asyncio.TimerHandle | None = None
-        self.leaving: asyncio.TimerHandle | None = None
-        self.beside: asyncio.Task[None] | None = None  # handles the leaving beside a slow handler
-        self.left = False  # it has been handled there
-        self.interrupted = False  # this task is cancelled by ourselves, to end the running handler
-        self.given_up = False  # no other handler is to run
-
-    async def run(self, receive: Receive) -> None:
-        """Returns when the client has left or a handler stopped the consumer; raises its error."""
-        if self.mailbox.overflow == "close":
-            self.mailbox.on_overflow = self.on_overflow
-        reader = self.loop.create_task(self.read(receive))
-        try:
-            await self.handle()
-        except BaseException as error:
-            self.calm_down()
-            await self.fail(error)
-            if not isinstance(error, StopConsumer):
-                raise
-        finally:
-            self.calm_down()
-            if tasks := [one for one in (reader, self.beside) if one and not one.done()]:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
-
-    # What the client sends
-
-    async def read(self, receive: Receive) -> None:
-        """Pass on what the client sends until it has left."""
-        try:
-            while (event := await receive())["type"] not in self.consumer.final_types:
-                while len(self.frames) >= self.consumer.backlog:
-                    self.room = self.loop.create_future()
-                    await self.room
-                self.frames.append(event)
-                self.mailbox.poke()
-            self.final = event
-        except BaseException as error:
-            if is_cancelled():
-                raise
-            self.error = error
-            self.give_up()
-        if self.idle:
-            self.mailbox.poke()
-        elif self.final is not None:
-            self.leaving = self.loop.call_later(
-                self.consumer.disconnect_patience, self.start_leaving
-            )
-
-    def next_frame(self) -> Event:
-        if self.room is not None and not self.room.done():
-            self.room.set_result(None)
-        return self.frames.pop(0)
-
-    # What handlers do
-
-    @property
-    def idle(self) -> bool:
-        """No handler runs or is about to."""
-        return self.waiting is not None and not self.waiting.done()
-
-    async def handle(self) -> None:
-        """Dispatch frames and messages in turn; then the client's leaving."""
-        dispatch = self.consumer.dispatch
-        while not self.given_up:
-            try:
-                if self.frames:
-                    await dispatch(self.next_frame())
-                if self.left:
-                    if not self.frames:
-                        break
-                elif self.mailbox.overflowed and not self.closing:
-                    await self.close()
-                elif (message := self.mailbox.take()) is not None:
-                    await dispatch(message)
-                elif not self.frames:
-                    if self.final is not None:
-                        break
-                    self.waiting = self.mailbox.waiter(self.loop)
-                    await self.waiting
-            except asyncio.CancelledError as error:
-                if not self.interrupted:
-                    if is_cancelled():
-                        raise
-                    raise RuntimeError("Something that a handler awaited was cancelled") from error
-            if self.interrupted:
-                self.interrupted = False
-                if self.task.uncancel():
-                    raise asyncio.CancelledError  # somebody else has cancelled it as well
-        await self.leave()
-
-    async def close(self) -> None:
-        self.mailbox.overflowed = False
-        self.calm_down()
-        await self.consumer.overflowed()
-
-    async def leave(self) -> None:
-        self.calm_down()
-        if self.error is not None:
-            raise self.error
-        if self.beside is not None:
-            await self.beside
-        elif self.final is not None:
-            await self.handle_final(self.final)
-
-    async def handle_final(self, event: Event) -> None:
-        with contextlib.suppress(StopConsumer):
-            await self.consumer.dispatch(event)
-
-    async def fail(self, error: BaseException) -> None:
-        try:
-            await self.consumer.cleanup(error)
-        except Exception:
-            logger.exception("Cleaning up %s failed as well", self.consumer.channel_name)
-
-    # When a handler takes too long
-
-    def start_leaving(self) -> None:
-        self.beside = self.loop.create_task(self.leave_beside())
-
-    async def leave_beside(self) -> None:
-        """Handle the leaving beside the handler that still runs, which then gets its grace."""
-        grace = 0.0
-        try:
-            await self.handle_final(cast(Event, self.final))
-            grace = self.consumer.disconnect_grace
-        finally:
-            self.left = True
-            self.leaving = self.loop.call_later(grace, self.give_up)
-
-    def on_overflow(self) -> None:
-        """Called in the thread of who sent too much."""
-        self.loop.call_soon_threadsafe(self.hurry)
-
-    def hurry(self) -> None:
-        """The mailbox overflowed and its policy is to close: the running handler must end soon."""
-        if self.hurrying is None and not self.closing:
-            self.hurrying = self.loop.call_later(self.consumer.overflow_grace, self.interrupt)
-
-    def give_up(self) -> None:
-        self.given_up = True
-        self.interrupt()
-
-    def interrupt(self) -> None:
-        """End the running handler, by cancelling the task in which it runs."""
-        if self.idle:
-            self.mailbox.poke()
-        elif not self.task.done():
-            self.interrupted = self.task.cancel()
-
-    def calm_down(self) -> None:
-        """The end has come: nothing is to be hurried any more."""
-        self.closing = True
-        for timer in (self.hurrying, self.leaving):
-            if timer is not None:
-                timer.cancel()
-        self.hurrying = self.leaving = None

@@ -1,15 +1,14 @@
 """Consumers of WebSocket connections.
 
 A socket is CONNECTING until it is accepted or refused, OPEN, then CLOSED: by the client, by
-``close()``, or by an error (close code 1011). Sending on a CLOSED socket does nothing: the client
-may leave at any moment, and its handlers cannot know. Accepting or sending out of order is a bug of
-the caller and raises ``RuntimeError``.
+``close()``, or by an error (close code 1011). Sending on a CLOSED socket does nothing, nor does
+accepting one whose client has left: it may leave at any moment, and its handlers cannot know.
+Accepting or sending out of order is a bug of the caller and raises ``RuntimeError``.
 """
 
 import asyncio
 import contextlib
 import enum
-import json
 import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -21,9 +20,11 @@ from ..exceptions import (
     InvalidChannelLayerError,
     StopConsumer,
 )
+from ..layers.tally import Tally
 from ..type_defs import Event, HeadersInput
 from . import json_text
 from .base import AsyncConsumer, encode_headers
+from .handlers import strict
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,12 @@ NORMAL_CLOSURE = 1000
 GOING_AWAY = 1001
 INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 OVERLOADED = 4008  # private range: this consumer fell behind and its policy is to close
+
+# What an endpoint may send (RFC 6455, 7.4, and IANA's registry of close codes).
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+MOST_REASON = 123  # bytes of UTF-8: what a control frame holds beside the code (RFC 6455, 5.5)
+
+cut_reasons = Tally(logger, "%d close reason(s) cut to 123 bytes, the last: %.123s")
 
 
 class State(enum.Enum):
@@ -40,6 +47,28 @@ class State(enum.Enum):
 
 
 OPEN = State.OPEN  # spares a look into the enum for each frame
+
+
+def _close_code(code: object) -> int:
+    if code is None or code is True:
+        return NORMAL_CLOSURE
+    if type(code) is not int:
+        raise ValueError(f"A close code must be an int, not {code!r:.100}")
+    return code
+
+
+def _close_reason(reason: object) -> str:
+    """``reason``, cut to what a close frame holds; where a test runs the application, an error."""
+    if not isinstance(reason, str):
+        raise ValueError(f"A close reason must be a str, not {reason!r:.100}")
+    data = reason.encode(errors="replace")  # a lone surrogate is no UTF-8
+    if len(data) > MOST_REASON:
+        if strict.get():
+            raise ValueError(
+                f"A close reason holds at most {MOST_REASON} bytes of UTF-8, not {len(data)}: {reason!r:.100}"
+            )
+        cut_reasons.add(reason)
+    return data[:MOST_REASON].decode(errors="ignore")
 
 
 class AsyncWebsocketConsumer(AsyncConsumer):
@@ -73,6 +102,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         subprotocol: str | None = None,
         headers: HeadersInput | None = None,
     ) -> None:
+        if self.client_has_left and self._state is not OPEN:  # servers differ in what they make of it
+            self._state = State.CLOSED
+            return
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
         self._state = State.OPEN
@@ -102,22 +134,37 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                 await self._asgi_send({"type": "websocket.send", key: data})
             except OSError:  # servers raise it for a client that has left; disconnect() follows
                 self._state = State.CLOSED
+            except RuntimeError as error:
+                await self._expect_left(error)
         elif state is State.CONNECTING:
             raise RuntimeError("send() needs an accepted socket; call accept() first")
         if close:
             await self.close(close)
 
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
-        """Close (code 1000 by default), or refuse while connecting; closing twice is no error."""
+        """Close (code 1000 by default), or refuse while connecting; closing twice is no error.
+
+        ``ValueError`` for a code that no endpoint may send: 1000 to 1003, 1007 to 1014 and 3000 to
+        4999 are allowed (any number while connecting, when no code is sent). Of a ``reason`` 123 bytes
+        of UTF-8 are sent; a longer one is cut, and a ``ValueError`` in a test with a communicator.
+        """
+        code = _close_code(code)
         if self._state is State.CLOSED:
             return
-        event: Event = {"type": "websocket.close"}
-        event["code"] = NORMAL_CLOSURE if code is None or code is True else code
+        if self._state is OPEN and code not in CLOSE_CODES:
+            raise ValueError(
+                f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code}"
+            )
+        event: Event = {"type": "websocket.close", "code": code}
         if reason is not None:
-            event["reason"] = reason
+            event["reason"] = _close_reason(reason)
         self._state = State.CLOSED  # before the event, so that nobody else closes meanwhile
-        with contextlib.suppress(OSError):
+        try:
             await self._asgi_send(event)
+        except OSError:
+            return
+        except RuntimeError as error:
+            await self._expect_left(error)
 
     # ASGI events
 
@@ -181,12 +228,23 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     # Internals
 
+    async def _expect_left(self, error: RuntimeError) -> None:
+        """Raise the server's error, unless the client has left.
+
+        Servers swallow an accept then, and take what follows for out of order.
+        """
+        for _ in range(3):  # turns of the loop, until the reader has heard of it
+            await asyncio.sleep(0)
+        if not self.client_has_left:
+            raise error
+        self._state = State.CLOSED
+
     async def _disconnect(self, code: int) -> None:
         if self._disconnected:
             return
         self._disconnected = True
         self._state = State.CLOSED
-        for group in self.groups:
+        for group in self.groups if self.has_layer else ():
             # What cannot be left now is left when the channel is closed.
             with contextlib.suppress(ChannelLayerUnavailable):
                 await self.channel_layer.group_discard(group, self.channel_name)
@@ -212,12 +270,13 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
-        """``ValueError`` for what is no JSON, or nested deeper than the interpreter can follow."""
-        try:
-            return json.loads(text_data)
-        except RecursionError as error:
-            raise ValueError("JSON nested too deeply") from error
+        """``ValueError`` for what is no JSON, or nested deeper than the interpreter can follow.
+
+        NaN and Infinity are no JSON, nor is a number too large for a float, such as 1e400.
+        """
+        return json_text.decode(text_data)
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
+        """``ValueError`` for NaN and Infinity, which JSON does not have; ``TypeError`` for other values."""
         return json_text.encode(content)

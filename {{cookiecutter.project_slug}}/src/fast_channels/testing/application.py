@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn, Self
 
+from ..consumer.handlers import strict
 from ..type_defs import Application, Event, Scope
 from ..utils import as_application
 from .errors import UnexpectedEvent
@@ -181,6 +182,7 @@ class ApplicationCommunicator:
                 self._changed.set()
                 raise
 
+        strict.set(True)
         await self.application(self.scope, self._input.get, send)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

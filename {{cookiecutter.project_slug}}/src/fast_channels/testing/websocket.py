@@ -114,8 +114,8 @@ class WebsocketCommunicator(ApplicationCommunicator):
             await self.send_input({"type": "websocket.receive", "bytes": bytes_data})
 
     async def send_json_to(self, data: Any) -> None:
-        """Send `data` as JSON in a text frame."""
-        await self.send_to(text_data=json.dumps(data))
+        """Send `data` as JSON in a text frame; `ValueError` for NaN and Infinity, which JSON lacks."""
+        await self.send_to(text_data=json.dumps(data, allow_nan=False))
 
     async def receive_from(self, timeout: float = 1) -> str | bytes:
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""

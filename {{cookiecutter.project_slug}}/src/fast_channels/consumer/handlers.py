@@ -1,0 +1,146 @@
+"""Which methods of a consumer a message of the layer may call. Whoever can send to a group can send any type.
+
+Invariants
+- Never what the framework's classes define, overridden or not, except ``LAYER_EVENTS``; nor a name that is
+  private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's words alone.
+- Where a class declares ``handlers``, nothing else; otherwise its async methods that take one message.
+- What is refused is counted and logged at a bounded rate, and ends nothing; under a communicator it raises.
+"""
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from ..exceptions import UnhandledMessage
+from ..layers.tally import Tally
+from ..type_defs import Event
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = __name__.partition(".")[0]
+LAYER_EVENTS = frozenset({"layer_reconnected"})
+MOST_TYPES = (
+    1024  # that a class remembers; of the same method there are as many as dots in its name allow
+)
+
+# A test is to see what production only counts; the communicators set it for the application they run.
+strict: ContextVar[bool] = ContextVar("fast_channels_strict", default=False)
+
+refusals = Tally(logger, "%d message(s) of the layer refused, the last: %s")
+
+
+@functools.lru_cache(maxsize=1024)
+def handler_name(message_type: str) -> str:
+    """``"chat.message"`` → ``"chat_message"``; ``UnhandledMessage`` if it could name a private method."""
+    if message_type.startswith(("_", ".")):
+        raise UnhandledMessage(
+            f"A message type must not start with _ or ., as {message_type!r:.200} does"
+        )
+    return message_type.replace(".", "_")
+
+
+def name_for(message: Event) -> str:
+    """The name of the handler that the message asks for."""
+    message_type = message.get("type")
+    if not isinstance(message_type, str):
+        raise UnhandledMessage(
+            f"A message needs a type, a str, to find its handler: {message!r:.200}"
+        )
+    return handler_name(message_type)
+
+
+def refuse(refusal: UnhandledMessage) -> None:
+    """Count what cannot be handled; raise it where a test runs the application."""
+    if strict.get():
+        raise refusal
+    refusals.add(refusal)
+
+
+class LayerHandlers:
+    """The handlers of one consumer class that messages of the layer may call, computed once."""
+
+    def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
+        self._class_name = consumer_class.__qualname__
+        self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
+        self._framework = frozenset(_framework_names(consumer_class)) - LAYER_EVENTS
+        self._of_class = frozenset(dir(consumer_class))
+        self._declared = declared is not None
+        if declared is None:
+            names = frozenset(self._found(consumer_class))
+        else:
+            names = self._checked(declared)
+        self._open = names | LAYER_EVENTS
+        self.types: set[str] = set()  # those seen that name one of them: no more is to be asked
+
+    def require(self, consumer: object, message: Event) -> None:
+        """``UnhandledMessage`` unless ``message`` may be dispatched to ``consumer``."""
+        name = name_for(message)
+        if name in self._open:
+            if len(self.types) < MOST_TYPES:
+                self.types.add(message["type"])
+        elif (reason := self._refusal(consumer, name)) is not None:
+            raise UnhandledMessage(f"{message['type']!r:.200} to {self._class_name}: {reason}")
+
+    def _refusal(self, consumer: object, name: str) -> str | None:
+        if name in self._framework or name.startswith(self._protocols):
+            return f"{name}() is not for messages of the layer"
+        if self._declared:
+            return "it is not among the declared handlers"
+        if name in self._of_class or not _is_handler(getattr(consumer, name, _absent)):
+            return f"{name} is no async method that takes a message"
+        return None  # an instance's own, or dispatch() knows more than its methods say
+
+    def _found(self, consumer_class: type) -> Iterator[str]:
+        for name in self._of_class - self._framework:
+            if not name.startswith(("_", *self._protocols)):
+                value = inspect.getattr_static(consumer_class, name)
+                if _is_handler(value) and _takes_a_message(value):
+                    yield name
+
+    def _checked(self, declared: object) -> frozenset[str]:
+        if isinstance(declared, str) or not hasattr(declared, "__iter__"):
+            raise ValueError(
+                f"{self._class_name}.handlers must be a collection of message types, not {declared!r}"
+            )
+        names = frozenset(map(handler_name, declared))
+        if wrong := sorted(names & self._framework):
+            raise ValueError(
+                f"{self._class_name}.handlers must not name what its base classes define: {wrong}"
+            )
+        return names
+
+
+async def _absent(message: Event) -> None:
+    """Stands for what is not there."""
+
+
+def _framework_names(consumer_class: type) -> Iterator[str]:
+    for base in consumer_class.__mro__:
+        if base is object or base.__module__.partition(".")[0] == PACKAGE:
+            yield from vars(base)
+            yield from inspect.get_annotations(base)
+
+
+def _is_handler(value: object) -> bool:
+    """Plain functions must be async, or wrap one that is; of other callables this cannot be told."""
+    value = getattr(value, "__func__", value)  # of a method, class method or static method
+    if inspect.isfunction(value):
+        return inspect.iscoroutinefunction(inspect.unwrap(value))
+    return callable(value) and not isinstance(value, type)
+
+
+def _takes_a_message(value: Any) -> bool:
+    # Whatever has no __get__ stays a plain object in its class, and gets no self.
+    gets_self = hasattr(type(value), "__get__") and not isinstance(value, staticmethod)
+    arguments = (None, None) if gets_self else (None,)
+    function: Callable[..., Any] = getattr(value, "__func__", value)
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # it has none, as what is written in C
+        return True
+    return True
