@@ -21,6 +21,7 @@ MAX_SIZE = 64 * 1024
 UVICORNS_MAX_SIZE = 16 * 1024 * 1024
 CLOSE_TIMEOUT = 10.0  # seconds for the client's answer to our close frame, as in uvicorn
 PATIENCE = 2.0  # seconds for the application to take what came before the client's close frame
+REQUEST_TIMEOUT = 20.0  # seconds for the head of an HTTP request
 LINGER = 2.0  # seconds to read on after the last frame, so that a reset does not overtake it
 
 
@@ -42,6 +43,12 @@ class Peer(Protocol):
     def abort(self) -> None: ...
 
 
+class Requester(Protocol):
+    """Who waits for a request."""
+
+    def request_expired(self) -> None: ...
+
+
 class Hub:
     """One per server, and with it per event loop."""
 
@@ -58,6 +65,9 @@ class Hub:
         self.dirty: list[Writer] = []
         self.pings = self._deadlines(config.ws_ping_interval, lambda peer: peer.ping())
         self.pongs = self._deadlines(config.ws_ping_timeout, lambda peer: peer.ping_unanswered())
+        self.requests = Deadlines[Requester](
+            loop, REQUEST_TIMEOUT, lambda requester: requester.request_expired()
+        )
         self.closings = Deadlines[Peer](loop, CLOSE_TIMEOUT, lambda peer: peer.abort())
         self.leaving = Deadlines[Peer](loop, PATIENCE, lambda peer: peer.answer_close())
         self.lingering = Deadlines[Peer](loop, LINGER, lambda peer: peer.abort())

@@ -49,7 +49,9 @@ class Inbox:
         self.reader: Reader | None = reader  # None when there is nothing more to read
         self.full = False
         self.final: Event | None = None
-        self.on_empty: Callable[[], None] | None = None  # called before a receive that finds nothing
+        self.on_empty: Callable[[], None] | None = (
+            None  # called before a receive that finds nothing
+        )
 
     def put_nowait(self, event: Event) -> None:
         """Add an event; a disconnect is the final one. After that, nothing is added."""

@@ -25,7 +25,7 @@ from websockets.extensions import Extension
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol
 
-from .frames import BINARY, CLOSE, FINAL, PING, PONG, SHORT, TEXT, frame
+from .frames import BINARY, CLOSE, FINAL, PING, PONG, SHORT, TEXT
 from .hub import Hub
 from .inbox import Inbox
 from .outgoing import Outgoing
