@@ -157,8 +157,14 @@ class Connection(Incoming):
         """The application has ended."""
         if self.handshake is not None:
             self.handshake.refuse()
+            self.release()
         elif self.open and not self._answered():
             self._send_close(code, "")
+
+    def release(self) -> None:
+        """Let go of a handshake that came to nothing, so that both are freed at once."""
+        self._lost = True
+        self.handshake = self.inbox.reader = None
 
     def _close(self, event: Event) -> None:
         """The application closes; what the client does meanwhile is no error of its."""

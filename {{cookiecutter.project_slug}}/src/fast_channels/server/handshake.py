@@ -107,6 +107,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if limit is not None and len(self.server_state.connections) > limit * SOCKETS_SHARE:
             self.transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections."))
             self.transport.close()
+            self.connection.release()
             return
         request = parse(data)
         if request is None or (request.offers_extensions and self.extensions()):

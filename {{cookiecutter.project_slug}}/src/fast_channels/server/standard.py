@@ -44,6 +44,8 @@ class StandardHandshake(WebSocketsSansIOProtocol):
             reason = "A request for a WebSocket must be well formed and have no body."
             self.transport.write(answer or refusal(HTTPStatus.BAD_REQUEST, reason))
             self.transport.close()
+        if not self.running and not hasattr(self, "scope"):  # no application was started
+            self.connection.release()
 
     @property
     def is_open(self) -> bool:

@@ -1,6 +1,7 @@
 """Limits: of a message, of a request, of the number of connections; and what the client is told."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from asgi_apps import echo_and_length
 from fast_channels.server import WebSocketProtocol, hub
+from fast_channels.server.connection import Connection
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
 from fast_channels.server.incoming import MIN_FRAGMENTS
 from fast_channels.type_defs import Receive, Scope, Send
@@ -256,3 +258,23 @@ def test_a_denial_response_that_breaks_off(end: Ending, pieces: int) -> None:
     with serving_in_thread(app, ws=WebSocketProtocol) as address, RawClient(address) as client:
         assert client.status == 500
         assert client.body() == b"Internal Server Error"
+
+
+@pytest.mark.parametrize("more", ["Content-Length: 3\r\n", ""])
+def test_a_refused_handshake_leaves_nothing(more: str) -> None:
+    """Freed without the garbage collector: with a body, not answered by the application, one too many."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    gc.collect()
+    before = sum(type(each) is Connection for each in gc.get_objects())
+    gc.disable()
+    try:
+        for limit in (None, 1):
+            server = limited(app, limit_concurrency=limit)
+            with server as address, RawClient(address, headers=more) as client:
+                assert client.status >= 400
+                client.body()
+        assert sum(type(each) is Connection for each in gc.get_objects()) == before
+    finally:
+        gc.enable()
