@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer.websocket import AsyncWebsocketConsumer
+from fast_channels.middleware import BodyLimit
 from fast_channels.type_defs import Receive, Scope, Send
 
 
@@ -36,6 +37,24 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
         await send({**event, "type": "websocket.send"})
+
+
+async def length_of_body(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads a body to its end, keeps all of it, and answers with its length."""
+    parts = []
+    while (event := await receive())["type"] == "http.request":
+        parts.append(event.get("body", b""))
+        if not event.get("more_body"):
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % sum(map(len, parts))})
+
+
+async def echo_and_length(scope: Scope, receive: Receive, send: Send) -> None:
+    """Both: for a socket `echo`, for a request `length_of_body`, bounded."""
+    await (echo if scope["type"] == "websocket" else BodyLimit(length_of_body))(
+        scope, receive, send
+    )
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:

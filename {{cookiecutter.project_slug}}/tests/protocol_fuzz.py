@@ -137,12 +137,21 @@ class Reader:
         return self.messages, answer.pongs, answer.close
 
 
+class _Lenient(ServerProtocol):
+    """Takes a close frame between two fragments (RFC 6455, 5.4), which the library calls an error."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE and self.state is OPEN:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class Oracle(Reader):
     """``ServerProtocol``; the bytes of a message that is no text are invalid as uvicorn has it."""
 
     def __init__(self, max_size: int, compressed: bool) -> None:
         super().__init__()
-        self.protocol = ServerProtocol(state=OPEN, max_size=max_size)
+        self.protocol = _Lenient(state=OPEN, max_size=max_size)
         if compressed:
             self.protocol.extensions = [deflate_extension()]
         self.parts: list[bytes] = []
@@ -222,14 +231,17 @@ class Subject(Reader):
         self.drain()
 
     def drain(self) -> None:
-        """Receive as an application does, until nothing is there."""
+        """Receive as an application does, until nothing is there and the next loop turn brings no more."""
         inbox = self.connection.inbox
-        while inbox._events:
-            try:
-                inbox.receive().send(None)
-            except StopIteration as stop:
-                event = stop.value
-                self.messages.append(event["text"] if "text" in event else event["bytes"])
+        while inbox._events or self.connection._reading_paused:
+            while inbox._events:
+                try:
+                    inbox.receive().send(None)
+                except StopIteration as stop:
+                    event = stop.value
+                    self.messages.append(event["text"] if "text" in event else event["bytes"])
+            self.connection._read_on()
+        self.connection.answer_close()  # as an application's next receive() does
 
     def outcome(self) -> Outcome:
         self.connection.flush()

@@ -52,11 +52,13 @@ class Echo:
         return events
 
 
-def wait_until(condition: Callable[[], bool], what: str = "the server") -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str = "the server", within: float = DEADLINE
+) -> None:
     """Poll, for what happens in another thread."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE} s for {what}"
+        assert time.monotonic() < deadline, f"waited {within} s for {what}"
         time.sleep(0.002)
 
 

@@ -14,7 +14,7 @@ from starlette.routing import WebSocketRoute
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import channel_layers
-from fast_channels.middleware import OriginValidator
+from fast_channels.middleware import BodyLimit, OriginValidator
 
 from .consumers import ChatConsumer, from_outside
 from .health import is_ready
@@ -58,6 +58,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 sockets = Starlette(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi())])
 
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
+app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
 app.mount("/ws", OriginValidator(sockets, get_settings().allowed_origins))
 app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")
 

@@ -14,6 +14,7 @@ class Settings(BaseSettings):
     app_name: str = metadata(__package__)["Name"]
     redis_url: str = ""
     allowed_origins: Annotated[list[str], NoDecode] = ["self"]
+    max_body_bytes: PositiveInt = 64 * 1024
     worker_concurrency: PositiveInt = 10
     job_lease_seconds: PositiveFloat = 30.0
     job_step_seconds: NonNegativeFloat = 0.25

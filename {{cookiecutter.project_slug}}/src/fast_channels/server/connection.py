@@ -12,13 +12,14 @@ Invariants
 
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.frames import Close, CloseCode
 
 from ..type_defs import Event, Receive, Scope, Send
-from .frames import LONG, PING, frame
+from .frames import CLOSE, LONG, PING, frame
 from .hub import Hub
 from .inbox import disconnect
 from .incoming import Incoming
@@ -156,8 +157,14 @@ class Connection(Incoming):
         """The application has ended."""
         if self.handshake is not None:
             self.handshake.refuse()
-        elif self.open:
+            self.release()
+        elif self.open and not self._answered():
             self._send_close(code, "")
+
+    def release(self) -> None:
+        """Let go of a handshake that came to nothing, so that both are freed at once."""
+        self._lost = True
+        self.handshake = self.inbox.reader = None
 
     def _close(self, event: Event) -> None:
         """The application closes; what the client does meanwhile is no error of its."""
@@ -167,7 +174,7 @@ class Connection(Incoming):
             raise RuntimeError(
                 "Unexpected ASGI message 'websocket.close', after sending it before."
             )
-        if self.open:
+        if self.open and not self._answered():
             self._send_close(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or "")
             self._closed_by_app = True
 
@@ -181,6 +188,30 @@ class Connection(Incoming):
         if self._reading_paused:  # the client's answer may be behind what nobody will receive
             self.inbox.full = False
             self.resume_reading()
+
+    def closed_by_client(self, close: Close, payload: bytes) -> None:
+        """Answer once the application has taken, and so could answer, what came before the close frame."""
+        self.inbox.on_empty = partial(self._echo_close, close, payload)
+        if self.inbox.is_empty:
+            self.answer_close()
+        else:
+            self.hub.leave(self)
+            self.hub.leaving.add(self)
+
+    def answer_close(self) -> None:
+        if self.inbox.on_empty is not None:
+            self.inbox.on_empty()
+
+    def _answered(self) -> bool:
+        """Whether the client has closed first, which is answered now if it is not yet."""
+        waiting = self.inbox.on_empty is not None
+        self.answer_close()
+        return waiting
+
+    def _echo_close(self, close: Close, payload: bytes) -> None:
+        self.inbox.on_empty = None
+        self.queue(frame(CLOSE, payload))
+        self.ended(close, clean=True)
 
     def ended(self, close: Close, *, clean: bool) -> None:
         self._end(disconnect(close.code, close.reason))
@@ -207,7 +238,7 @@ class Connection(Incoming):
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
-        if self.open:
+        if self.open and not self._answered():
             self._send_close(SHUTDOWN, "")
         self.hub.closings.discard(self)
         self.hub.lingering.add(self)
@@ -226,6 +257,7 @@ class Connection(Incoming):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._broken = True
+        self.answer_close()  # which tells the application how the client left
         self.parser = self._buffer = self.inbox.reader = None
         self.hub.connections.discard(self)
         self._end(disconnect(CloseCode.ABNORMAL_CLOSURE))

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Literal, cast
 from urllib.parse import unquote
 
@@ -33,10 +34,12 @@ from ..type_defs import Event
 from .connection import Application, Connection
 from .hub import hub_of
 from .inbox import disconnect
-from .request import TOKEN, OpeningRequest, parse
+from .request import TOKEN, OpeningRequest, parse, refusal
 from .standard import StandardHandshake
 
 ABNORMAL_CLOSURE = 1006
+# Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
+SOCKETS_SHARE = 0.9
 # In a header's value; a line break among them would let a client's text become a header.
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -45,7 +48,9 @@ class WebSocketProtocol(asyncio.Protocol):
     """For ``uvicorn --ws fast_channels.server:WebSocketProtocol``; compression is never negotiated.
 
     ``ws_max_size``, ``ws_max_queue``, ``ws_ping_interval`` and ``ws_ping_timeout`` mean what they
-    mean to uvicorn; ``ws_max_queue`` is the number of messages that are read ahead.
+    mean to uvicorn; ``ws_max_queue`` is the number of messages that are read ahead. ``ws_max_size`` is
+    64 KiB where uvicorn has its default. With ``limit_concurrency``, sockets take nine tenths of it at
+    most: uvicorn itself counts them, but refuses none.
     """
 
     transport: asyncio.Transport
@@ -98,6 +103,12 @@ class WebSocketProtocol(asyncio.Protocol):
             self.connection.early(data)
             return
         self.head = data
+        limit = self.config.limit_concurrency
+        if limit is not None and len(self.server_state.connections) > limit * SOCKETS_SHARE:
+            self.transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections."))
+            self.transport.close()
+            self.connection.release()
+            return
         request = parse(data)
         if request is None or (request.offers_extensions and self.extensions()):
             self._give_way(running=False)

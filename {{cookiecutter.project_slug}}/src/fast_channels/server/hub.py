@@ -15,7 +15,13 @@ from uvicorn.server import ServerState
 from .deadlines import Deadlines
 from .frames import FrameCache
 
+# Bytes of a message, unless --ws-max-size says otherwise. uvicorn's own default, which its Config does not
+# tell from the same number given, lets three JSON texts take 430 MiB and hold everybody up for 3 s.
+MAX_SIZE = 64 * 1024
+UVICORNS_MAX_SIZE = 16 * 1024 * 1024
 CLOSE_TIMEOUT = 10.0  # seconds for the client's answer to our close frame, as in uvicorn
+PATIENCE = 2.0  # seconds for the application to take what came before the client's close frame
+REQUEST_TIMEOUT = 20.0  # seconds for the head of an HTTP request
 LINGER = 2.0  # seconds to read on after the last frame, so that a reset does not overtake it
 
 
@@ -32,7 +38,15 @@ class Peer(Protocol):
 
     def ping_unanswered(self) -> None: ...
 
+    def answer_close(self) -> None: ...
+
     def abort(self) -> None: ...
+
+
+class Requester(Protocol):
+    """Who waits for a request."""
+
+    def request_expired(self) -> None: ...
 
 
 class Hub:
@@ -44,14 +58,18 @@ class Hub:
         self.loop = loop
         self.connections: set[Any] = server_state.connections
         self.logger = logging.getLogger("uvicorn.error")
-        self.max_size = config.ws_max_size
+        self.max_size = MAX_SIZE if config.ws_max_size == UVICORNS_MAX_SIZE else config.ws_max_size
         self.max_queue = config.ws_max_queue
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Writer] = []
         self.pings = self._deadlines(config.ws_ping_interval, lambda peer: peer.ping())
         self.pongs = self._deadlines(config.ws_ping_timeout, lambda peer: peer.ping_unanswered())
+        self.requests = Deadlines[Requester](
+            loop, REQUEST_TIMEOUT, lambda requester: requester.request_expired()
+        )
         self.closings = Deadlines[Peer](loop, CLOSE_TIMEOUT, lambda peer: peer.abort())
+        self.leaving = Deadlines[Peer](loop, PATIENCE, lambda peer: peer.answer_close())
         self.lingering = Deadlines[Peer](loop, LINGER, lambda peer: peer.abort())
 
     def _deadlines(
@@ -77,7 +95,7 @@ class Hub:
 
     def leave(self, peer: Peer) -> None:
         """Stop all deadlines of this peer."""
-        for deadlines in (self.pings, self.pongs, self.closings, self.lingering):
+        for deadlines in (self.pings, self.pongs, self.leaving, self.closings, self.lingering):
             if deadlines is not None:
                 deadlines.discard(peer)
 

@@ -7,6 +7,7 @@ Invariants
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..type_defs import Event
@@ -27,7 +28,17 @@ class Reader(Protocol):
 class Inbox:
     """The ``receive`` of one connection."""
 
-    __slots__ = ("_events", "_limit", "_loop", "_size", "_waiters", "final", "full", "reader")
+    __slots__ = (
+        "_events",
+        "_limit",
+        "_loop",
+        "_size",
+        "_waiters",
+        "final",
+        "full",
+        "on_empty",
+        "reader",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, reader: Reader) -> None:
         self._loop = loop
@@ -38,6 +49,9 @@ class Inbox:
         self.reader: Reader | None = reader  # None when there is nothing more to read
         self.full = False
         self.final: Event | None = None
+        self.on_empty: Callable[[], None] | None = (
+            None  # called before a receive that finds nothing
+        )
 
     def put_nowait(self, event: Event) -> None:
         """Add an event; a disconnect is the final one. After that, nothing is added."""
@@ -65,6 +79,8 @@ class Inbox:
         """The next event, waiting for it."""
         events = self._events
         while not events:
+            if self.on_empty is not None:
+                self.on_empty()
             if self.final is not None:
                 return self.final
             waiter = self._loop.create_future()
@@ -81,6 +97,10 @@ class Inbox:
         if self.full:
             self._make_room()
         return event
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._events
 
     def _wake(self) -> None:
         # All of them, should several tasks receive: one that finds nothing waits again.

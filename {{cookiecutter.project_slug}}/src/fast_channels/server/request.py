@@ -5,6 +5,7 @@ uvicorn's HTTP side has parsed and checked it, and put it together again with lo
 
 import binascii
 import re
+from http import HTTPStatus
 from typing import NamedTuple
 
 # What is longer is left to the parser that names what is wrong.
@@ -118,6 +119,15 @@ def _is_odd(data: bytes) -> bool:
 
 def _list(value: bytes) -> list[bytes]:
     return [one.strip(b" \t") for one in value.split(b",")]
+
+
+def refusal(status: HTTPStatus, sentence: str) -> bytes:
+    """A whole response to a request that goes no further; the connection is to be closed."""
+    body = sentence.encode()
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+        b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(body), body)
+    )
 
 
 def share_names(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

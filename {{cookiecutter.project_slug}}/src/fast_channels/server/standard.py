@@ -7,12 +7,13 @@ the class ``WebSocketsSansIOProtocol``, and ``ServerProtocol`` of the ``websocke
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .connection import Application, Connection
-from .request import share_names
+from .request import refusal, share_names
 
 if TYPE_CHECKING:
     from .handshake import WebSocketProtocol
@@ -39,7 +40,12 @@ class StandardHandshake(WebSocketsSansIOProtocol):
         super().data_received(request)
         self.queue = inbox
         if not self.handshake_initiated:  # not a request that may become a WebSocket
+            answer = b"".join(self.conn.data_to_send())
+            reason = "A request for a WebSocket must be well formed and have no body."
+            self.transport.write(answer or refusal(HTTPStatus.BAD_REQUEST, reason))
             self.transport.close()
+        if not self.running and not hasattr(self, "scope"):  # no application was started
+            self.connection.release()
 
     @property
     def is_open(self) -> bool:
@@ -73,6 +79,8 @@ class StandardHandshake(WebSocketsSansIOProtocol):
 
     def refuse(self) -> None:
         """The application ended without an accept."""
+        if not self.close_sent:
+            self.initial_response = None  # one that broke off; nothing of it has been sent
         self.send_500_response()
         self.transport.close()
 

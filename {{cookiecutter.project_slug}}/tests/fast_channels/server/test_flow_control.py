@@ -172,7 +172,8 @@ async def test_pings_of_a_client_that_does_not_read() -> None:
 async def test_slow_application(size: int, held: int) -> None:
     """At most ``ws_max_queue`` messages, or ``MAX_BYTES`` and one message, are read ahead."""
     app, count = App(), 200
-    async with served(app, ws_max_queue=32) as address, raw(app, address) as (_, writer):
+    options = {"ws_max_queue": 32, "ws_max_size": 2**20}
+    async with served(app, **options) as address, raw(app, address) as (_, writer):
         inbox = app.connection.inbox
         data = b"".join(frame(TEXT, str(n).ljust(size).encode()) for n in range(count))
         writer.write(data + close_frame(4000))

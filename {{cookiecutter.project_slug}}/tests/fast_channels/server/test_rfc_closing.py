@@ -48,7 +48,6 @@ def test_7_late(echo_server: Server, case: Case, chopped: bool) -> None:
     Case("fragmented", frame(CLOSE, struct.pack("!H", 1000), fin=False), code=1002),
     Case("reason-not-utf-8", close(1000, b"\xce\xba\xe1\xbd\xb9\xed\xa0\x80"), code=1007),
     Case("reason-cut", close(1000, "κ".encode()[:1]), code=1007),
-    Case("in-a-message", frame(TEXT, b"a", fin=False) + close(1000), code=1002),
 )
 def test_7_invalid(echo_server: Server, case: Case, chopped: bool) -> None:
     """An invalid close frame is answered with why it is invalid."""

@@ -96,7 +96,7 @@ def parts(*payloads: bytes, opcode: int = TEXT, between: bytes = b"") -> bytes:
     Case("rsv-in-continuation", frame(TEXT, b"a", fin=False) + frame(0, b"b", rsv=4), code=1002),
     Case("two-messages", parts(b"a", b"b") + parts(b"c", b"d", b"e"), ("ab", "cde")),
     Case("then-whole", parts(b"a", b"b") + frame(TEXT, b"c") + frame(PING), ("ab", "c"), (b"",)),
-    Case("close-within", frame(TEXT, b"a", fin=False) + close_frame(), code=1002),
+    Case("close-within", frame(TEXT, b"a", fin=False) + close_frame(4001), code=4001),
 )
 def test_5_fragments(echo_server: Server, case: Case, chopped: bool) -> None:
     """Fragments make one message; only control frames come between, continuations nowhere else."""

@@ -104,7 +104,8 @@ def test_both_ways_at_once(loop: Any, pause_every: int, slow_client: bool) -> No
     source = random.Random(3)
     data = b"".join(encode(message, source) for message in there)
     app = App(back, pause_every)
-    with serving_in_thread(app, loop=loop, ws_ping_interval=0.05, ws_ping_timeout=None) as address:
+    options: Any = {"ws_ping_interval": 0.05, "ws_ping_timeout": None, "ws_max_size": 2**20}
+    with serving_in_thread(app, loop=loop, **options) as address:
         got, pongs = asyncio.run(converse(address, data, count, slow_client))
     assert got == Digest.of(back)
     assert app.received.value == Digest.of(there)

@@ -1,0 +1,98 @@
+"""A bound for the bodies of HTTP requests: their bytes, and the time until they are there.
+
+Neither uvicorn nor Starlette has one: 300 MB posted to an endpoint that takes JSON stay in memory as a
+whole, and a client that sends half of a body holds its endpoint for as long as it likes.
+"""
+
+import asyncio
+
+from ..type_defs import Application, Event, Receive, Scope, Send
+from .base import BaseMiddleware
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+class BodyLimit(BaseMiddleware):
+    """Answers a body over `max_bytes` with 413, one not complete within `seconds` with 408.
+
+    The application is told that the client has left, and whatever it sends then is dropped. A body
+    whose ``Content-Length`` says too much is refused before the application is called.
+    """
+
+    def __init__(self, inner: Application, max_bytes: int = 64 * 1024, seconds: float = 30) -> None:
+        super().__init__(inner)
+        if max_bytes < 0 or seconds <= 0:
+            raise ValueError(f"max_bytes must be 0 or more, seconds more: {max_bytes}, {seconds}")
+        self.max_bytes = max_bytes
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = _Request(self, receive, send)
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self.max_bytes:
+            await request.refuse_size()
+            return
+        try:
+            await super().__call__(scope, request.receive, request.send)
+        except Exception:
+            if not request.refused:
+                raise  # else it is about the client that we have sent away
+
+
+class _Request:
+    """What the application receives and sends of one request."""
+
+    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
+        self.limit = limit
+        self.refused = False
+        self._receive = receive
+        self._send = send
+        self._size = 0
+        self._complete = False
+        self._started = False
+        self._due: float | None = None
+
+    async def receive(self) -> Event:
+        if self._complete:
+            return await self._receive()
+        if self.refused:
+            return DISCONNECT
+        if self._due is None:
+            self._due = asyncio.get_running_loop().time() + self.limit.seconds
+        try:
+            async with asyncio.timeout_at(self._due):
+                event = await self._receive()
+        except TimeoutError:
+            await self._refuse(408, f"The body did not come within {self.limit.seconds:g} seconds.")
+            return DISCONNECT
+        self._size += len(event.get("body", b""))
+        self._complete = not event.get("more_body", False)
+        if self._size > self.limit.max_bytes:
+            self._complete = False
+            await self.refuse_size()
+            return DISCONNECT
+        return event
+
+    async def send(self, event: Event) -> None:
+        if not self.refused:
+            self._started = True
+            await self._send(event)
+
+    async def refuse_size(self) -> None:
+        await self._refuse(413, f"The body is longer than {self.limit.max_bytes} bytes.")
+
+    async def _refuse(self, status: int, sentence: str) -> None:
+        """Answer, unless the application has begun to."""
+        self.refused = True
+        if self._started:
+            return
+        body = sentence.encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
