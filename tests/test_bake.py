@@ -58,10 +58,15 @@ def test_no_jinja_is_left(variant: Variant) -> None:
 
 
 def test_sources_are_copied_as_they_are(variant: Variant) -> None:
-    """Nothing of the sources and of the runtime's tests is rendered, whatever braces they hold."""
+    """Nothing of the sources and of the runtime's tests is rendered, whatever braces they hold.
+
+    But for the web app manifest, which holds the project's name.
+    """
     layer, _, project = variant
     for path in chain.from_iterable(files(project / folder) for folder in VERBATIM):
         name = path.relative_to(project).as_posix()
+        if path.suffix == ".webmanifest":
+            continue
         original = TEMPLATE / name.replace("src/my_chat", f"src/{TEMPLATE.name}")
         if path.name == "layers.py":
             original = original.with_name(f"layers_{layer}.py")

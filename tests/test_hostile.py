@@ -1,6 +1,7 @@
 """Answers written to break out of a file end up as text in valid files; nothing of them is run."""
 
 import ast
+import json
 import subprocess
 import sys
 import tomllib
@@ -62,6 +63,10 @@ def test_typed_answers_stay_text(tmp_path: Path, text: str) -> None:
     assert metadata["project"]["authors"] == [{"name": text}]
     assert metadata["tool"].keys() == {"hatch", "uv", "pytest", "mypy", "ruff"}
 
+    static = project / "src" / "chat_room" / "static"
+    manifest = json.loads((static / "app.webmanifest").read_text(encoding="utf-8"))
+    assert manifest["name"] == text
+
     readme = (project / "README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"# {text}\n\n{text}\n")
     assert text in (project / "LICENSE").read_text(encoding="utf-8")
@@ -75,7 +80,7 @@ def test_typed_answers_stay_text(tmp_path: Path, text: str) -> None:
 
     # No Python, Makefile, compose file, Dockerfile or pipeline contains a free answer.
     holding = {path.name for path in files(project) if text.encode() in path.read_bytes()}
-    assert holding <= {"README.md", "LICENSE", "pyproject.toml"}
+    assert holding <= {"README.md", "LICENSE", "pyproject.toml", "app.webmanifest"}
     assert list(tmp_path.rglob("pwned")) == []
 
 

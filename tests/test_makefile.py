@@ -10,7 +10,7 @@ import pytest
 from conftest import Render
 from rendering import ROOT, run
 
-COMMANDS = ("dev", "test", "lint", "format", "up", "down", "help")
+COMMANDS = ("dev", "worker", "test", "lint", "format", "up", "down", "help")
 
 
 def fake(folder: Path, name: str, script: str) -> Path:

@@ -40,4 +40,5 @@ async def test_everybody_in_the_room_sees_the_same_roll() -> None:
         seen = await receive(bo, "rolled")
         assert seen == await receive(ann, "rolled")
         assert seen["name"] == "Ann"
+        assert seen["client"]
         assert seen["value"] in range(1, 7)

@@ -5,7 +5,6 @@
 Without REDIS_URL both live in this process.
 """
 
-import logging
 from typing import TypedDict
 
 from fast_channels.layers import (
@@ -16,8 +15,6 @@ from fast_channels.layers import (
 )
 
 from .settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 class Limits(TypedDict):
@@ -31,7 +28,6 @@ JOBS: Limits = {"expiry": 24 * 60 * 60, "capacity": 1000}
 
 def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
     if not settings.redis_url:
-        logger.info("REDIS_URL is not set: the channel layers are in memory, for one process only")
         return {"default": InMemoryChannelLayer(), "jobs": InMemoryChannelLayer(**JOBS)}
     hosts = [settings.redis_url]
     return {

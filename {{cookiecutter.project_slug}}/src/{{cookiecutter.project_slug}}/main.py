@@ -1,25 +1,31 @@
 """The ASGI app: the page, the sockets under /ws, and HTTP endpoints that publish into rooms."""
 
+import html
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path as PathParameter, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, FastAPI, HTTPException, Path as PathParameter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import channel_layers
 from fast_channels.middleware import BodyLimit, OriginValidator
 
-from .consumers import ChatConsumer, from_outside
+from .consumers import TOO_MANY_ROOMS, ChatConsumer, from_outside
 from .health import is_ready
 from .layers import register_layers
-from .protocol import Room, RoomMessage, group_of
+from .limits import ROOM_WINDOW, get_room_limit
+from .logs import set_up_logging
+from .processes import web_processes
+from .schemas import Refusal, Room, RoomMessage, describe, group_of
 from .settings import get_settings
 from .worker import make_worker
 
@@ -46,21 +52,38 @@ class RevalidatedFiles(StaticFiles):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level)
+    set_up_logging(settings.log_level)
+    if not settings.redis_url:
+        say_in_memory()
     async with AsyncExitStack() as stack:
         for layer in register_layers(settings):
             await stack.enter_async_context(layer)
-        if not settings.redis_url:
+        if settings.run_worker or not settings.redis_url:
             await stack.enter_async_context(make_worker(settings))
         yield
 
 
-sockets = Starlette(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi())])
+def say_in_memory() -> None:
+    if (number := web_processes()) > 1:
+        logger.warning(
+            "REDIS_URL is not set: each of %d web processes has rooms of its own, in memory", number
+        )
+    else:
+        logger.info("REDIS_URL is not set: rooms and jobs are in memory, for one process only")
+
+
+sockets = APIRouter(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi())])
 
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
 app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
 app.mount("/ws", OriginValidator(sockets, get_settings().allowed_origins))
 app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")
+
+
+@app.exception_handler(RequestValidationError)
+async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
+    """One sentence, without what came: that may be unfit for JSON, or a secret."""
+    return JSONResponse({"detail": describe(error.errors())}, status_code=422)
 
 
 @app.exception_handler(ChannelLayerUnavailable)
@@ -70,13 +93,25 @@ async def cut_off(request: Request, error: ChannelLayerUnavailable) -> JSONRespo
 
 
 @app.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+def page() -> HTMLResponse:
+    """The page, under the name that the web app manifest gives it."""
+    name = json.loads((STATIC / "app.webmanifest").read_text(encoding="utf-8"))["name"]
+    text = Template((STATIC / "index.html").read_text(encoding="utf-8"))
+    return HTMLResponse(text.safe_substitute(name=html.escape(name)), headers=PAGE_HEADERS)
 
 
-@app.post("/rooms/{room}/messages", status_code=202)
-async def publish(room: Annotated[Room, PathParameter()], message: RoomMessage) -> dict[str, str]:
+@app.post(
+    "/rooms/{room}/messages",
+    status_code=202,
+    responses={status: {"model": Refusal} for status in (422, 429)},
+)
+async def publish(
+    request: Request, room: Annotated[Room, PathParameter()], message: RoomMessage
+) -> dict[str, str]:
     """Say something in a room from outside a socket."""
+    host = request.client.host if request.client else None
+    if not get_room_limit().admit(host, room):
+        raise HTTPException(429, TOO_MANY_ROOMS, {"Retry-After": str(int(ROOM_WINDOW))})
     await channel_layers["default"].group_send(group_of(room), from_outside(message))
     return {"status": "accepted"}
 

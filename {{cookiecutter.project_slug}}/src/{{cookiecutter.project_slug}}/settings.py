@@ -18,6 +18,10 @@ class Settings(BaseSettings):
     worker_concurrency: PositiveInt = 10
     job_lease_seconds: PositiveFloat = 30.0
     job_step_seconds: NonNegativeFloat = 0.25
+    run_worker: bool = False
+    jobs_per_socket: PositiveInt = 5
+    frames_per_second: PositiveFloat = 10.0
+    rooms_per_address: PositiveInt = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("allowed_origins", mode="before")

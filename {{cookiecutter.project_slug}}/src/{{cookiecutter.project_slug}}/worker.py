@@ -1,17 +1,41 @@
-"""The worker process: ``python -m`` this module; with ``--check`` it only tells whether it could work."""
+"""The jobs, and the process that does them: ``python -m`` this module.
+
+With ``--check`` it only tells whether it could work.
+"""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from contextlib import AsyncExitStack
+from typing import Any
 
+from fast_channels.consumer import AsyncConsumer
+from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import channel_layers
 from fast_channels.worker import Worker
 
-from .consumers import JobConsumer
 from .health import is_ready
 from .layers import register_layers
 from .settings import Settings, get_settings
+
+
+class JobConsumer(AsyncConsumer):
+    """Does one job; tells the socket that asked for it how far it is."""
+
+    channel_layer_alias = "default"
+    handlers = frozenset({"job.run"})
+
+    async def job_run(self, message: dict[str, Any]) -> None:
+        for done in range(1, message["steps"]):
+            await asyncio.sleep(get_settings().job_step_seconds)  # stands for the real work
+            with contextlib.suppress(ChannelLayerUnavailable):  # the next report makes it good
+                await self.report(message, {"type": "job.progress", "done": done})
+        await self.report(message, {"type": "job.done"})
+
+    async def report(self, message: dict[str, Any], event: dict[str, Any]) -> None:
+        event |= {"job": message["job"], "total": message["steps"]}
+        await self.channel_layer.send(message["reply_to"], event)
 
 
 def make_worker(settings: Settings) -> Worker:

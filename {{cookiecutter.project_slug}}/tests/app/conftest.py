@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from fast_channels.layers import channel_layers
 
+from {{ cookiecutter.project_slug }}.limits import get_room_limit
 from {{ cookiecutter.project_slug }}.settings import Settings, get_settings
 from {{ cookiecutter.project_slug }}.worker import make_worker
 
@@ -26,8 +27,10 @@ def _only_the_test_decides(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for field in Settings.model_fields:
         monkeypatch.delenv(field.upper(), raising=False)
     get_settings.cache_clear()
+    get_room_limit.cache_clear()
     yield
     get_settings.cache_clear()
+    get_room_limit.cache_clear()
     channel_layers.clear()
 
 

@@ -27,6 +27,9 @@ BAD_FRAMES = {
     "half a surrogate pair": '{"type": "message", "text": "\\ud800"}',
     "a number that is too long": '{"type": ' + "1" * 5000 + "}",
     "deep nesting": "[" * 100_000,
+    "a number beyond all numbers": '{"type": "message", "text": 1e400}',
+    "no number": '{"type": "message", "text": NaN}',
+    "nothing visible": '{"type": "message", "text": "\u3164\u200b"}',
 }
 
 
@@ -39,7 +42,7 @@ async def test_a_bad_frame_is_answered_and_the_socket_stays_open(
         await receive(ada, "joined")
         await eve.send_to(text_data=frame)
         error = await eve.receive_json_from(PATIENCE)
-        assert set(error) == {"type", "detail"}
+        assert set(error) == {"type", "detail", "id"}
         assert error["type"] == "error"
         assert error["detail"]
         assert await ada.receive_nothing()

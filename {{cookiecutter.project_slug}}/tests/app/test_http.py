@@ -1,14 +1,21 @@
 """The page, its assets, and what HTTP refuses."""
 
 import re
+import shutil
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 import pytest
 
-TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+TYPES = {
+    "css": "text/css",
+    "webmanifest": "application/manifest+json",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
 
 
 async def test_the_page_comes_with_headers_that_protect_it(client: httpx.AsyncClient) -> None:
@@ -64,7 +71,59 @@ async def test_a_bad_message_is_refused_with_the_reason(
 ) -> None:
     response = await client.post(f"/rooms/{room}/messages", json=body)
     assert response.status_code == 422
-    assert response.json()["detail"][0]["msg"]
+    detail = response.json()["detail"]
+    assert re.fullmatch(r"(room|name|text|body): [^\n]{10,80}", detail)
+
+
+BAD_BODIES = {
+    "a number beyond all numbers": (b'{"name": "Ada", "text": 1e400}', 422),
+    "no number": (b'{"name": "Ada", "text": NaN}', 422),
+    "half a surrogate pair": (b'{"name": "Ada", "text": "secret \\ud800"}', 422),
+    "half a surrogate pair in a key": (b'{"name": "Ada", "text": 5, "\\udfff": 1}', 422),
+    "a number that is too long": (b'{"name": "Ada", "text": ' + b"1" * 5000 + b"}", 400),
+    "deep nesting": (b"[" * 100_000, 400),
+    "no UTF-8": (b'{"name": "Ada", "text": "secret \xff"}', 400),
+    "half a text": (b'{"name": "Ada", "text": "secret', 422),
+    "nothing": (b"", 422),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+async def test_a_body_that_is_no_message_gets_one_sentence_without_the_body(
+    client: httpx.AsyncClient, room: str, body: bytes, status: int, content_type: str
+) -> None:
+    """What came may be unfit for JSON, or a secret: an answer that repeats it can be neither."""
+    response = await client.post(
+        f"/rooms/{room}/messages", content=body, headers={"content-type": content_type}
+    )
+    assert response.status_code == (status if content_type == "application/json" else 422)
+    assert set(response.json()) == {"detail"}
+    detail = response.json()["detail"]
+    assert re.fullmatch(r"[^\n]{10,80}", detail)
+    assert "secret" not in detail
+    assert "surrogate" not in detail
+
+
+async def test_the_schema_tells_how_a_refusal_looks(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    responses = schema["paths"]["/rooms/{room}/messages"]["post"]["responses"]
+    for status in ("422", "429"):
+        reference = responses[status]["content"]["application/json"]["schema"]["$ref"]
+        assert reference.endswith("/Refusal")
+
+
+async def test_the_page_has_the_name_of_the_manifest(
+    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As text, whatever the name holds."""
+    from {{ cookiecutter.project_slug }} import main
+
+    shutil.copytree(main.STATIC, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "app.webmanifest").write_text('{"name": "<b>Chät</b> & $name"}', encoding="utf-8")
+    monkeypatch.setattr(main, "STATIC", tmp_path)
+    response = await client.get("/")
+    assert "<title>&lt;b&gt;Chät&lt;/b&gt; &amp; $name</title>" in response.text
 
 
 async def crawl(client: httpx.AsyncClient, start: str) -> dict[str, str]:

@@ -14,10 +14,11 @@ everywhere = pytest.mark.parametrize("redis_url", ["memory", "redis"], indirect=
 async def test_progress_comes_back_until_the_job_is_done(app: FastAPI, room: str) -> None:
     """`done` starts at 0 and never falls; the last word is job.done."""
     async with visit(app, room, "Ada") as ada:
-        await ada.send_json_to({"type": "job.start"})
+        await ada.send_json_to({"type": "job.start", "id": "j-1"})
         *progress, end = await receive_until(ada, "job.done")
         job, total = end["job"], end["total"]
         assert end == {"type": "job.done", "job": job, "total": total}
+        assert progress[0].pop("id") == "j-1"  # only the first, which answers the frame
         assert progress == [
             {"type": "job.progress", "job": job, "done": done, "total": total}
             for done in range(total)

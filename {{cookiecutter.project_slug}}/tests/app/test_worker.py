@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from .broker import Broker
-from .processes import run_worker
+from .processes import WebProcess, run_worker
+from .visitors import receive, visit_server
 
 UNREACHABLE = "redis://127.0.0.1:1/0"  # port 1 is nobody's
 
@@ -24,3 +25,15 @@ def test_check_tells_by_its_exit_status_whether_it_could_work(
     """It is the container's health check."""
     url = broker.url if reachable else UNREACHABLE
     assert run_worker(tmp_path, "--check", REDIS_URL=url).returncode == status
+
+
+async def test_a_web_process_does_jobs_too_if_it_is_told_to(
+    broker: Broker, tmp_path: Path, room: str
+) -> None:
+    """As `make dev` tells it: with Redis, and without another process, no job stands at 0 %."""
+    settings = {"REDIS_URL": broker.url, "RUN_WORKER": "true", "JOB_STEP_SECONDS": "0.01"}
+    settings["APP_NAME"] = f"test-{room}"
+    with WebProcess(tmp_path, settings) as web:
+        async with visit_server(web.url, room, "Ada") as ada:
+            await ada.send_json_to({"type": "job.start"})
+            await receive(ada, "job.done")

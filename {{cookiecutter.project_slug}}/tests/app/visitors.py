@@ -50,10 +50,14 @@ async def visit(app: Application, room: str, name: str) -> AsyncIterator[Websock
         await visitor.stop(exceptions=False)
 
 
-async def enter(visitor: Visitor, room: str, name: str) -> None:
-    welcome = {"type": "welcome", "room": room, "name": name}
-    assert await visitor.receive_json_from(PATIENCE) == welcome
-    assert await visitor.receive_json_from(PATIENCE) == {"type": "joined", "name": name}
+async def enter(visitor: Visitor, room: str, name: str) -> str:
+    """The id that the server gave to the connection."""
+    welcome = await visitor.receive_json_from(PATIENCE)
+    client: str = welcome["client"]
+    assert welcome == {"type": "welcome", "room": room, "name": name, "client": client}
+    joined = {"type": "joined", "name": name, "client": client}
+    assert await visitor.receive_json_from(PATIENCE) == joined
+    return client
 
 
 class RemoteVisitor:

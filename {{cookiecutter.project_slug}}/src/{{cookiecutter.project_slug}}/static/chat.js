@@ -1,22 +1,27 @@
 /** The page: joins the socket, the outbox and the views. The server's side is consumers.py. */
 import { ConnectionView } from "./connection.js";
-import { announce, byId } from "./dom.js";
+import { announce, bdi, byId } from "./dom.js";
 import { Jobs } from "./jobs.js";
+import { newId } from "./ids.js";
 import { forgetJoined, JoinForm } from "./join.js";
 import { Log } from "./log.js";
 import { Outbox } from "./outbox.js";
 import { ReconnectingSocket } from "./socket.js";
 
 const MAX_TEXT = 2000;
+const NAME = document.title; // of the app
 
 const log = new Log();
 const jobs = new Jobs();
 const connection = new ConnectionView(() => socket.retryNow());
-const outbox = new Outbox((text) => socket.send({ type: "message", text }, { wantsReply: true }));
+const outbox = new Outbox(({ id, text }) =>
+  socket.send({ type: "message", id, text }, { wantsReply: true }),
+);
 const joinForm = new JoinForm(join);
 let socket = null;
 let room = "";
 let me = "";
+const mine = new Set(); // the ids that the server gave to this page's connections
 let welcomed = false; // in this conversation, by any connection
 let unread = 0;
 
@@ -51,7 +56,7 @@ function leave(reason = "") {
   // What nobody received returns to the composer, where its author finds it.
   byId("text").value = [...outbox.takeAll(), byId("text").value].filter(Boolean).join("\n");
   byId("chat").hidden = true;
-  document.title = "Chat";
+  document.title = NAME;
   joinForm.show(reason);
 }
 
@@ -68,37 +73,34 @@ function connectionChanged({ state, retryAt }) {
 
 const handlers = {
   welcome(frame) {
-    log.addNotice(
-      welcomed
-        ? "Connected again. Messages sent in between are not shown."
-        : `Welcome to #${frame.room}.`,
-    );
+    if (welcomed) log.addNotice("Connected again. Messages sent in between are not shown.");
+    else log.addNotice("Welcome to ", bdi(`#${frame.room}`), ".");
     welcomed = true;
     me = frame.name;
+    mine.add(frame.client);
     byId("own-name").textContent = me;
     byId("start-job").disabled = false;
     connection.show("online");
     outbox.connected();
   },
   message(frame) {
-    const mine = frame.name === me;
-    if (mine) outbox.echoed(frame.text);
-    log.addMessage(frame, mine);
+    // The server says who spoke; a name is only what its bearer chose.
+    const own = mine.has(frame.client);
+    if (own) outbox.echoed(frame.id);
+    log.addMessage(frame, own ? "mine" : badge(frame));
     if (document.hidden) showTitle(++unread);
   },
   joined(frame) {
-    if (frame.name !== me) log.addNotice(`${frame.name} joined`);
+    if (!mine.has(frame.client)) log.addNotice(bdi(frame.name), " joined");
   },
   left(frame) {
-    if (frame.name !== me) log.addNotice(`${frame.name} left`);
+    if (!mine.has(frame.client)) log.addNotice(bdi(frame.name), " left");
   },
   "job.progress": (frame) => jobs.progress(frame),
   "job.done": (frame) => jobs.done(frame),
   error(frame) {
-    // An error does not say what it answers; messages are the likelier cause.
-    if (outbox.inFlight) outbox.doubt();
-    else jobs.refused();
-    complain(frame.detail);
+    const { id, detail } = frame;
+    if (!outbox.refused(id, detail) && !jobs.refused(id, detail)) complain(detail);
   },
 };
 
@@ -125,6 +127,7 @@ byId("text").addEventListener("keydown", (event) => {
 
 outbox.addEventListener("change", ({ detail: entry }) => {
   if (entry.state === "unconfirmed") announce("A message of yours may not have arrived.");
+  if (entry.state === "refused") announce(`Not delivered. ${entry.detail}`);
   const then = (act) => () => {
     act(entry);
     byId("text").focus(); // the button that had the focus is gone
@@ -136,7 +139,8 @@ outbox.addEventListener("change", ({ detail: entry }) => {
 });
 
 byId("start-job").addEventListener("click", () => {
-  if (socket.send({ type: "job.start" })) jobs.requested();
+  const id = newId();
+  if (socket.send({ type: "job.start", id })) jobs.requested(id);
 });
 
 byId("leave").addEventListener("click", () => leave());
@@ -160,13 +164,19 @@ addEventListener("beforeunload", (event) => {
   if (outbox.size > 0) event.preventDefault(); // the browser asks before messages are lost
 });
 
+/** What a reader has to know about who spoke. */
+function badge({ client, name }) {
+  if (client === null) return "over HTTP";
+  return name === me ? "not you" : "";
+}
+
 function complain(detail) {
   byId("error-text").textContent = detail;
   byId("error").hidden = !detail;
 }
 
 function showTitle(count = 0) {
-  document.title = `${count ? `(${count}) ` : ""}#${room} · Chat`;
+  document.title = `${count ? `(${count}) ` : ""}#${room} · ${NAME}`;
 }
 
 joinForm.show();

@@ -9,6 +9,9 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** What others wrote, inside a sentence of ours: its direction ends with it. */
+export const bdi = (text) => element("bdi", {}, text);
+
 /** Tells a screen reader what the eye sees elsewhere on the page. */
 export function announce(text) {
   byId("announcement").textContent = text;

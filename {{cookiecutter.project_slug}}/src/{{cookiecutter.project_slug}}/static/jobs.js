@@ -5,14 +5,13 @@ const MAX_ROWS = 20;
 const STATE_TEXT = {
   starting: "Waiting for a worker",
   done: "Done",
-  failed: "Could not be started",
   lost: "Connection lost, progress unknown",
 };
 
 export class Jobs {
   #list = byId("jobs");
   #clear = byId("clear-jobs");
-  #rows = []; // {id, title, state, item, bar, text}; id: null until a first progress names it
+  #rows = []; // {id, job, title, state, item, bar, text}; job: null until a first progress names it
   #count = 0;
 
   constructor() {
@@ -20,8 +19,8 @@ export class Jobs {
     this.clear();
   }
 
-  /** A job was requested; the server names it with its first progress. */
-  requested() {
+  /** A job was requested by the frame `id`; the server's answer to it names the job. */
+  requested(id = null) {
     const bar = element("progress", { max: 1 });
     const text = element("span", { className: "hint" });
     const title = `Job ${++this.#count}`;
@@ -32,7 +31,7 @@ export class Jobs {
       element("div", { className: "bar" }, element("b", {}, title), text),
       bar,
     );
-    const row = { id: null, title, item, bar, text };
+    const row = { id, job: null, title, item, bar, text };
     this.#rows.push(row);
     this.#list.prepend(item);
     this.#enter(row, "starting");
@@ -41,8 +40,8 @@ export class Jobs {
     return row;
   }
 
-  progress({ job, done, total }) {
-    const row = this.#named(job);
+  progress({ id, job, done, total }) {
+    const row = this.#named(job, id);
     if (row.state === "done") return; // overtaken on the way
     row.bar.max = total;
     row.bar.value = done;
@@ -55,10 +54,11 @@ export class Jobs {
     this.#enter(row, "done");
   }
 
-  /** The server answered a request with an error: the oldest one without an answer failed. */
-  refused() {
-    const row = this.#rows.find((one) => one.state === "starting");
-    if (row) this.#enter(row, "failed");
+  /** The server refused the request with this id; false if there is none. */
+  refused(id, detail) {
+    const row = this.#rows.find((one) => one.id === id && one.state === "starting");
+    if (row) this.#enter(row, "failed", detail);
+    return Boolean(row);
   }
 
   /** Progress goes to the connection that asked: a new one does not hear of these jobs. */
@@ -72,10 +72,12 @@ export class Jobs {
     this.#update();
   }
 
-  #named(job) {
-    let row = this.#rows.find((one) => one.id === job);
+  /** The row of a job; a worker may be quicker than the answer to the request `id`. */
+  #named(job, id) {
+    let row = this.#rows.find((one) => one.job === job);
+    row ??= this.#rows.find((one) => one.job === null && one.id === id);
     row ??= this.#rows.find((one) => one.state === "starting") ?? this.requested();
-    row.id = job;
+    row.job = job;
     row.item.title = job;
     return row;
   }
@@ -94,6 +96,7 @@ export class Jobs {
   }
 
   #update() {
+    byId("jobs-count").textContent = this.#rows.length > 1 ? `(${this.#rows.length})` : "";
     byId("jobs-empty").hidden = this.#rows.length > 0;
     this.#clear.hidden = this.#rows.every((row) => this.#isRunning(row));
   }

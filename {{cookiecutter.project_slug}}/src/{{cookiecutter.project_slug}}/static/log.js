@@ -3,7 +3,9 @@
  * delivered yet.
  * Follows the end while the reader is there, and only then.
  */
-import { byId, element } from "./dom.js";
+import { Colours } from "./colours.js";
+import { bdi, byId, element } from "./dom.js";
+import { linked } from "./links.js";
 
 const MAX_ROWS = 500; // a tab left open for a week stays small
 const END_ZONE = 48; // px from the end that still count as "at the end"
@@ -13,7 +15,9 @@ const OUTBOX_TEXT = {
   waiting: "Waiting for the connection",
   sent: "Sending…",
   unconfirmed: "May not have arrived.",
+  refused: "Not delivered.",
 };
+const UNDECIDED = ["unconfirmed", "refused"]; // the author says what becomes of it
 
 export class Log {
   #scroller = byId("scroller");
@@ -21,6 +25,7 @@ export class Log {
   #outbox = byId("outbox");
   #toBottom = byId("to-bottom");
   #pending = new Map(); // outbox entry -> its row
+  #colours = new Colours();
   #last = null; // the message shown last, if no notice came between
   #atEnd = true;
   #height = 0; // of the view when it was last measured
@@ -37,27 +42,30 @@ export class Log {
 
   clear() {
     this.#rows.replaceChildren();
+    this.#colours.clear();
     this.#last = null;
     this.#follow();
   }
 
-  /** message: {name, text, at} with `at` in seconds since the epoch. */
-  addMessage(message, mine) {
-    const follows = this.#last?.name === message.name && message.at - this.#last.at < SAME_BREATH;
+  /**
+   * message: {name, text, at, client} with `at` in seconds since the epoch.
+   * badge: "mine", or what else a reader has to know about who spoke.
+   */
+  addMessage(message, badge = "") {
+    const mine = badge === "mine";
+    const follows = this.#last !== null && sameBreath(this.#last, message);
     const row = messageRow(message.text, mine, follows);
-    if (!follows) row.prepend(heading(message, mine));
+    if (!follows) row.prepend(mine ? ownHeading(message) : this.#heading(message, badge));
     this.#last = message;
     this.#append(row, mine);
   }
 
-  addNotice(text) {
+  addNotice(...parts) {
     this.#last = null;
-    this.#append(
-      element("li", { className: "notice-row" }, element("span", { dir: "auto" }, text)),
-    );
+    this.#append(element("li", { className: "notice-row" }, ...parts));
   }
 
-  /** Shows one outbox entry as it is now; actions {label, run} are offered while unconfirmed. */
+  /** Shows one outbox entry as it is now; actions {label, run} are offered where its author decides. */
   showPending(entry, actions) {
     const before = this.#pending.get(entry);
     if (entry.state === "gone") {
@@ -68,7 +76,8 @@ export class Log {
     const row = messageRow(entry.text, true, true);
     row.classList.add("pending", entry.state);
     const status = element("p", { className: "meta" }, OUTBOX_TEXT[entry.state]);
-    if (entry.state === "unconfirmed") {
+    if (entry.detail) status.append(` ${entry.detail}`);
+    if (UNDECIDED.includes(entry.state)) {
       for (const { label, run } of actions) {
         status.append(
           element("button", {
@@ -85,6 +94,15 @@ export class Log {
     if (before) before.replaceWith(row);
     else this.#outbox.append(row);
     if (!before || this.#atEnd) this.#follow();
+  }
+
+  #heading({ name, at }, badge) {
+    const author = element("b", { className: "author" }, bdi(name));
+    author.style.setProperty("--hue", this.#colours.of(name));
+    const heading = element("p", { className: "meta" }, author, " ");
+    if (badge) heading.append(element("span", { className: "badge" }, badge), " ");
+    heading.append(time(at));
+    return heading;
   }
 
   #append(row, mine = false) {
@@ -114,32 +132,28 @@ function messageRow(text, mine, follows) {
   const row = element(
     "li",
     { className: "message" },
-    element("p", { className: "text", dir: "auto" }, text),
+    element("p", { className: "text", dir: "auto" }, ...linked(text)),
   );
   row.classList.toggle("mine", mine);
   row.classList.toggle("follows", follows);
   return row;
 }
 
-function heading({ name, at }, mine) {
+function ownHeading({ at }) {
+  return element("p", { className: "meta" }, element("b", { className: "unseen" }, "You"), " ", time(at));
+}
+
+function time(at) {
   const when = new Date(at * 1000);
-  const time = element(
+  return element(
     "time",
     { dateTime: when.toISOString(), title: when.toLocaleString() },
     when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
   );
-  const author = element(
-    "b",
-    { className: mine ? "unseen" : "author", dir: "auto" },
-    mine ? "You" : name,
-  );
-  author.style.setProperty("--hue", hue(name));
-  return element("p", { className: "meta" }, author, " ", time);
 }
 
-/** A colour of its own for each name, the same in every browser. */
-function hue(name) {
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;
-  return (sum * 137) % 360; // the golden angle: near sums, far colours
+/** One connection under one name: a heading stands for both. */
+function sameBreath(before, message) {
+  const same = before.client === message.client && before.name === message.name;
+  return same && message.at - before.at < SAME_BREATH;
 }

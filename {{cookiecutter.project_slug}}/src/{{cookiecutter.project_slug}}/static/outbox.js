@@ -2,14 +2,17 @@
  * Own messages between the composer and the log: nothing typed is lost in silence, nothing is sent
  * twice by itself.
  *
- * The protocol carries no message id, so the echo of a text is its only receipt. A message without
- * an echo (the line broke, the server reported an error) may or may not have reached the others:
- * only its author can decide whether to send it again. No DOM here.
+ * Each message has an id, which its echo or the error that answers it carries. A message with neither
+ * (the line broke) may or may not have reached the others: only its author can decide whether to
+ * send it again. No DOM here.
  *
- * An entry is {text, state}; state: "waiting" (for a connection) -> "sent" -> gone, or from "sent"
- * to "unconfirmed" and, when its author says so, to "waiting" again.
+ * An entry is {id, text, state, detail}; state: "waiting" (for a connection) -> "sent" -> gone, or
+ * from "sent" to "unconfirmed" or, with the server's `detail`, "refused"; from both, when its author
+ * says so, to "waiting" again.
  * Events: "change" with the entry as `detail`; an entry that left has the state "gone".
  */
+import { newId } from "./ids.js";
+
 export class Outbox extends EventTarget {
   #send;
   #limit;
@@ -18,7 +21,7 @@ export class Outbox extends EventTarget {
   #ready = false;
 
   /**
-   * send(text): true if the text went out. limit: entries kept.
+   * send({id, text}): true if the message went out. limit: entries kept.
    * confirmWithin: ms until a missing echo is reported.
    */
   constructor(send, { limit = 50, confirmWithin = 10_000 } = {}) {
@@ -32,14 +35,10 @@ export class Outbox extends EventTarget {
     return this.#entries.length;
   }
 
-  get inFlight() {
-    return this.#entries.some((entry) => entry.state === "sent");
-  }
-
   /** False when the outbox is full: the text was not taken. */
   add(text) {
     if (this.#entries.length >= this.#limit) return false;
-    const entry = { text, state: "waiting", timer: null };
+    const entry = { id: newId(), text, state: "waiting", detail: "", timer: null };
     this.#entries.push(entry);
     this.#enter(entry, "waiting");
     this.#try(entry);
@@ -54,20 +53,22 @@ export class Outbox extends EventTarget {
 
   disconnected() {
     this.#ready = false;
-    this.doubt();
-  }
-
-  /** Something went wrong that may concern any message under way; a late echo clears the doubt. */
-  doubt() {
     for (const entry of this.#entries) {
       if (entry.state === "sent") this.#enter(entry, "unconfirmed");
     }
   }
 
-  /** An own message came back. A late echo counts: an unconfirmed message has arrived after all. */
-  echoed(text) {
-    const entry = this.#entries.find((one) => one.state !== "waiting" && one.text === text);
+  /** An own message came back; late counts too: an unconfirmed message has arrived after all. */
+  echoed(id) {
+    const entry = this.#entry(id);
     if (entry) this.discard(entry);
+  }
+
+  /** The server refused the message with this id; false if there is none. */
+  refused(id, detail) {
+    const entry = this.#entry(id);
+    if (entry) this.#enter(entry, "refused", detail);
+    return Boolean(entry);
   }
 
   sendAgain(entry) {
@@ -88,14 +89,18 @@ export class Outbox extends EventTarget {
     return entries.map((entry) => entry.text);
   }
 
-  #try(entry) {
-    if (this.#ready && entry.state === "waiting" && this.#send(entry.text))
-      this.#enter(entry, "sent");
+  #entry(id) {
+    return this.#entries.find((entry) => entry.id === id);
   }
 
-  #enter(entry, state) {
+  #try(entry) {
+    if (this.#ready && entry.state === "waiting" && this.#send(entry)) this.#enter(entry, "sent");
+  }
+
+  #enter(entry, state, detail = "") {
     clearTimeout(entry.timer);
     entry.state = state;
+    entry.detail = detail;
     if (state === "sent")
       entry.timer = setTimeout(() => this.#enter(entry, "unconfirmed"), this.#confirmWithin);
     this.dispatchEvent(new CustomEvent("change", { detail: entry }));

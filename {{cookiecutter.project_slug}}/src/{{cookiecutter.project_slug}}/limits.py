@@ -1,0 +1,122 @@
+"""What one client may use up: frames and jobs of a socket, rooms of an address. In memory, per process.
+
+Invariants: each object holds a bounded amount, whatever clients do; time only ever gives back.
+"""
+
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+from functools import cache
+
+from .settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+BURST_SECONDS = 10  # worth of frames that a socket may send at once, as after a reconnection
+ROOM_WINDOW = 3600.0  # seconds
+MOST_ADDRESSES = 2_000  # whose rooms are remembered; the one that came first is forgotten first
+
+
+class TokenBucket:
+    """Lets `burst` through at once and `rate` in a second from then on."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = self._tokens = burst
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Slots:
+    """At most `limit` keys at a time. One not heard of for `patience` seconds is dead: its slot is free."""
+
+    def __init__(self, limit: int, patience: float) -> None:
+        self._limit = limit
+        self._patience = patience
+        self._heard: dict[str, float] = {}
+
+    def take(self, key: str) -> bool:
+        now = time.monotonic()
+        dead = [one for one, at in self._heard.items() if now - at >= self._patience]
+        for one in dead:
+            del self._heard[one]
+        if len(self._heard) >= self._limit:
+            return False
+        self._heard[key] = now
+        return True
+
+    def heard(self, key: str) -> None:
+        if key in self._heard:
+            self._heard[key] = time.monotonic()
+
+    def free(self, key: str) -> None:
+        self._heard.pop(key, None)
+
+
+class RoomLimit:
+    """How many distinct rooms one address may name in `window` seconds; each makes a log in Redis.
+
+    A room that the address has named already costs nothing, so that a whole office can come back
+    after a restart. An unknown address, as behind a Unix socket, is not limited.
+    """
+
+    def __init__(self, limit: int, window: float = ROOM_WINDOW) -> None:
+        self._limit = limit
+        self._window = window
+        self._named: OrderedDict[str, tuple[float, set[str]]] = OrderedDict()
+
+    def admit(self, host: str | None, room: str) -> bool:
+        if host is None:
+            return True
+        rooms = self._rooms_of(network_of(host))
+        if room in rooms:
+            return True
+        if len(rooms) == self._limit:
+            logger.warning(
+                "%s named %d rooms within %d s and gets no other (ROOMS_PER_ADDRESS). Is it your "
+                "proxy? Then name it in FORWARDED_ALLOW_IPS, so that each client has its own address",
+                host,
+                self._limit,
+                self._window,
+            )
+            rooms.add("")  # no room's name: one line in the log is enough for this window
+        if len(rooms) > self._limit:
+            return False
+        rooms.add(room)
+        return True
+
+    def _rooms_of(self, network: str) -> set[str]:
+        now = time.monotonic()
+        since, rooms = self._named.get(network, (now, set()))
+        if now - since >= self._window:
+            del self._named[network]
+            since, rooms = now, set()
+        self._named[network] = (since, rooms)
+        if len(self._named) > MOST_ADDRESSES:
+            self._named.popitem(last=False)
+        return rooms
+
+
+def network_of(host: str) -> str:
+    """An IPv6 client owns a whole /64; of other addresses each counts for itself."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((address.packed, 64), strict=False))
+
+
+@cache
+def get_room_limit() -> RoomLimit:
+    return RoomLimit(get_settings().rooms_per_address)
