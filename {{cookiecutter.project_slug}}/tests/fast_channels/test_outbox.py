@@ -155,4 +155,4 @@ async def test_closing_ends_every_wait(turns: int) -> None:
     outbox.close()
     for sender in (waiting, outbox.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):
-            await asyncio.wait_for(sender, 5)
+            await asyncio.wait_for(sender, 30)
