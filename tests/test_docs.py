@@ -12,16 +12,16 @@ from rendering import ROOT, run
 EXAMPLES = ROOT / "docs" / "examples"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_documentation_builds(tmp_path: Path) -> None:
     """Sphinx with warnings as errors."""
     command = ["uv", "run", "--locked", "--group", "docs", "sphinx-build", "--quiet"]
-    built = run(*command, "--fail-on-warning", "docs", str(tmp_path), cwd=ROOT, timeout=280)
+    built = run(*command, "--fail-on-warning", "docs", str(tmp_path), cwd=ROOT, timeout=580)
     assert built.returncode == 0, built.stdout
     assert (tmp_path / "index.html").is_file()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_examples_run(render: Render) -> None:
     """The examples pass as tests of a generated project in which the tutorial's changes were made."""
     project = render()
@@ -30,6 +30,6 @@ def test_the_examples_run(render: Render) -> None:
     (project / "tests" / "examples").mkdir()
     for example in EXAMPLES.glob("test_*.py"):
         shutil.copy(example, project / "tests" / "examples")
-    tested = run("make", "test", "ARGS=tests/examples", cwd=project, timeout=280)
+    tested = run("make", "test", "ARGS=tests/examples", cwd=project, timeout=580)
     assert tested.returncode == 0, tested.stdout
     assert re.search(r"\d+ passed", tested.stdout)

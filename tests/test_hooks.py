@@ -121,7 +121,7 @@ def test_every_importable_module_is_refused_as_a_slug(
 ) -> None:
     """Whatever stands on the path of an installed project, packages and the library's own modules."""
     project = variants["pubsub", "standalone"]
-    listed = run("uv", "run", "--locked", "python", "-c", LIST_MODULES, cwd=project, timeout=300)
+    listed = run("uv", "run", "--locked", "python", "-c", LIST_MODULES, cwd=project)
     assert listed.returncode == 0, listed.stdout
     names = set(listed.stdout.splitlines()[-1].split()) - {"my_chat"}
     assert names > {"redis", "xdist", "asyncio", "test", "array"}
@@ -144,7 +144,7 @@ def test_an_accepted_slug_starts(render: Render, slug: str) -> None:
     project = render(project_slug=slug)
     start = ["python", "-c", f"import {slug}.main, {slug}.worker"]
     for command in (start, ["pytest", "-q", "--collect-only", "tests/app"]):
-        done = run("uv", "run", "--locked", *command, cwd=project, timeout=300)
+        done = run("uv", "run", "--locked", *command, cwd=project)
         assert done.returncode == 0, done.stdout
 
 
