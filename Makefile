@@ -56,9 +56,10 @@ lint: uv ## Check style, formatting and types of the template's own Python
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 
-format: uv ## Format the template's own Python and apply safe fixes
+format: uv ## Format the template's own Python, apply safe fixes, and copy the examples into docs
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
+	@$(RUN) python docs/inline.py
 
 docs: uv ## Build the documentation into docs/_build; a warning is an error
 	@$(RUN) --group docs sphinx-build --quiet --fail-on-warning docs docs/_build

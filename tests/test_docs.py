@@ -12,6 +12,34 @@ from rendering import ROOT, run
 EXAMPLES = ROOT / "docs" / "examples"
 
 
+def test_the_pages_show_the_examples() -> None:
+    """Word for word, also where a page is read without being built."""
+    checked = run("python3", "docs/inline.py", "--check", cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.rst")}
+    assert [name for name, text in pages.items() if "literalinclude" in text] == []
+    shown = set(re.findall(r"^\.\. from: examples/(\S+?),?(?: |$)", "".join(pages.values()), re.MULTILINE))
+    assert shown == {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+
+
+def test_another_example_than_the_pages_is_noticed(tmp_path: Path) -> None:
+    """The page is named; without --check it is brought up to date."""
+    docs = tmp_path / "docs"
+    (docs / "examples").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "inline.py", docs)
+    (docs / "examples" / "a.py").write_text(
+        "# from here\n\n\ndef a() -> None:\n    pass\n\n\n# end\n"
+    )
+    head = '.. from: examples/a.py, after "# from here", before "# end"\n\n'
+    (docs / "page.rst").write_text(f"{head}old\n\n.. until here\n\nText.\n")
+    checked = run("python3", "docs/inline.py", "--check", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert checked.stdout == "Run make format: page.rst shows other code than the examples.\n"
+    assert run("python3", "docs/inline.py", cwd=tmp_path).returncode == 0
+    code = ".. code-block:: python\n\n   def a() -> None:\n       pass\n"
+    assert (docs / "page.rst").read_text() == f"{head}{code}\n.. until here\n\nText.\n"
+
+
 @pytest.mark.timeout(600)
 def test_the_documentation_builds(tmp_path: Path) -> None:
     """Sphinx with warnings as errors."""
