@@ -18,8 +18,24 @@ def test_the_pages_show_the_examples() -> None:
     assert checked.returncode == 0, checked.stdout
     pages = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.rst")}
     assert [name for name, text in pages.items() if "literalinclude" in text] == []
-    shown = set(re.findall(r"^\.\. from: examples/(\S+?),?(?: |$)", "".join(pages.values()), re.MULTILINE))
+    shown = set(
+        re.findall(r"^\.\. from: examples/(\S+?),?(?: |$)", "".join(pages.values()), re.MULTILINE)
+    )
     assert shown == {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+
+
+def test_the_guides_are_in_the_project(render: Render) -> None:
+    """A page of its own documentation names its own package, and each link in it leads somewhere."""
+    project = render(project_slug="ask_me")
+    guides = {page.name: page.read_text(encoding="utf-8") for page in (project / "docs").iterdir()}
+    assert guides.keys() > {"layers.rst", "production.rst", "worker.rst"}
+    for name, text in guides.items():
+        assert re.findall(r"my_chat|:doc:|:rfc:|literalinclude|include::", text) == [], name
+        assert set(re.findall(r"<(\S+\.rst)>`_", text)) <= guides.keys(), name
+    assert "src/ask_me/worker.py" in guides["worker.rst"]
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\((docs/[^)]*)\)", readme))
+    assert links == {f"docs/{name}" for name in guides}
 
 
 def test_another_example_than_the_pages_is_noticed(tmp_path: Path) -> None:
@@ -34,7 +50,7 @@ def test_another_example_than_the_pages_is_noticed(tmp_path: Path) -> None:
     (docs / "page.rst").write_text(f"{head}old\n\n.. until here\n\nText.\n")
     checked = run("python3", "docs/inline.py", "--check", cwd=tmp_path)
     assert checked.returncode == 1
-    assert checked.stdout == "Run make format: page.rst shows other code than the examples.\n"
+    assert checked.stdout == "Run make format: what these pages copy has changed: docs/page.rst.\n"
     assert run("python3", "docs/inline.py", cwd=tmp_path).returncode == 0
     code = ".. code-block:: python\n\n   def a() -> None:\n       pass\n"
     assert (docs / "page.rst").read_text() == f"{head}{code}\n.. until here\n\nText.\n"
