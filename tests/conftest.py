@@ -1,11 +1,13 @@
 """Rendered projects that several tests share, so that each variant is rendered and installed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import product
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
+import progress
 from rendering import render
 
 LAYERS = ("pubsub", "queue")
@@ -13,6 +15,19 @@ TOPOLOGIES = ("standalone", "sentinel", "cluster")
 VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
 
 Render = Callable[..., Path]
+
+TERMINAL = pytest.StashKey[TextIO]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TERMINAL] = progress.terminal()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A long test says that it is under way."""
+    with progress.told(item.name, item.config.stash[TERMINAL]):
+        return (yield)
 
 
 @pytest.fixture(name="render")

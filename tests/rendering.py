@@ -2,11 +2,14 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 from cookiecutter.main import cookiecutter
+
+import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -50,20 +53,26 @@ def render(output: Path, answers: Mapping[str, str] | None = None) -> Path:
 
 
 def run(
-    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 580
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end and return what was printed, errors included, without judging the status."""
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(**(env or {})),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        progress.outputs.append(Path(output.name))
+        try:
+            done = subprocess.run(
+                command,
+                cwd=cwd,
+                env=environment(**(env or {})),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=timeout,
+                check=False,
+            )
+        finally:
+            progress.outputs.pop()
+        output.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, output.read())
 
 
 def scratch_repository(folder: Path) -> list[str]:

@@ -140,6 +140,44 @@ def test_compose_runs_the_chosen_redis(variant: Variant) -> None:
         assert all("healthcheck" in services[waited_for] for waited_for in conditions)
 
 
+def test_every_container_is_bounded(variant: Variant) -> None:
+    """In memory and processes; Redis below its container's memory, and it drops nothing for room."""
+    text = (variant[-1] / "compose.yaml").read_text(encoding="utf-8")
+    services = yaml.safe_load(text)["services"]
+    for name, service in services.items():
+        assert (service["mem_limit"], service["pids_limit"]) == ("512m", 200), name
+    assert text.count("maxmemory 256mb\n") == text.count("maxmemory-policy noeviction\n") == 1
+
+
+def test_one_image_is_built_once(variant: Variant) -> None:
+    """By web; the worker runs it."""
+    path = variant[-1] / "compose.yaml"
+    services = yaml.safe_load(path.read_text(encoding="utf-8"))["services"]
+    assert [name for name, service in services.items() if "build" in service] == ["web"]
+    assert services["worker"]["image"] == services["web"]["image"] == "my-chat"
+    assert services["worker"]["pull_policy"] == "never"
+
+
+def test_redis_is_on_a_network_of_its_own(variant: Variant) -> None:
+    """Which leads nowhere else; only the app's containers are on it too."""
+    compose = yaml.safe_load((variant[-1] / "compose.yaml").read_text(encoding="utf-8"))
+    assert compose["networks"] == {"redis": {"internal": True}}
+    for name, service in compose["services"].items():
+        assert service["networks"] == (
+            ["default", "redis"] if name in {"web", "worker"} else ["redis"]
+        )
+
+
+def test_actions_are_pinned(variant: Variant) -> None:
+    """By commit, with the version that it is beside it."""
+    text = (variant[-1] / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.*)", text)
+    assert len(used) == 3
+    assert [
+        one for one in used if not re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)
+    ] == []
+
+
 def test_says_only_what_applies(variant: Variant) -> None:
     """README, compose file and settings example do not speak of what was not chosen."""
     layer, topology, project = variant

@@ -17,10 +17,10 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from rendering import ROOT, environment
+from rendering import ROOT, environment, run
 
-START_SECONDS = 180  # the first run installs some fifty packages
-ANSWER_SECONDS = 20
+START_SECONDS = 300  # the first run installs some packages; only a failing test waits so long
+ANSWER_SECONDS = 60
 
 
 def free_port() -> int:
@@ -40,9 +40,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, failure: Callable[
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it renders, beside what it says."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[int]:
     """The port of a running ``make demo``; its whole process group ends with the tests."""
-    folder = tmp_path_factory.mktemp("demo")
     number = free_port()
     log = folder / "demo.log"
     with log.open("wb") as output:
@@ -85,10 +90,51 @@ def stop(process: subprocess.Popen[bytes], log: Path) -> None:
     if not gone():
         os.killpg(process.pid, signal.SIGINT)
         try:
-            wait_until(gone, 20, lambda: f"make demo did not end on Ctrl-C:\n{log.read_text()}")
+            wait_until(gone, 60, lambda: f"make demo did not end on Ctrl-C:\n{log.read_text()}")
         finally:
             if not gone():
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_it_ends_with_the_address(folder: Path, port: int) -> None:
+    """What is said last is where to look."""
+    wait_until(
+        lambda: said(folder)[-1] == f"Open http://127.0.0.1:{port} - Ctrl-C ends it.",
+        ANSWER_SECONDS,
+        lambda: "\n".join(said(folder)),
+    )
+
+
+def said(folder: Path) -> list[str]:
+    lines = (folder / "demo.log").read_text().splitlines()
+    return [line for line in lines if line]
+
+
+def test_it_installs_what_it_runs_with(folder: Path, port: int) -> None:
+    """The project's linters and test tools come with the first `make test` or `make lint`."""
+    (packages,) = (folder / "build" / "my_chat" / ".venv" / "lib").glob("python*/site-packages")
+    assert (packages / "uvicorn").is_dir()
+    assert [name for name in ("pytest", "mypy", "ruff") if (packages / name).exists()] == []
+
+
+def test_changes_are_kept(port: int, tmp_path: Path) -> None:
+    """A demo of a project that is there leaves it and says so; FRESH=1 renders over it. Rendering
+    installs cookiecutter only.
+    """
+    readme = tmp_path / "build" / "my_chat" / "README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text("mine\n")
+    environment = tmp_path / "environment"
+    demo = ("make", "demo", f"PORT={port}", f"DEMO={tmp_path / 'build'}")  # a port that is taken
+    fresh = run(*demo, "FRESH=1", cwd=ROOT, env={"UV_PROJECT_ENVIRONMENT": str(environment)})
+    assert readme.read_text().startswith("# My Chat"), fresh.stdout
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    assert (packages / "cookiecutter").is_dir()
+    assert [name for name in ("pytest", "mypy", "ruff") if (packages / name).exists()] == []
+    readme.write_text("mine\n")
+    kept = run(*demo, cwd=ROOT)
+    assert "is there and stays as it is; make demo FRESH=1 renders" in kept.stdout
+    assert readme.read_text() == "mine\n"
 
 
 def enter(port: int, name: str) -> ClientConnection:
@@ -113,7 +159,9 @@ def receive(client: ClientConnection, kind: str) -> dict[str, Any]:
 @pytest.mark.timeout(START_SECONDS + 60)
 def test_the_page_and_health_answer(port: int) -> None:
     """The page is served with its styles and scripts, and the app says that it is alive and ready."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=ANSWER_SECONDS
+    ) as client:
         page = client.get("/")
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
@@ -159,6 +207,7 @@ def test_http_reaches_a_socket(port: int) -> None:
             f"http://127.0.0.1:{port}/rooms/lobby/messages",
             json={"name": "robot", "text": "beep"},
             trust_env=False,
+            timeout=ANSWER_SECONDS,
         )
         assert posted.status_code == 202
         message = receive(client, "message")

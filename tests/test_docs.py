@@ -12,16 +12,60 @@ from rendering import ROOT, run
 EXAMPLES = ROOT / "docs" / "examples"
 
 
-@pytest.mark.timeout(300)
+def test_the_pages_show_the_examples() -> None:
+    """Word for word, also where a page is read without being built."""
+    checked = run("python3", "docs/inline.py", "--check", cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.rst")}
+    assert [name for name, text in pages.items() if "literalinclude" in text] == []
+    shown = set(
+        re.findall(r"^\.\. from: examples/(\S+?),?(?: |$)", "".join(pages.values()), re.MULTILINE)
+    )
+    assert shown == {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+
+
+def test_the_guides_are_in_the_project(render: Render) -> None:
+    """A page of its own documentation names its own package, and each link in it leads somewhere."""
+    project = render(project_slug="ask_me")
+    guides = {page.name: page.read_text(encoding="utf-8") for page in (project / "docs").iterdir()}
+    assert guides.keys() > {"layers.rst", "production.rst", "worker.rst"}
+    for name, text in guides.items():
+        assert re.findall(r"my_chat|:doc:|:rfc:|literalinclude|include::", text) == [], name
+        assert set(re.findall(r"<(\S+\.rst)>`_", text)) <= guides.keys(), name
+    assert "src/ask_me/worker.py" in guides["worker.rst"]
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\((docs/[^)]*)\)", readme))
+    assert links == {f"docs/{name}" for name in guides}
+
+
+def test_another_example_than_the_pages_is_noticed(tmp_path: Path) -> None:
+    """The page is named; without --check it is brought up to date."""
+    docs = tmp_path / "docs"
+    (docs / "examples").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "inline.py", docs)
+    (docs / "examples" / "a.py").write_text(
+        "# from here\n\n\ndef a() -> None:\n    pass\n\n\n# end\n"
+    )
+    head = '.. from: examples/a.py, after "# from here", before "# end"\n\n'
+    (docs / "page.rst").write_text(f"{head}old\n\n.. until here\n\nText.\n")
+    checked = run("python3", "docs/inline.py", "--check", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert checked.stdout == "Run make format: what these pages copy has changed: docs/page.rst.\n"
+    assert run("python3", "docs/inline.py", cwd=tmp_path).returncode == 0
+    code = ".. code-block:: python\n\n   def a() -> None:\n       pass\n"
+    assert (docs / "page.rst").read_text() == f"{head}{code}\n.. until here\n\nText.\n"
+
+
+@pytest.mark.timeout(600)
 def test_the_documentation_builds(tmp_path: Path) -> None:
     """Sphinx with warnings as errors."""
     command = ["uv", "run", "--locked", "--group", "docs", "sphinx-build", "--quiet"]
-    built = run(*command, "--fail-on-warning", "docs", str(tmp_path), cwd=ROOT, timeout=280)
+    built = run(*command, "--fail-on-warning", "docs", str(tmp_path), cwd=ROOT, timeout=580)
     assert built.returncode == 0, built.stdout
     assert (tmp_path / "index.html").is_file()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_examples_run(render: Render) -> None:
     """The examples pass as tests of a generated project in which the tutorial's changes were made."""
     project = render()
@@ -30,6 +74,6 @@ def test_the_examples_run(render: Render) -> None:
     (project / "tests" / "examples").mkdir()
     for example in EXAMPLES.glob("test_*.py"):
         shutil.copy(example, project / "tests" / "examples")
-    tested = run("make", "test", "ARGS=tests/examples", cwd=project, timeout=280)
+    tested = run("make", "test", "ARGS=tests/examples", cwd=project, timeout=580)
     assert tested.returncode == 0, tested.stdout
     assert re.search(r"\d+ passed", tested.stdout)

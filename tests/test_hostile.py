@@ -45,7 +45,7 @@ def answer(tmp_path: Path, *lines: str) -> tuple[int, str]:
         input="\n".join([*lines, *[""] * PROMPTS_AFTER_TEXTS, ""]).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=300,
         check=False,
     )  # fmt: skip
     return done.returncode, done.stdout.decode()

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,95 @@ def fake(folder: Path, name: str, script: str) -> Path:
     return path
 
 
-def with_docker(tmp_path: Path) -> dict[str, str]:
-    """A PATH on which docker is a script that prints its arguments."""
-    tools = fake(tmp_path / "tools", "docker", 'echo "docker $*"').parent
+DOCKER = """
+case "$*" in
+  "compose config"*) echo '{"services": {"web": {"ports": [{"host_ip": "127.0.0.1", "published": "%s"}]}}}' ;;
+  "compose port"*) echo 127.0.0.1:8000 ;;
+  "compose ps"* | "compose version" | info) ;;
+  *) echo "docker $*" ;;
+esac
+"""
+
+
+def with_docker(tmp_path: Path, script: str | None = None) -> dict[str, str]:
+    """A PATH on which docker is a script: by default one that works, and says what it was to start."""
+    tools = fake(tmp_path / "tools", "docker", script or DOCKER % "0").parent
     return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+
+
+def complaint(*command: str, cwd: Path, env: dict[str, str] | None = None) -> list[str]:
+    """What is said by a command that must fail, without make's own lines."""
+    done = run(*command, cwd=cwd, env=env)
+    assert done.returncode != 0, done.stdout
+    return [line for line in done.stdout.splitlines() if not line.startswith("make")]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_up_ends_with_the_address(render: Render, tmp_path: Path) -> None:
+    """Whoever has waited for the containers is told where to look."""
+    done = run("make", "up", cwd=render(), env=with_docker(tmp_path))
+    assert done.stdout.splitlines()[-1] == "Open http://127.0.0.1:8000"
+
+
+def test_a_line_of_env_without_an_end_is_kept(render: Render, tmp_path: Path) -> None:
+    """The password goes on a line of its own."""
+    project = render()
+    (project / ".env").write_text("LOG_LEVEL=DEBUG")
+    assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
+    text = (project / ".env").read_text()
+    assert re.fullmatch(r"LOG_LEVEL=DEBUG\nREDIS_PASSWORD=[0-9a-f]{48}\n", text)
+
+
+@pytest.mark.parametrize("port", ["taken", "0x", "65536"])
+def test_a_port_that_cannot_be_had_is_one_sentence(render: Render, taken: int, port: str) -> None:
+    """Before anything is installed, for dev and for what calls it."""
+    number = str(taken) if port == "taken" else port
+    (said,) = complaint("make", "dev", f"PORT={number}", cwd=render())
+    assert said.startswith(f"Port {number} of 127.0.0.1 cannot be used (")
+    assert said.endswith("; name another, as in PORT=8001.")
+
+
+def test_a_taken_port_of_the_containers_is_one_sentence(
+    render: Render, tmp_path: Path, taken: int
+) -> None:
+    """Also when it is not the first of the range."""
+    env = with_docker(tmp_path, DOCKER % f"{taken - 1}-{taken}")
+    said = complaint("make", "up", cwd=render(), env=env)
+    assert len(said) == 1
+    assert said[0].endswith("; name others, as in WEB_PORTS=8100-8101.")
+
+
+@pytest.mark.parametrize("target", ["up", "down"])
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("[ $1 != info ]", "Docker does not answer: start it, or name its socket in DOCKER_HOST"),
+        ("[ $1 != compose ]", "This needs Compose, which this docker lacks: install its plugin"),
+    ],
+    ids=["asleep", "without Compose"],
+)
+def test_a_docker_that_cannot_be_used_is_one_sentence(
+    render: Render, tmp_path: Path, target: str, script: str, sentence: str
+) -> None:
+    """It says what to do, and what works without."""
+    said = complaint("make", target, cwd=render(), env=with_docker(tmp_path, script))
+    assert said == [f"{sentence}; make dev works without."]
+
+
+def test_a_missing_docker_is_one_sentence(render: Render, bare_path: Path) -> None:
+    """It is looked for before a password is written."""
+    project = render()
+    said = complaint("make", "up", cwd=project, env={"PATH": str(bare_path)})
+    assert said == [
+        "This needs Docker with Compose, and there is no docker on PATH; make dev works without."
+    ]
+    assert not (project / ".env").exists()
 
 
 def test_help_lists_every_command(render: Render) -> None:

@@ -131,7 +131,7 @@ async def connections(layer: InMemoryChannelLayer, count: int) -> None:
         visits = [asyncio.create_task(visit()) for _ in range(100)]
         await eventually(lambda: len(layer._local.groups.get("lobby", ())) == 100, "100 guests")
         await layer.group_send("room", {"type": "room.text", "text": "hello"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await asyncio.gather(*visits)
 
 
@@ -176,5 +176,5 @@ async def test_connections_leave_no_key(
     async def nothing_left() -> bool:
         return await redis_client.keys(f"{backend.prefix}:*") == []
 
-    await eventually(nobody_listens, "the subscriptions to end", within=2)
-    await eventually(nothing_left, "the keys to expire", within=EXPIRY * 1.5 + 2)
+    await eventually(nobody_listens, "the subscriptions to end")
+    await eventually(nothing_left, "the keys to expire", within=EXPIRY * 1.5 + 10)

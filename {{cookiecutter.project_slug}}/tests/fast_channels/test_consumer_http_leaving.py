@@ -44,7 +44,7 @@ async def test_streaming_is_cancelled(how: str) -> None:
         await client.receive_output()
         if how == "client leaves":
             await client.send_input(LEAVE)
-            await client.wait(timeout=0.5)
+            await client.wait(timeout=5)
         else:
             await client.stop()
     assert sorted(ends) == ["cancelled", "disconnect"]

@@ -161,5 +161,5 @@ async def test_http_over_the_wire() -> None:
             async for part in response.aiter_bytes():
                 assert part == b"first"
                 break
-        await eventually(lambda: len(story) == 3, "the second request to end", within=1)
+        await eventually(lambda: len(story) == 3, "the second request to end")
     assert story[2] == "disconnect"

@@ -211,5 +211,5 @@ async def test_closing_ends_every_wait(turns: int) -> None:
     await outbox.aclose()
     for sender in (waiting, outbox.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await sender

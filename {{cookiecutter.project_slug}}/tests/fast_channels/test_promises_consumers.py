@@ -124,7 +124,7 @@ async def test_promise_16_slow_handler_does_not_delay_the_disconnect() -> None:
     await client.send_to("work")
     await eventually(lambda: story == ["start"], "the handler to start")
     await client.send_input({"type": "websocket.disconnect", "code": 1001})
-    await eventually(lambda: story == ["start", "disconnect"], "disconnect()", within=1)
+    await eventually(lambda: story == ["start", "disconnect"], "disconnect()", within=5)
     gate.set()
     await client.wait()
     assert story == ["start", "disconnect", "end"]
@@ -148,5 +148,5 @@ async def test_promise_16_streaming_sees_the_client_leave() -> None:
         await client.receive_output()
         await client.receive_output()
         await client.send_input({"type": "http.disconnect"})
-        await client.wait(timeout=0.5)
+        await client.wait(timeout=5)
     assert story == ["disconnect"]

@@ -58,7 +58,7 @@ async def test_promise_2_an_idle_queue_consumer_lives(make: Any) -> None:
     await asyncio.sleep(6.5)
     for name in (channel, "jobs"):
         await layer.send(name, {"to": name})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await asyncio.gather(*waiting) == [{"to": channel}, {"to": "jobs"}]
 
 
@@ -161,7 +161,7 @@ async def test_promise_15_an_undecodable_message_ends_nobody(
     await stranger.send(channel, {"type": "unreadable"})
     await eventually(lambda: layer.undecodable == 7, "7 messages to be skipped")
     await layer.group_send("room", {"type": "readable"})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await receiving == {"type": "readable"}
 
 
@@ -183,11 +183,12 @@ async def test_promise_15_nor_the_messages_that_came_with_it(
 
 async def test_promise_18_a_member_stays_while_its_socket_is_open(make: Any) -> None:
     """Neither `group_expiry` nor `expiry` ends a membership, however long nothing is sent."""
-    layer = make(RedisChannelLayer, group_expiry=1, expiry=0.3)
+    layer = make(RedisChannelLayer, group_expiry=1, expiry=1)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await layer.group_send("room", {"number": 1})
     assert await messages(layer, channel) == [{"number": 1}]
-    await silence(layer, channel, 1.3)
+    await asyncio.sleep(2.2)
+    await silence(layer, channel)
     await layer.group_send("room", {"number": 2})
     assert await messages(layer, channel) == [{"number": 2}]

@@ -60,7 +60,7 @@ def test_promise_19_receiving_in_many_loops(layer: Any, server: RedisServer) -> 
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
         await layer.group_send("room", {"number": number})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await layer.receive(channel)
 
     for number in range(20):
@@ -78,7 +78,7 @@ def test_promise_19_loops_in_threads_at_once(layer: Any, server: RedisServer) ->
         await layer.group_add("room", channel)
         await asyncio.to_thread(joined.wait, 20)
         await layer.group_send("room", {"number": number})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return {(await layer.receive(channel))["number"] for _ in range(everybody)}
 
     joined = threading.Barrier(everybody)

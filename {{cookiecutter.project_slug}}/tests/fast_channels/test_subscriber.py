@@ -25,7 +25,7 @@ class Listener:
         self.broken = False
         self.subscriber = Subscriber(
             parse_hosts([url])[0],
-            timeout=0.4,
+            timeout=2,
             events=Events(
                 lambda topic, data: self.heard.append(data),
                 on_lost=self._lost,

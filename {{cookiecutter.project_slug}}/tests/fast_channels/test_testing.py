@@ -301,7 +301,7 @@ class TestErrorsOfTheApplication:
             return
 
         communicator = ApplicationCommunicator(application, {"type": "test"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(TimeoutError, match="which has returned"):
                 await communicator.receive_output(timeout=60)
             assert await communicator.receive_nothing(timeout=60)

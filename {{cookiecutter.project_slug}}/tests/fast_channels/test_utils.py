@@ -23,7 +23,7 @@ class Sink:
         self._changed.set()
 
     async def wait_for(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.messages) < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -81,7 +81,7 @@ class TestAwaitManyDispatch:
         source = filled(*range(10))
         other = filled(*range(9))
         task = asyncio.create_task(await_many_dispatch([source.get, other.get], dispatch))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -136,7 +136,7 @@ class TestAwaitManyDispatch:
 
         other = filled()
         task = asyncio.create_task(await_many_dispatch([filled("slow").get, other.get], dispatch))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await started.wait()
         other.put_nowait("taken")
         while not other.empty():

@@ -56,7 +56,7 @@ async def begin_and_kill(url: str, prefix: str) -> list[str]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             return [(await process.stdout.readline()).decode().strip() for _ in range(JOBS)]
     finally:
         process.kill()
@@ -82,7 +82,7 @@ async def test_another_worker_takes_over(
         waited = clock() - killed
         await eventually(lambda: jobs_are_done(jobs), "the acknowledgements")
     assert sorted(taken) == sorted((identity, 2) for identity in begun)
-    assert waited < LEASE + POLL + 1, "a second more than needed, for a busy machine"
+    assert waited < LEASE + POLL + 10, "with 10 s for a starved machine"
 
 
 async def jobs_are_done(jobs: RedisChannelLayer) -> bool:

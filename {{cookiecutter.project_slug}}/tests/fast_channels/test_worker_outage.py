@@ -58,7 +58,7 @@ async def test_an_acknowledgement_is_given_up_with_the_lease(
     jobs: Ledger, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who could not say for the length of a lease that a job is done leaves it to another worker."""
-    monkeypatch.setattr("fast_channels.worker.FIRST_RETRY", 0.05)
+    monkeypatch.setattr("fast_channels.worker.FIRST_RETRY", 0.15)
     tries = []
 
     async def acknowledge(*deliveries: Delivery) -> None:
@@ -66,7 +66,7 @@ async def test_an_acknowledgement_is_given_up_with_the_lease(
         raise ChannelLayerUnavailable("no broker")
 
     monkeypatch.setattr(jobs, "acknowledge", acknowledge)
-    jobs.lease_time = 0.3
+    jobs.lease_time = 0.9
     bench.gate.set()
     async with Worker(jobs, {"jobs": bench.app}):
         await put(jobs, 1)

@@ -88,7 +88,7 @@ def worker(program: str) -> Iterator[subprocess.Popen[str]]:
 async def test_signal_drains(worker: "subprocess.Popen[str]", number: signal.Signals) -> None:
     """On the signal run() lets the handler finish, returns, and puts the signals back."""
     assert worker.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         assert await asyncio.to_thread(worker.stdout.readline) == "started\n"
         worker.send_signal(number)
         output, errors = await asyncio.to_thread(worker.communicate)

@@ -47,7 +47,7 @@ async def test_fewer_slots_than_channels(jobs: Ledger, bench: Bench) -> None:
     async with Worker(jobs, routes, concurrency=1, drain_timeout=1):
         for channel in ("third", "second", "first"):
             await put(jobs, 2, channel)
-        await eventually(lambda: len(bench.ended) == 6, "every channel's messages", within=2)
+        await eventually(lambda: len(bench.ended) == 6, "every channel's messages")
 
 
 async def test_idle_channels_take_no_slots(jobs: Ledger, bench: Bench) -> None:
@@ -55,7 +55,7 @@ async def test_idle_channels_take_no_slots(jobs: Ledger, bench: Bench) -> None:
     routes = dict.fromkeys(("idle", "busy", "idle.too"), bench.app)
     async with Worker(jobs, routes, concurrency=3, drain_timeout=1):
         await put(jobs, 5, "busy")
-        await eventually(lambda: len(bench.started) == 3, "three handlers", within=2)
+        await eventually(lambda: len(bench.started) == 3, "three handlers")
         await asyncio.sleep(0.02)
         assert len(bench.started) == 3
         bench.gate.set()

@@ -54,7 +54,7 @@ async def test_cancelled_with_the_message_on_its_way(
         waiting = asyncio.create_task(layer.receive(channel))
         await asyncio.sleep(0)
         await peer_layer.send(channel, {"number": number})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not len(mailbox) and not waiting.done():
                 await asyncio.sleep(0)
         waiting.cancel()
@@ -93,7 +93,7 @@ async def test_a_cancelled_receiver_does_not_delay_another(layer: BaseChannelLay
         await asyncio.sleep(0)
         await layer.send(channel, {"number": number})
         first.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.wait([first])
             if not first.cancelled():  # it had its message before
                 second.cancel()
@@ -110,7 +110,7 @@ async def test_a_receiver_that_came_first_is_not_forgotten(layer: BaseChannelLay
     await asyncio.sleep(0)
     overtaking = asyncio.create_task(layer.receive("jobs"))  # runs when the message is there
     await layer.send("jobs", {"number": 0})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.wait({waiting, overtaking}, return_when=asyncio.FIRST_COMPLETED)
         await layer.send("jobs", {"number": 1})
         received = await asyncio.gather(waiting, overtaking)

@@ -44,7 +44,7 @@ async def test_both_layers_survive_a_failover(group: SentinelGroup, record_prope
         queue = traffic[0]
         # Replication is asynchronous: what was accepted in the primary's last moment may be gone.
         assert len(set(queue.accepted) - set(queue.received)) <= 1
-        await silence(queue.listener, queue.channel, 0.1)
+        await silence(queue.listener, queue.channel)
     finally:
         for one in traffic:
             await one.sender.aclose()

@@ -24,8 +24,8 @@ async def test_each_member_receives_once(
     await peer_layer.group_send("room", {"type": "hello"})
     for one, channel in members:
         assert await messages(one, channel) == [{"type": "hello"}]
-        await silence(one, channel, 0.05)
-    await silence(layer, outsider, 0.05)
+        await silence(one, channel)
+    await silence(layer, outsider)
 
 
 async def test_order_is_kept_between_groups_and_channels_of_one_sender(
@@ -55,7 +55,7 @@ async def test_a_member_that_left_receives_no_more(
     await layer.group_discard("another", leaver)
     await peer_layer.group_send("room", {"type": "hello"})
     assert await messages(layer, stayer) == [{"type": "hello"}]
-    await silence(layer, leaver, 0.05)
+    await silence(layer, leaver)
 
 
 async def test_a_last_member_may_come_back(
@@ -142,6 +142,7 @@ async def test_a_closed_channel_has_left_its_groups(
     closed, other = await layer.new_channel(), await layer.new_channel()
     for channel in (closed, other):
         await layer.group_add("room", channel)
+    mailbox = layer.mailbox(closed)
     await layer.close_channel(closed)
     await peer_layer.group_send("room", {"type": "hello"})
     assert await messages(layer, other) == [{"type": "hello"}]

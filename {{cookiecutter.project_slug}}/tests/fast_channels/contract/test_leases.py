@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from backends import QUEUE, WORK, over
-from expect import eventually, messages
+from expect import DEADLINE, eventually, messages
 from fast_channels.layers import Delivery, Depth
 from fast_channels.layers.redis.receivers import Receivers
 
 MakeLayer = Callable[..., Any]
 LEASE = 0.4  # seconds
-AGAIN = 3.0  # seconds; a lease, and the time within which a layer looks for ended ones
 
 
 @pytest.fixture(autouse=True)
@@ -22,27 +21,23 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 0.1)
 
 
-async def lease(layer: Any, count: int = 1, *, within: float = 10.0) -> list[Delivery]:
-    async with asyncio.timeout(within):
+async def lease(layer: Any, count: int = 1) -> list[Delivery]:
+    async with asyncio.timeout(DEADLINE):
         deliveries: list[Delivery] = await layer.lease("jobs", count)
     return deliveries
 
 
 async def lost_and_taken(make_layer: MakeLayer) -> tuple[Any, Delivery, Any, Delivery]:
-    """A layer whose lease of a message has ended, and the one that holds the message now."""
-    slow, quick = make_layer(lease=LEASE), make_layer(lease=LEASE)
+    """A layer whose lease of a message has ended, and the one that holds the message now.
+
+    Each layer asks for what is older than its own leases: the slow one takes nothing back by itself.
+    """
+    slow, quick = make_layer(lease=60), make_layer(lease=LEASE)
     await slow.send("jobs", {"number": 1})
     (lost,) = await lease(slow)
-    (held,) = await lease(quick, within=AGAIN)
+    (held,) = await lease(quick)
     assert (held.id, held.attempt) == (lost.id, 2)
     return slow, lost, quick, held
-
-
-async def renewed(layer: Any, delivery: Delivery, seconds: float) -> None:
-    """Keep the lease for so long."""
-    for _ in range(round(seconds / 0.1)):
-        assert await layer.renew(delivery)
-        await asyncio.sleep(0.1)
 
 
 @over(QUEUE)
@@ -53,7 +48,7 @@ async def test_an_ended_lease_has_one_heir(make_layer: MakeLayer) -> None:
         await dead.send("jobs", {"number": number})
     assert len(await lease(dead, 10)) == 10
     await dead.aclose()
-    heirs = [make_layer(lease=LEASE) for _ in range(4)]
+    heirs = [make_layer(lease=2) for _ in range(4)]
     taken: list[Delivery] = []
 
     async def take(layer: Any) -> None:
@@ -64,12 +59,17 @@ async def test_an_ended_lease_has_one_heir(make_layer: MakeLayer) -> None:
 
     async with asyncio.TaskGroup() as tasks:
         takers = [tasks.create_task(take(heir)) for heir in heirs]
-        await eventually(lambda: len(taken) >= 10, "all messages")
-        await asyncio.sleep(2 * LEASE)  # each of them looks for ended leases again
+        await eventually(lambda: is_done(heirs[0]), "all messages")
+        await heirs[0].send("jobs", {"number": 10})
+        await eventually(lambda: len(taken) >= 11, "one more")
         for taker in takers:
             taker.cancel()
-    assert sorted(d.message["number"] for d in taken) == list(range(10))
-    assert {d.attempt for d in taken} == {2}
+    assert sorted(d.message["number"] for d in taken) == list(range(11))
+    assert {d.attempt for d in taken if d.message["number"] < 10} == {2}
+
+
+async def is_done(layer: Any) -> bool:
+    return bool(await layer.depth("jobs") == Depth(0, 0, 0))
 
 
 @over(QUEUE)
@@ -94,11 +94,13 @@ async def test_who_lost_a_lease_has_no_other_say(make_layer: MakeLayer, word: st
     else:
         await slow.reject(lost, final=word == "bury", reason="late")
     waiting = asyncio.create_task(lease(slow))
-    await renewed(quick, held, 2 * LEASE)
+    await asyncio.sleep(0.5)  # the slow one looks for ended leases several times
     assert not waiting.done()
     assert await quick.depth("jobs") == Depth(waiting=0, leased=1, dead=0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
     await quick.reject(held)
-    (third,) = await waiting
+    (third,) = await lease(quick)
     assert (third.id, third.attempt) == (held.id, 3)
 
 
@@ -107,7 +109,7 @@ async def test_a_lost_lease_cannot_be_renewed(make_layer: MakeLayer) -> None:
     """`renew` says that it was lost; the new holder's lease ends in its own time."""
     slow, lost, quick, held = await lost_and_taken(make_layer)
     waiting = asyncio.create_task(lease(quick))
-    async with asyncio.timeout(AGAIN):
+    async with asyncio.timeout(DEADLINE):
         while not waiting.done():
             assert not await slow.renew(lost)
             await asyncio.sleep(0.05)

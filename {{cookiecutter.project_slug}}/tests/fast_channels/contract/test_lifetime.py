@@ -61,8 +61,8 @@ async def test_closing_leaves_no_task(make_layer: MakeLayer) -> None:
 
 
 async def test_an_unread_message_expires(make_layer: MakeLayer) -> None:
-    """A message is handed out until `expiry` seconds have passed, also half a second."""
-    layer = make_layer(expiry=0.5)
+    """A message is handed out until `expiry` seconds have passed, also one and a half."""
+    layer = make_layer(expiry=1.5)
     channel = await layer.new_channel()
     await layer.group_add("group", channel)
     await layer.send(channel, {"type": "read"})
@@ -71,6 +71,6 @@ async def test_an_unread_message_expires(make_layer: MakeLayer) -> None:
     await layer.group_send("group", {"type": "unread"})
     mailbox = layer.mailbox(channel)
     await eventually(lambda: len(mailbox) == 2, "both messages")
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(1.55)
     await silence(layer, channel)
     assert mailbox.expired == layer.expired == 2

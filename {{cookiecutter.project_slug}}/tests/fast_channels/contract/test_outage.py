@@ -16,6 +16,9 @@ from redis_servers import RedisServer
 
 MakeLayer = Callable[..., Any]
 
+TIMEOUT = 0.5  # seconds
+SLACK = 5.0  # seconds, for a machine that is starved
+
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
@@ -30,7 +33,7 @@ async def make_layer(request: pytest.FixtureRequest, server: RedisServer) -> Asy
     async with AsyncExitStack() as stack:
 
         def make(**options: Any) -> BaseChannelLayer:
-            layer = backend.make(**{"timeout": 0.5} | options)
+            layer = backend.make(**{"timeout": TIMEOUT} | options)
             stack.push_async_callback(layer.aclose)
             return layer
 
@@ -61,7 +64,7 @@ def kill_connections(server: RedisServer) -> None:
 
 
 async def raises_in_time(layer: BaseChannelLayer) -> None:
-    """Each sending operation raises `ChannelLayerUnavailable` within the timeout of 0.5 s."""
+    """Each sending operation raises `ChannelLayerUnavailable` within the timeout."""
     clock = asyncio.get_running_loop().time
     channel = await layer.new_channel()
     for operation in (
@@ -73,7 +76,7 @@ async def raises_in_time(layer: BaseChannelLayer) -> None:
         started = clock()
         with pytest.raises(ChannelLayerUnavailable):
             await operation
-        assert clock() - started < 1.0
+        assert clock() - started < TIMEOUT + SLACK
 
 
 async def test_a_waiting_receiver_survives_killed_connections(
@@ -115,7 +118,7 @@ async def test_sends_while_the_server_is_gone_raise_in_time(
     await works(layer, "room")
     await layer.send(channel, {"type": "after"})
     await layer.send("named", {"type": "after"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await asyncio.gather(*waiting) == [{"type": "after"}] * 2
 
 
@@ -134,7 +137,10 @@ async def test_sends_to_a_silent_server_raise_in_time(
 
 
 async def test_a_silent_connection_is_given_up(
-    make_layer: MakeLayer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    make_layer: MakeLayer,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A server that says nothing for `REPLY_TIMEOUT` is connected to anew, also by a listener."""
     monkeypatch.setattr(link, "HEARTBEAT", 0.05)
@@ -142,9 +148,12 @@ async def test_a_silent_connection_is_given_up(
     layer = make_layer()
     await works(layer, "room")
     before = connections(server)
+    caplog.clear()
     server.pause()
-    await asyncio.sleep(0.5)
-    server.resume()
+    try:
+        await eventually(lambda: caplog.text.count("no reply") == 2, "both connections' end")
+    finally:
+        server.resume()
     await works(layer, "room")
     assert not before & connections(server)
 
@@ -183,5 +192,5 @@ async def test_closing_in_an_outage(make_layer: MakeLayer, server: RedisServer) 
     for layer in layers:
         await works(layer, "room")
     server.kill()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(SLACK):
         await asyncio.gather(*(layer.aclose() for layer in layers))

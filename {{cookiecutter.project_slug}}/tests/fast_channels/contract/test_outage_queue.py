@@ -88,7 +88,7 @@ async def test_killed_connections(
     await while_sending(send, kill, times=10, step=step)
     for one in (member, channel):
         assert numbers(await messages(listener, one, COUNT)) == list(range(COUNT))
-        await silence(listener, one, 0.1)
+        await silence(listener, one)
 
 
 async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) -> None:
@@ -137,7 +137,7 @@ async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) ->
     for entry, envelope in enumerate((first, third, whole, first, whole), start=1):
         peer.on_message(b"asgi:g:{room}", b"%d-0 - %b" % (entry, envelope))
     assert numbers(await messages(listener, channel, 4)) == [0, 2, 1, 3]
-    await silence(listener, channel, 0.1)
+    await silence(listener, channel)
 
 
 async def test_a_killed_server(listener: Any, sender: Any, server: RedisServer) -> None:
@@ -151,7 +151,7 @@ async def test_a_killed_server(listener: Any, sender: Any, server: RedisServer) 
 
     await while_sending(lambda n: sender.group_send("room", {"number": n}), crash, times=2)
     assert numbers(await messages(listener, channel, COUNT)) == list(range(COUNT))
-    await silence(listener, channel, 0.1)
+    await silence(listener, channel)
 
 
 async def test_a_paused_server(listener: Any, sender: Any, server: RedisServer) -> None:
@@ -179,7 +179,7 @@ async def test_jobs_survive_a_killed_server(
     await asyncio.to_thread(server.kill)
     waiting = asyncio.create_task(listener.receive("jobs"))
     await asyncio.to_thread(server.start)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         first.append((await waiting)["number"])
     rest = numbers(await messages(listener, "jobs", 100 - len(set(first)), within=40))
     assert set(first + rest) == set(range(100))
@@ -275,5 +275,5 @@ async def test_a_server_that_refuses_is_asked_again_now_and_then(server: RedisSe
         assert requests() - before < 20
         server.execute("DEL", "asgi:c:{jobs}")
         await layer.send("jobs", {"number": 1})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await waiting == {"number": 1}

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import socket
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from fast_channels.type_defs import Event, Receive, Scope, Send
 from raw_websocket import (
     BINARY,
     CLOSE,
+    DEADLINE,
     PING,
     REQUEST,
     TEXT,
@@ -201,7 +204,7 @@ async def test_client_vanishes(reset: bool) -> None:
             client.transport.abort()
         else:
             client.transport.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await app.receive() == {"type": "websocket.disconnect", "code": 1006}
         for kind in ("websocket.send", "websocket.close"):
             with pytest.raises(OSError):  # noqa: PT011
@@ -223,10 +226,10 @@ async def test_client_that_does_not_answer_a_close(monkeypatch: pytest.MonkeyPat
         writing = asyncio.create_task(fill(app.send))
         await eventually(lambda: bool(connections()[0]._blocked), "the sender to wait")
         await app.send({"type": "websocket.close"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(OSError):  # noqa: PT011
                 await writing
-        await eventually(lambda: not connections(), "the connection to be aborted", within=5)
+        await eventually(lambda: not connections(), "the connection to be aborted")
         app.over.set()
         writer.close()
 
@@ -306,14 +309,21 @@ def test_broken_rule_while_sending(echo_server: Any) -> None:
 def test_messages_before_the_accept() -> None:
     """A client that does not wait for the answer loses nothing of what follows in later reads."""
 
+    called, sent = threading.Event(), threading.Event()
+
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        await asyncio.sleep(0.1)
+        called.set()
+        await asyncio.to_thread(sent.wait, DEADLINE)
         await send({"type": "websocket.accept"})
         while (event := await receive())["type"] == "websocket.receive":
             await send({**event, "type": "websocket.send"})
 
-    hurry = frame(TEXT, b"early") + frame(PING, b"p")
+    def hurry(client: socket.socket) -> None:
+        assert called.wait(DEADLINE), "the application was not called"
+        client.sendall(frame(TEXT, b"early") + frame(PING, b"p"))
+        sent.set()
+
     with serving_in_thread(slow) as address, RawClient(address, hurry=hurry) as client:
         answer = client.answer(until=2)
         assert (answer.messages, answer.pongs) == (["early"], [b"p"])

@@ -123,7 +123,7 @@ async def test_waiting_senders_are_released(ending: str) -> None:
             writer.transport.abort()
         else:
             await app.sends[0]({"type": "websocket.close"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for each in sending:
                 with pytest.raises(OSError):  # noqa: PT011
                     await each
@@ -208,7 +208,7 @@ async def test_close_while_the_inbox_is_full() -> None:
             await client.send(str(number))
         await eventually(lambda: app.connection.inbox.full, "the inbox to be full")
         await app.sends[0]({"type": "websocket.close", "code": 4002})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await client.wait_closed()
         assert client.close_code == 4002
         told = [await app.receives[0]() for _ in range(5)]
@@ -254,6 +254,6 @@ async def test_two_tasks_receive() -> None:
         for number in range(100):
             await client.send(str(number))
         await client.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             first, second = await asyncio.gather(*both)
         assert sorted(map(int, first + second)) == list(range(100))

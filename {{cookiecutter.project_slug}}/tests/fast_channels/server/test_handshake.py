@@ -13,6 +13,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
+from expect import eventually
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.request import parse
 from fast_channels.type_defs import Receive, Scope, Send
@@ -185,9 +186,11 @@ async def test_client_leaves_before_the_accept() -> None:
             outcome.append(error)
 
     async with serving(app, ws=WebSocketProtocol) as address:
-        with pytest.raises(TimeoutError):
-            await connect(f"ws://{address}/", open_timeout=0.05)
-        async with asyncio.timeout(5):
+        connecting = asyncio.ensure_future(connect(f"ws://{address}/").__aenter__())
+        await eventually(lambda: len(outcome) == 1, "the application to be called")
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        async with asyncio.timeout(30):
             while len(outcome) < 3:
                 await asyncio.sleep(0.01)
     assert outcome[1] == {"type": "websocket.disconnect", "code": 1006}
