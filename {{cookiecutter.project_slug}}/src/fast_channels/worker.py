@@ -39,7 +39,6 @@ MOST_HELD = 10  # messages for each handler that may run
 CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it is cancelled again
 
 
-
 @dataclass(eq=False, slots=True)
 class Job:
     """A message that is held: leased, and not yet acknowledged or given back."""
