@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from importlib import import_module
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
 from .exceptions import InvalidMessageError
 from .mailbox import Message
@@ -33,8 +33,6 @@ NOT_CARRIED = (TypeError, ValueError, OverflowError, BufferError, RecursionError
 # Types of values that sender and receivers may share.
 IMMUTABLE = frozenset({str, int, float, bool, bytes, NoneType})
 
-T = TypeVar("T")
-
 _encoders: dict[type, Callable[[Any], object]] = {}
 
 missing: ImportError | None = None
@@ -45,7 +43,7 @@ except ImportError as error:
     missing = error
 
 
-def register_encoder(kind: type[T], encode: Callable[[T], object]) -> None:
+def register_encoder(kind: type, encode: Callable[[Any], object]) -> None:
     """Let messages hold values of ``kind`` and its subclasses, in every layer of the process.
 
         register_encoder(datetime, datetime.isoformat)

@@ -165,7 +165,7 @@ class TestOriginValidator:
             "http:///",
             "https://",
             "file:///",
-            "file:///home/page.html",
+            "file:///page.html",
             "file://:80",
             "://",
             "http://example.com/",
