@@ -186,7 +186,7 @@ async def test_client_leaves_before_the_accept() -> None:
 
     async with serving(app, ws=WebSocketProtocol) as address:
         with pytest.raises(TimeoutError):
-            await connect(f"ws://{address}/", open_timeout=0.05)
+            await connect(f"ws://{address}/", open_timeout=1)
         async with asyncio.timeout(5):
             while len(outcome) < 3:
                 await asyncio.sleep(0.01)
