@@ -1,7 +1,11 @@
 """The page, its assets, and what HTTP refuses."""
 
 import re
+<<<<<<< HEAD
 import shutil
+=======
+from collections.abc import AsyncIterator
+>>>>>>> server
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -140,3 +144,16 @@ async def crawl(client: httpx.AsyncClient, start: str) -> dict[str, str]:
         paths = {urljoin(base, link) for link in re.findall(pattern, response.text)}
         waiting += paths - found.keys() - set(waiting)
     return found
+
+
+async def test_a_body_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
+    """64 KiB by default (MAX_BODY_BYTES), in one sentence, whether the length is declared or not."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(9):
+            yield b" " * 8192
+
+    for content in (b" " * 65_537, parts()):
+        response = await client.post("/rooms/lobby/messages", content=content)
+        assert response.status_code == 413
+        assert response.text == "The body is longer than 65536 bytes."
