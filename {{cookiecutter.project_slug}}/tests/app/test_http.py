@@ -1,11 +1,8 @@
 """The page, its assets, and what HTTP refuses."""
 
 import re
-<<<<<<< HEAD
 import shutil
-=======
 from collections.abc import AsyncIterator
->>>>>>> server
 from importlib.resources import files
 from pathlib import Path
 from typing import Any

@@ -186,17 +186,11 @@ async def test_client_leaves_before_the_accept() -> None:
             outcome.append(error)
 
     async with serving(app, ws=WebSocketProtocol) as address:
-<<<<<<< HEAD
         connecting = asyncio.ensure_future(connect(f"ws://{address}/").__aenter__())
         await eventually(lambda: len(outcome) == 1, "the application to be called")
         connecting.cancel()
         await asyncio.wait([connecting])
         async with asyncio.timeout(30):
-=======
-        with pytest.raises(TimeoutError):
-            await connect(f"ws://{address}/", open_timeout=1)
-        async with asyncio.timeout(5):
->>>>>>> server
             while len(outcome) < 3:
                 await asyncio.sleep(0.01)
     assert outcome[1] == {"type": "websocket.disconnect", "code": 1006}
