@@ -1,4 +1,4 @@
-"""Child: a process whose connection is cut once; members of its groups, newcomers and its loop are watched."""
+"""Child: a process whose connection is cut once; its groups, newcomers and its loop are watched."""
 
 import asyncio
 import time

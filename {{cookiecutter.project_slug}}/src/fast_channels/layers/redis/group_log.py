@@ -303,7 +303,9 @@ class GroupLog:
         self._positions[topic] = Position(0)
 
     def leave(self, topic: str) -> None:
-        self._positions.pop(topic, None)
+        position = self._positions.pop(topic, None)
+        if position is not None:
+            position.behind = None  # what is being read is for nobody
 
     def restart(self) -> None:
         """All logs were deleted."""

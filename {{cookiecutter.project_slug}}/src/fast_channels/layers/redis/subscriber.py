@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .topology import Events
 
 BATCH = 250  # topics that are subscribed at once
+IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
 
 
@@ -46,7 +47,7 @@ class Subscriber:
         # Topics of one command must share a slot: each takes one.
         self._together, self._batch = (1, BATCH // 5) if sharded else (BATCH, BATCH)
         self._link: Link | None = None  # is open, or opens
-        self._linked = asyncio.Event()
+        self._linked = asyncio.Event()  # all is subscribed, or will not be for a while
         self._subscribing: asyncio.Task[None] | None = None
         self._connection = PersistentLink(
             endpoint,
@@ -150,6 +151,7 @@ class Subscriber:
             if topics:
                 await self._subscribe(link, topics)
         self._deaf_since = None
+        self._linked.set()
         self._events.on_open()
 
     async def _subscribe_later(self, link: Link) -> None:
@@ -166,7 +168,7 @@ class Subscriber:
         self._leaving.clear()
         self._number += 1
         self._link = link
-        self._linked.set()
+        patience = asyncio.get_running_loop().call_later(IN_TURN, self._linked.set)
         self._waiting = list(self._wanted)
         try:
             await self._subscribe_waiting(link)
@@ -176,6 +178,8 @@ class Subscriber:
         except BaseException:
             self._drop(link)
             raise
+        finally:
+            patience.cancel()
 
     def _lost(self) -> None:
         if self._link is not None:
