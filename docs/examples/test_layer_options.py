@@ -80,7 +80,8 @@ async def test_options(redis_server: RedisServer) -> None:
     # end
     async with layer:
         await layer.send("jobs", {"type": "job.run"})
-        assert await asyncio.wait_for(layer.receive("jobs"), 5) == {"type": "job.run"}
+        async with asyncio.timeout(5):
+            assert await layer.receive("jobs") == {"type": "job.run"}
 
 
 async def test_a_full_channel_and_an_outage() -> None:

@@ -23,7 +23,8 @@ async def test_two_processes_share_a_group(redis_server: RedisServer) -> None:
         channel = await there.new_channel()
         await there.group_add("room", channel)
         await here.group_send("room", {"type": "chat.message", "text": "hello"})
-        message = await asyncio.wait_for(there.receive(channel), 5)
+        async with asyncio.timeout(5):
+            message = await there.receive(channel)
         assert message["text"] == "hello"
 
 
@@ -38,7 +39,8 @@ async def test_a_restart_loses_nothing(redis_server: RedisServer) -> None:
         await asyncio.to_thread(redis_server.kill)
         await asyncio.to_thread(redis_server.restart)
         await layer.group_send("room", {"type": "count", "number": 2})
-        received = [await asyncio.wait_for(layer.receive(channel), 10) for _ in range(2)]
+        async with asyncio.timeout(10):
+            received = [await layer.receive(channel) for _ in range(2)]
         assert [message["number"] for message in received] == [1, 2]
 
 
@@ -59,5 +61,6 @@ async def test_a_failover_keeps_the_listener(sentinel_group: SentinelGroup) -> N
         await layer.group_add("room", channel)
         await asyncio.to_thread(sentinel_group.failover)
         await layer.group_send("room", {"type": "chat.message", "text": "still here"})
-        message = await asyncio.wait_for(layer.receive(channel), 10)
+        async with asyncio.timeout(10):
+            message = await layer.receive(channel)
         assert message["text"] == "still here"

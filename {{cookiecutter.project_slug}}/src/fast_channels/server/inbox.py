@@ -80,6 +80,8 @@ class Inbox:
         events = self._events
         while not events:
             if self.on_empty is not None:
+                await asyncio.sleep(0)  # an application that reads ahead may answer what it has
+            if self.on_empty is not None:
                 self.on_empty()
             if self.final is not None:
                 return self.final

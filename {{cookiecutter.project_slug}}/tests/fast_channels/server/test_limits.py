@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from asgi_apps import echo_and_length
+from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.server import WebSocketProtocol, hub
 from fast_channels.server.connection import Connection
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
@@ -95,6 +96,28 @@ def test_what_came_before_a_close_frame_is_answered() -> None:
         assert answer.code == 4002
         *_, last = app.finally_received("/all")
         assert last == {"type": "websocket.disconnect", "code": 4002, "reason": "bye"}
+
+
+class Talker(AsyncWebsocketConsumer):
+    """Says what it hears to its group, of which it is a member."""
+
+    groups = ("room",)
+    handlers = frozenset({"said"})
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        await self.channel_layer.group_send("room", {"type": "said", "text": text_data})
+
+    async def said(self, message: dict[str, Any]) -> None:
+        await self.send(message["text"])
+
+
+@pytest.mark.usefixtures("memory_layer")
+def test_a_consumer_answers_what_came_before_a_close_frame() -> None:
+    """Although it reads ahead of its handlers."""
+    with limited(Talker.as_asgi()) as address, RawClient(address) as client:
+        client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + close_frame(4002))
+        answer = client.answer()
+        assert (answer.messages, answer.code) == (["a", "b"], 4002)
 
 
 @pytest.mark.parametrize("end", ["wait", "return", "close", "leave"])
