@@ -116,7 +116,7 @@ class World:
 
     def hand_out(self, topic: str, messages: Messages) -> None:
         if topic in self.heard:
-            self.heard[topic] += [int(payload) for _, payload in messages]
+            self.heard[topic] += [int(payload) for _, payload, _ in messages]
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         return self.members(topic)

@@ -72,7 +72,7 @@ def test_every_script_has_a_header_and_a_test() -> None:
         text = (folder / f"{name}.lua").read_text()
         header = text[: text.index("redis.call")]
         assert "-- KEYS[1]" in header
-        assert "-- ARGV[1]" in header
+        assert ("-- ARGV[1]" in header) == ("ARGV" in text)
 
 
 async def test_publish(server: PersistentLink, topic: str) -> None:
@@ -121,6 +121,20 @@ async def test_publish_tells_the_listeners(server: PersistentLink, topic: str) -
         assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
         assert not told
     await listener.aclose()
+
+
+async def test_newest(server: PersistentLink, topic: str) -> None:
+    """The last id of each log, in the order of the topics; a key that is no log spoils no other."""
+    logs = [f"{topic}:{name}" for name in ("a", "none", "text", "b")]
+    for log in (logs[0], logs[0], logs[3]):
+        await publish(server, log, b"m")
+    await server.execute("SET", logs[2], "text")
+    last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
+    seconds, _ = await server.execute("TIME")
+    clock, (first, none, error, second) = await scripts.newest(server, logs)
+    assert [first, none, second] == [last[0], b"", last[1]]
+    assert error.startswith(b"!WRONGTYPE")
+    assert abs(clock / 1000 - int(seconds)) < 60
 
 
 async def test_enqueue(server: PersistentLink, topic: str) -> None:

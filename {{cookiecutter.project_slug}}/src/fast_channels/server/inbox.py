@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..type_defs import Event
 
 MAX_BYTES = 256 * 1024  # of queued payload; with ws_max_queue messages the bound of a connection
+TURNS = 40  # of the loop: a consumer reads 17 frames ahead, and takes up to two turns for each
 
 
 def _size(event: Event) -> int:
@@ -80,9 +81,7 @@ class Inbox:
         events = self._events
         while not events:
             if self.on_empty is not None:
-                await asyncio.sleep(0)  # an application that reads ahead may answer what it has
-            if self.on_empty is not None:
-                self.on_empty()
+                await self._give_way()
             if self.final is not None:
                 return self.final
             waiter = self._loop.create_future()
@@ -99,6 +98,13 @@ class Inbox:
         if self.full:
             self._make_room()
         return event
+
+    async def _give_way(self) -> None:
+        """Let an application that reads ahead answer what it has, before it hears of the close."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        if self.on_empty is not None:
+            self.on_empty()
 
     @property
     def is_empty(self) -> bool:

@@ -181,7 +181,6 @@ async def test_an_acknowledgement_ends_a_delay(
     (delivery,) = await lease_all(layer, 1)
     await layer.reject(delivery, delay=0.2)
     await layer.acknowledge(delivery)
-    await silence(layer, "jobs", 0.6)
     assert await layer.depth("jobs") == Depth(0, 0, 0)
 
 

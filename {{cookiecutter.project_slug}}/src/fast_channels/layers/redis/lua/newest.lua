@@ -1,6 +1,6 @@
 -- The newest entries of logs, and the server's clock. Writes nothing.
 --
--- KEYS     topics (streams)
+-- KEYS[1]  and following: topics (streams)
 -- returns  milliseconds of the clock, and for each topic the id of its newest entry, '' for a log that
 --          is empty or not there, '!' and the error for a key that is no log
 local now = redis.call('TIME')
