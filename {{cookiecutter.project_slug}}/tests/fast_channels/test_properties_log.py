@@ -49,7 +49,7 @@ class Server:
         self.subscribed: set[str] = set()
         self.wire: deque[tuple[str, bytes]] = deque()
         self.turns = 0
-        self.server = self
+        self.server = self.part = self
 
     def now(self) -> int:
         return int(time.monotonic() * 1000) + 1_700_000_000_000 + self.offset

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from expect import eventually
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers.redis.endpoints import parse_hosts
-from fast_channels.layers.redis.subscriber import Subscriber
+from fast_channels.layers.redis.subscriber import Subscriber, Waiting
 from fast_channels.layers.redis.topology import Events
 from redis_servers import RedisServer
 
@@ -144,3 +145,18 @@ async def test_adding_and_discarding_in_one_turn(server: RedisServer, listener: 
     await toggle(20)
     await listener.subscriber.add("topic")
     assert publish(server, "here") == [1]
+
+
+def test_topics_of_one_part_are_taken_together() -> None:
+    """Each topic once, a bounded number at a time; a part is cut only at the bound."""
+    topics = [f"topic {number}" for number in range(1000)]
+    part_of = {topic: number % 7 for number, topic in enumerate(topics)}
+    waiting = Waiting(part_of.__getitem__)
+    for topic in topics:
+        waiting.add(topic)
+    batches = []
+    while batch := waiting.take(100):
+        batches.append(batch)
+    assert [len(batch) for batch in batches] == [100] * 10
+    assert sorted(topic for batch in batches for topic in batch) == sorted(topics)
+    assert sum(len(list(groupby(batch, part_of.__getitem__))) for batch in batches) <= 7 + 10

@@ -17,6 +17,7 @@ from ...exceptions import ChannelLayerUnavailable
 from .link import Command, Link, LinkLost, Pending, Reply
 from .persistent import NotConnected
 from .script import with_source
+from .slots import slot_of
 from .topology import PUBLISH
 from .type_defs import Address
 
@@ -40,6 +41,10 @@ class ClusterCommands:
     def link(self) -> Link | None:
         node = self._cluster.node_now(self._topic)
         return None if node is None else node.commands.link
+
+    @property
+    def part(self) -> object:
+        return slot_of(self._topic)
 
     @property
     def server(self) -> object:

@@ -51,7 +51,7 @@ SEEN_SECONDS = 30.0
 SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
 
 COMPARED = 250  # topics that are compared at once, by
-COMMANDS = 50  # commands at once: in a Cluster each topic takes one
+COMMANDS = 50  # commands at once: in a Cluster each slot takes one
 READ = 32  # topics whose logs are read at once
 PAGE = 50  # entries that are read of each; less than a mailbox holds by default
 HELD = 50  # notifications that are kept while a page is read, and
@@ -430,7 +430,7 @@ class GroupLog:
         return server_time - time.monotonic() * 1000, newest
 
     async def _compare_some(self, lane: Lane) -> None:
-        parts: dict[Commands, list[tuple[str, Outage]]] = {}
+        parts: dict[object, list[tuple[str, Outage]]] = {}
         number = 0
         while lane.compare and number < COMPARED:
             topics, outage = lane.compare.popleft()
@@ -440,7 +440,8 @@ class GroupLog:
                 if position is None or position.behind is not outage or position.last == NOWHERE:
                     continue
                 position.missed = False
-                parts.setdefault(self._audience.commands_of(topic), []).append((topic, outage))
+                part = self._audience.commands_of(topic).part
+                parts.setdefault(part, []).append((topic, outage))
                 number += 1
         if not parts:
             return

@@ -96,6 +96,10 @@ class PersistentLink:
     by_bus = False
 
     @property
+    def part(self) -> object:
+        return self
+
+    @property
     def server(self) -> object:
         return self
 

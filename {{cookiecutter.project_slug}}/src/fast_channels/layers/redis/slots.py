@@ -10,6 +10,11 @@ from .type_defs import Address
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 
 
+def slot_of(topic: str) -> int:
+    slot: int = key_slot(topic.encode())
+    return slot
+
+
 class SlotMap:
     """Which address holds which slot, from the reply of CLUSTER SLOTS."""
 
@@ -20,7 +25,7 @@ class SlotMap:
             self.ranges.append((first, last, (host.decode() or asked[0], port)))
 
     def owner(self, topic: str) -> Address | None:
-        slot = key_slot(topic.encode())
+        slot = slot_of(topic)
         for first, last, address in self.ranges:
             if first <= slot <= last:
                 return address

@@ -14,6 +14,8 @@ Invariants
 
 import asyncio
 import time
+from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
@@ -22,6 +24,7 @@ from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import Link, LinkLost
 from .persistent import PersistentLink
+from .slots import slot_of
 
 if TYPE_CHECKING:
     from .topology import Events
@@ -29,6 +32,28 @@ if TYPE_CHECKING:
 BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
+
+
+class Waiting:
+    """Topics that are to be subscribed, so that those of one part come together."""
+
+    def __init__(self, part_of: Callable[[str], int]) -> None:
+        self._part_of = part_of
+        self._parts: dict[int, list[str]] = {}
+
+    def add(self, topic: str) -> None:
+        self._parts.setdefault(self._part_of(topic), []).append(topic)
+
+    def take(self, most: int) -> list[str]:
+        taken: list[str] = []
+        while self._parts and len(taken) < most:
+            part, topics = self._parts.popitem()
+            start = max(len(topics) - (most - len(taken)), 0)
+            taken += topics[start:]
+            del topics[start:]
+            if topics:
+                self._parts[part] = topics
+        return taken
 
 
 class Subscriber:
@@ -39,13 +64,13 @@ class Subscriber:
     ) -> None:
         self._wanted: dict[str, int] = {}  # and the number of the connection that confirmed it
         self._number = UNCONFIRMED
-        self._waiting: list[str] = []  # those that were wanted and are to be subscribed in turn
+        # The topics of one command must share a slot.
+        self._part_of: Callable[[str], int] = slot_of if sharded else lambda _: 0
+        self._waiting = Waiting(self._part_of)
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._events = events
         self._prefix = "S" if sharded else ""
-        # Topics of one command must share a slot: each takes one.
-        self._together, self._batch = (1, BATCH // 5) if sharded else (BATCH, BATCH)
         self._link: Link | None = None  # is open, or opens
         self._linked = asyncio.Event()  # all is subscribed, or will not be for a while
         self._subscribing: asyncio.Task[None] | None = None
@@ -71,7 +96,7 @@ class Subscriber:
     def want(self, topic: str, since: float | None = None) -> None:
         """Subscribe in turn, now or with the next connection; it was not heard since that time."""
         self._wanted.setdefault(topic, UNCONFIRMED)
-        self._waiting.append(topic)
+        self._waiting.add(topic)
         self._note_deaf(since)
         self.start()
         if self._connection.link is not None and self._subscribing is None:
@@ -132,8 +157,8 @@ class Subscriber:
         deaf_since = self.deaf_since
         since = deaf_since if since is None else min(since, deaf_since)
         mark = self._events.on_subscribing(topics, since)
-        for start in range(0, len(topics), self._together):
-            link.cast(f"{self._prefix}SUBSCRIBE", *topics[start : start + self._together])
+        for _, part in groupby(topics, self._part_of):
+            link.cast(f"{self._prefix}SUBSCRIBE", *part)
         await link.call("PING")
         if link is not self._link:
             raise LinkLost("The connection was lost while it was asked")
@@ -144,9 +169,7 @@ class Subscriber:
         self._events.on_subscribed(topics, mark)
 
     async def _subscribe_waiting(self, link: Link) -> None:
-        while self._waiting:
-            batch = self._waiting[-self._batch :]
-            del self._waiting[-self._batch :]
+        while batch := self._waiting.take(BATCH):
             topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
             if topics:
                 await self._subscribe(link, topics)
@@ -169,8 +192,9 @@ class Subscriber:
         self._number += 1
         self._link = link
         patience = asyncio.get_running_loop().call_later(IN_TURN, self._linked.set)
-        self._waiting = list(self._wanted)
+        self._waiting = Waiting(self._part_of)
         try:
+            await self._wait_in_turn(list(self._wanted))
             await self._subscribe_waiting(link)
         except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
             self._drop(link)
@@ -180,6 +204,12 @@ class Subscriber:
             raise
         finally:
             patience.cancel()
+
+    async def _wait_in_turn(self, topics: list[str]) -> None:
+        for number, topic in enumerate(topics, start=1):
+            self._waiting.add(topic)
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
 
     def _lost(self) -> None:
         if self._link is not None:

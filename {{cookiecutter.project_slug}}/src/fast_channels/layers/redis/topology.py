@@ -57,6 +57,11 @@ class Commands(Protocol):
         """Stands for the server; the same for all topics that live there at the moment."""
         ...
 
+    @property
+    def part(self) -> object:
+        """The same for all topics that one command may name."""
+        ...
+
     def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
         """See ``PersistentLink.enlist``."""
         ...
