@@ -24,7 +24,7 @@ from ...utils import cancel_and_wait, is_cancelled
 from .cluster_commands import PATIENCE, PAUSE, ClusterCommands
 from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, LinkLost
-from .slots import SlotMap, ask, is_sharded
+from .slots import SlotMap, ask, is_sharded, slot_of
 from .subscriber import BATCH
 from .topology import Commands, Events, Route, Shard, Shards, Topology
 from .type_defs import Address
@@ -117,7 +117,9 @@ class Cluster:
         node = self._nodes.get(address)
         if node is None:
             endpoint = self.endpoint.at(address)
-            node = Shard(endpoint, self.timeout, self._events, sharded=self.sharded)
+            node = Shard(
+                endpoint, self.timeout, self._events, part_of=slot_of, sharded=self.sharded
+            )
             self._nodes[address] = node
         return node
 

@@ -24,7 +24,6 @@ from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import Link, LinkLost
 from .persistent import PersistentLink
-from .slots import slot_of
 
 if TYPE_CHECKING:
     from .topology import Events
@@ -33,11 +32,18 @@ BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
 
+PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
+
+
+def one_part(topic: str) -> int:
+    """Of a server that is alone: one command may name any topics."""
+    return 0
+
 
 class Waiting:
     """Topics that are to be subscribed, so that those of one part come together."""
 
-    def __init__(self, part_of: Callable[[str], int]) -> None:
+    def __init__(self, part_of: PartOf) -> None:
         self._part_of = part_of
         self._parts: dict[int, list[str]] = {}
 
@@ -57,15 +63,22 @@ class Waiting:
 
 
 class Subscriber:
-    """``sharded`` uses the sharded publish/subscribe of Redis Cluster, where a topic has a slot."""
+    """``sharded`` uses the sharded publish/subscribe of Redis Cluster. Topics of which ``part_of`` is the
+    same are subscribed together, and so told together to those that ask for their logs.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, timeout: float, events: "Events", *, sharded: bool = False
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        events: "Events",
+        *,
+        part_of: PartOf = one_part,
+        sharded: bool = False,
     ) -> None:
         self._wanted: dict[str, int] = {}  # and the number of the connection that confirmed it
         self._number = UNCONFIRMED
-        # The topics of one command must share a slot.
-        self._part_of: Callable[[str], int] = slot_of if sharded else lambda _: 0
+        self._part_of = part_of
         self._waiting = Waiting(self._part_of)
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._deaf_since: float | None = None  # while something wanted is not heard

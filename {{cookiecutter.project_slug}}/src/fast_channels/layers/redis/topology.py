@@ -12,7 +12,7 @@ from ...exceptions import ChannelLayerUnavailable
 from .endpoints import Endpoint
 from .link import Command, Link, OnMessage, Pending, Reply
 from .persistent import PersistentLink
-from .subscriber import Subscriber
+from .subscriber import PartOf, Subscriber, one_part
 from .utils import consistent_hash
 
 # In a command: what reaches its topic's listeners. A Cluster that shards them puts SPUBLISH there.
@@ -132,10 +132,16 @@ class Shard:
     """One endpoint: a link for commands, and one for subscriptions."""
 
     def __init__(
-        self, endpoint: Endpoint, timeout: float, events: Events, *, sharded: bool = False
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        events: Events,
+        *,
+        part_of: PartOf = one_part,
+        sharded: bool = False,
     ) -> None:
         self.commands = PersistentLink(endpoint, timeout)
-        self.subscriber = Subscriber(endpoint, timeout, events, sharded=sharded)
+        self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
         self.route = Route(self.commands, self.subscriber)
 
     def start(self) -> None:
