@@ -82,7 +82,7 @@ BAD_BODIES = {
     "half a surrogate pair": (b'{"name": "Ada", "text": "secret \\ud800"}', 422),
     "half a surrogate pair in a key": (b'{"name": "Ada", "text": 5, "\\udfff": 1}', 422),
     "a number that is too long": (b'{"name": "Ada", "text": ' + b"1" * 5000 + b"}", 400),
-    "deep nesting": (b"[" * 100_000, 400),
+    "deep nesting": (b"[" * 60_000, 400),
     "no UTF-8": (b'{"name": "Ada", "text": "secret \xff"}', 400),
     "half a text": (b'{"name": "Ada", "text": "secret', 422),
     "nothing": (b"", 422),

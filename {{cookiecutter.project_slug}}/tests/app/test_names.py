@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from {{ cookiecutter.project_slug }}.schemas import Name, Text
@@ -84,6 +84,7 @@ def test_one_look_is_one_name() -> None:
     assert NAME.validate_python("  Zoe\u0308   B ") == "Zo\u00eb B"
 
 
+@settings(database=None)
 @given(st.text(max_size=60))
 def test_whatever_is_accepted_as_a_name_is_printable_and_stays_as_it_is(name: str) -> None:
     try:
