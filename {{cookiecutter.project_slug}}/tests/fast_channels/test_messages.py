@@ -102,7 +102,10 @@ class TestCarried:
         [
             ([float("nan"), float("inf"), b"\x00\xff"], None),
             ({1: "a", None: "b", 2.5: "c", b"d": "d"}, None),
-            ([bytearray(b"a"), memoryview(b"abcd"), memoryview(b"abcd")[::2]], [b"a", b"abcd", b"ac"]),
+            (
+                [bytearray(b"a"), memoryview(b"abcd"), memoryview(b"abcd")[::2]],
+                [b"a", b"abcd", b"ac"],
+            ),
         ],
     )
     def test_what_json_has_not(self, value: Any, arrives: Any) -> None:
@@ -134,7 +137,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("value", "said"),
         [
-            ({"at": NOW}, r"^message\['value'\]\['at'\]: datetime is nothing that a message carries"),
+            (
+                {"at": NOW},
+                r"^message\['value'\]\['at'\]: datetime is nothing that a message carries",
+            ),
             ([0, (1, ID)], r"^message\['value'\]\[1\]\[1\]: UUID is nothing"),
             (Decimal("1.5"), r"^message\['value'\]: Decimal is nothing"),
             ({"a": {1}}, r"\['a'\]: set is nothing"),
@@ -251,7 +257,9 @@ LEAVES = st.one_of(
 KEYS = st.one_of(
     st.text(max_size=3),
     st.integers(-(2**65), 2**65),
-    st.sampled_from([None, True, 1.5, b"b", Color.RED, Level.LOW, ID, NOW, (1, 2), frozenset(), "\udc00"]),
+    st.sampled_from(
+        [None, True, 1.5, b"b", Color.RED, Level.LOW, ID, NOW, (1, 2), frozenset(), "\udc00"]
+    ),
 )
 VALUES = st.recursive(
     LEAVES,

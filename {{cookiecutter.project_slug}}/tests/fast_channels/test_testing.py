@@ -257,12 +257,16 @@ class TestErrorsOfTheApplication:
 
     async def test_failing_test_and_failing_application(self) -> None:
         """The test's own failure is raised, with a note of the application's."""
-        with pytest.raises(LookupError, match="the test's own") as caught:
+
+        async def fail() -> None:
             async with WebsocketCommunicator(failing, "/"):
                 await asyncio.sleep(0)
                 raise LookupError("the test's own")
+
+        with pytest.raises(LookupError, match="the test's own") as caught:
+            await fail()
         assert caught.value.__notes__ == [
-            "the application at / failed as well: ZeroDivisionError(\"the application's own\")"
+            'the application at / failed as well: ZeroDivisionError("the application\'s own")'
         ]
 
     async def test_late_application_that_fails_at_its_end(self) -> None:

@@ -58,7 +58,10 @@ REFUSED: list[list[dict[str, Any]]] = [
     [ACCEPT, frame(text=b"bytes")],
     [ACCEPT, frame(text="\ud800")],
     [ACCEPT, frame(bytes="text")],
-    *[[ACCEPT, {**CLOSE, "code": code}] for code in (0, True, 999, 1004, 1005, 1006, 1015, 2999, 5000)],
+    *[
+        [ACCEPT, {**CLOSE, "code": code}]
+        for code in (0, True, 999, 1004, 1005, 1006, 1015, 2999, 5000)
+    ],
     [ACCEPT, {**CLOSE, "code": "1000"}],
     [ACCEPT, {**CLOSE, "code": 1000, "reason": "x" * 124}],
     [ACCEPT, {**CLOSE, "code": 1000, "reason": "ž" * 62}],
@@ -158,7 +161,7 @@ async def test_what_a_server_refuses() -> None:
 async def test_the_communicator_refuses_it(number: int) -> None:
     """At the same event, in the application and in the test, and says what is expected."""
     sender = Sender(REFUSED)
-    with pytest.raises(UnexpectedEvent, match="expected .* but it sent") as caught:
+    with pytest.raises(UnexpectedEvent, match=r"expected .* but it sent") as caught:
         await sender.by_communicator(number)
     assert sender.raised[number] == (len(REFUSED[number]) - 1, caught.value)
     assert caught.value.event == REFUSED[number][-1]

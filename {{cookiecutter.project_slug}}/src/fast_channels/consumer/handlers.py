@@ -22,9 +22,8 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
 LAYER_EVENTS = frozenset({"layer_reconnected"})
-MOST_TYPES = (
-    1024  # that a class remembers; of the same method there are as many as dots in its name allow
-)
+# Types that a class remembers; of the same method there are as many as the dots in its name allow.
+MOST_TYPES = 1024
 
 # A test is to see what production only counts; the communicators set it for the application they run.
 strict: ContextVar[bool] = ContextVar("fast_channels_strict", default=False)
@@ -68,11 +67,8 @@ class LayerHandlers:
         self._framework = frozenset(_framework_names(consumer_class)) - LAYER_EVENTS
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
-        if declared is None:
-            names = frozenset(self._found(consumer_class))
-        else:
-            names = self._checked(declared)
-        self._open = names | LAYER_EVENTS
+        found = self._found(consumer_class) if declared is None else self._checked(declared)
+        self._open = frozenset(found) | LAYER_EVENTS
         self.types: set[str] = set()  # those seen that name one of them: no more is to be asked
 
     def require(self, consumer: object, message: Event) -> None:

@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 class Phase(enum.Enum):
     """How far a connection is::
 
-        OPEN ─── the client has left, and nothing else waits ──────────▶ its leaving is handled ─▶ end
-         ├── it has left, and a handler runs on ``disconnect_patience``:
-         │   its leaving is handled beside it ─▶ LEFT ── the handler returns ────────────────────▶ end
-         │                                        └──── it runs on ``disconnect_grace`` ─▶ OVER ─▶ end
-         └── the server failed to say what the client sends ─────────────────────────────▶ OVER ─▶ end
+    OPEN ─── the client has left, and nothing else waits ──────────▶ its leaving is handled ─▶ end
+     ├── it has left, and a handler runs on ``disconnect_patience``:
+     │   its leaving is handled beside it ─▶ LEFT ── the handler returns ────────────────────▶ end
+     │                                        └──── it runs on ``disconnect_grace`` ─▶ OVER ─▶ end
+     └── the server failed to say what the client sends ─────────────────────────────▶ OVER ─▶ end
     """
 
     OPEN = enum.auto()
@@ -113,9 +113,8 @@ class Connection:
         self.leave_timer: asyncio.TimerHandle | None = None
         self.leave_task: asyncio.Task[None] | None = None  # handles the leaving beside a handler
         self.overflow_timer: asyncio.TimerHandle | None = None
-        self.unhurried = (
-            False  # by overflow or otherwise it closes: what overflows now changes nothing
-        )
+        # It closes, by overflow or otherwise: what overflows now changes nothing.
+        self.unhurried = False
         self.cancelled_by_us = False  # this task, to end the running handler
 
     async def run(self, receive: Receive) -> None:

@@ -102,7 +102,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         subprotocol: str | None = None,
         headers: HeadersInput | None = None,
     ) -> None:
-        if self.client_has_left and self._state is not OPEN:  # servers differ in what they make of it
+        # Servers differ in what they make of an accept after the client has left.
+        if self.client_has_left and self._state is not OPEN:
             self._state = State.CLOSED
             return
         if self._state is not State.CONNECTING:

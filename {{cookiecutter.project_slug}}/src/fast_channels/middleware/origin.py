@@ -91,7 +91,11 @@ class OriginValidator(BaseMiddleware):
 
     def _is_own(self, origin: str, scope: Scope) -> bool:
         parsed = parse_origin(origin)
-        if SAME not in self.allowed_origins or parsed is None or not (parsed.scheme and parsed.host):
+        if (
+            SAME not in self.allowed_origins
+            or parsed is None
+            or not (parsed.scheme and parsed.host)
+        ):
             return False
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         return len(hosts) == 1 and parse_origin(f"{parsed.scheme}://{hosts[0]}") == parsed

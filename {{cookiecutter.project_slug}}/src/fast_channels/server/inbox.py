@@ -50,9 +50,8 @@ class Inbox:
         self.reader: Reader | None = reader  # None when there is nothing more to read
         self.full = False
         self.final: Event | None = None
-        self.on_empty: Callable[[], None] | None = (
-            None  # called before a receive that finds nothing
-        )
+        # Called before a receive that finds nothing.
+        self.on_empty: Callable[[], None] | None = None
 
     def put_nowait(self, event: Event) -> None:
         """Add an event; a disconnect is the final one. After that, nothing is added."""

@@ -61,7 +61,11 @@ class HttpCommunicator(ApplicationCommunicator):
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        return {"status": start["status"], "headers": list(start.get("headers") or ()), "body": body}
+        return {
+            "status": start["status"],
+            "headers": list(start.get("headers") or ()),
+            "body": body,
+        }
 
     async def _receive_body(self, timeout: float) -> bytes:
         parts: list[bytes] = []

@@ -143,7 +143,9 @@ def _check_code(event: Event) -> None:
 def _check_close(event: Event) -> None:
     code, reason = event.get("code", 1000), event.get("reason")
     ranges = "1000 to 1003, 1007 to 1014, 3000 to 4999"
-    _require(code is None or code in CLOSE_CODES, f"a close code that may be sent ({ranges})", event)
+    _require(
+        code is None or code in CLOSE_CODES, f"a close code that may be sent ({ranges})", event
+    )
     if reason:
         _require(isinstance(reason, str) and _is_unicode(reason), "a close reason (str)", event)
         _require(code is not None, "a close code with the close reason", event)

@@ -142,7 +142,6 @@ async def test_a_closed_channel_has_left_its_groups(
     closed, other = await layer.new_channel(), await layer.new_channel()
     for channel in (closed, other):
         await layer.group_add("room", channel)
-    mailbox = layer.mailbox(closed)
     await layer.close_channel(closed)
     await peer_layer.group_send("room", {"type": "hello"})
     assert await messages(layer, other) == [{"type": "hello"}]

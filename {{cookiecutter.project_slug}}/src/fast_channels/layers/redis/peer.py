@@ -12,7 +12,6 @@ Invariants
 """
 
 import abc
-import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable

@@ -17,7 +17,6 @@ What is lost, and when
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -41,7 +40,6 @@ from .work_queue import RedisWorkQueue
 logger = logging.getLogger(__name__)
 
 Durability = Literal["memory", "replicated"]
-
 
 
 class RedisChannelLayer(RedisWorkQueue):

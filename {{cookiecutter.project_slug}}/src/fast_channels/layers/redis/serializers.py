@@ -20,9 +20,7 @@ from ...messages import NOT_CARRIED, missing, pack, plain, unpack
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-BOUND = (
-    b"\xc1\xfc\x01"  # begins what is bound to its place; no message in msgpack or JSON begins so
-)
+BOUND = b"\xc1\xfc\x01"  # begins what is bound to its place, and no message in msgpack or JSON
 DIGEST_SIZE = 16  # bytes
 CLOCK_SKEW = 10  # seconds that the clocks of sender and receiver may differ when expiry is checked
 MAX_AHEAD = 60  # seconds; as Fernet
