@@ -10,7 +10,7 @@ Invariants
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -97,7 +97,7 @@ class LayerHandlers:
                     yield name
 
     def _checked(self, declared: object) -> frozenset[str]:
-        if isinstance(declared, str) or not hasattr(declared, "__iter__"):
+        if isinstance(declared, str) or not isinstance(declared, Iterable):
             raise ValueError(
                 f"{self._class_name}.handlers must be a collection of message types, not {declared!r}"
             )

@@ -23,7 +23,7 @@ import contextlib
 import enum
 import logging
 from contextvars import copy_context
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from ..exceptions import StopConsumer, UnhandledMessage
 from ..mailbox import Mailbox
@@ -55,20 +55,14 @@ OPEN = Phase.OPEN  # spares a look into the enum for each message
 class Runnable(Protocol):
     """What a connection asks of its consumer, and tells it."""
 
+    final_types: ClassVar[frozenset[str]]
+    backlog: ClassVar[int]
+    disconnect_patience: ClassVar[float]
+    overflow_grace: ClassVar[float]
+    disconnect_grace: float
+    channel_name: str
     client_has_left: bool
 
-    @property
-    def channel_name(self) -> str: ...
-    @property
-    def final_types(self) -> frozenset[str]: ...
-    @property
-    def backlog(self) -> int: ...
-    @property
-    def disconnect_patience(self) -> float: ...
-    @property
-    def disconnect_grace(self) -> float: ...
-    @property
-    def overflow_grace(self) -> float: ...
     @classmethod
     def layer_handlers(cls) -> LayerHandlers: ...
     async def dispatch(self, message: Event, /) -> None: ...

@@ -72,6 +72,43 @@ async def test_a_last_member_may_come_back(
     await silence(layer, channel)
 
 
+async def test_many_come_and_go_at_once(layer: BaseChannelLayer) -> None:
+    """Each hears what it says itself, whoever joins or leaves the same groups meanwhile."""
+
+    async def come_and_go(lane: int) -> None:
+        for number in range(30):
+            channel, group = await layer.new_channel(), f"g{number % 3}"
+            await layer.group_add(group, channel)
+            await layer.group_send(group, {"lane": lane, "number": number})
+            while await layer.receive(channel) != {"lane": lane, "number": number}:
+                pass
+            await layer.close_channel(channel)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(come_and_go, range(20)))
+
+
+async def test_a_join_that_is_cancelled_takes_the_group_from_nobody(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """Although all of them join at once, and each cancelled one at another step of its joining."""
+    stayer = await layer.new_channel()
+    for number in range(30):
+        channels = [await layer.new_channel() for _ in range(4)]
+        group = f"g{number}"
+        joins = [asyncio.create_task(layer.group_add(group, channel)) for channel in channels]
+        for _ in range(number):
+            await asyncio.sleep(0)
+        stays = asyncio.create_task(layer.group_add(group, stayer))
+        await asyncio.sleep(0)
+        for join in joins:
+            join.cancel()
+        await stays
+        await peer_layer.group_send(group, {"number": number})
+        assert await messages(layer, stayer) == [{"number": number}]
+        await layer.group_discard(group, stayer)
+
+
 async def test_joining_twice_delivers_once(layer: BaseChannelLayer) -> None:
     """A group is a set: a second `group_add` changes nothing, one `group_discard` ends it."""
     channel = await layer.new_channel()
@@ -157,12 +194,12 @@ async def test_another_processes_channel_is_a_member_when_group_add_returns(
     for number, channel in enumerate(channels):
         await peer_layer.group_add(f"g{number}", channel)
         await peer_layer.group_send(f"g{number}", {"number": number})
+        assert await messages(layer, channel) == [{"number": number}]
         await peer_layer.group_discard(f"g{number}", channel)
         await peer_layer.group_send(f"g{number}", {"number": "missed"})
-    for number, channel in enumerate(channels):
+    for channel in channels:
         await peer_layer.send(channel, {"number": "last"})
-        received = await messages(layer, channel, 2)
-        assert [message["number"] for message in received] == [number, "last"]
+        assert await messages(layer, channel) == [{"number": "last"}]
 
 
 async def test_a_closed_channel_becomes_no_member(

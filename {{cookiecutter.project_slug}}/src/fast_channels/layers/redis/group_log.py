@@ -28,6 +28,7 @@ Invariants
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -57,6 +58,7 @@ PAGE = 50  # entries that are read of each; less than a mailbox holds by default
 HELD = 50  # notifications that are kept while a page is read, and
 HELD_BYTES = 256 * 1024
 TURN = 0.004  # seconds
+SETTLE = 0.1  # seconds between two looks at a subscription that another caller makes
 PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
@@ -111,11 +113,25 @@ class Audience(Protocol):
 class Outage:
     """What positions are behind by until they are compared with their logs: a batch shares one."""
 
-    __slots__ = ("confirmed", "since")
+    __slots__ = ("_news", "confirmed", "since")
 
     def __init__(self, since: float, *, confirmed: bool = False) -> None:
         self.since = since  # nothing was missed before, by time.monotonic
         self.confirmed = confirmed  # subscribed again
+        self._news: asyncio.Event | None = None
+
+    def confirm(self) -> None:
+        self.confirmed = True
+        if self._news is not None:
+            self._news.set()
+
+    async def settle(self) -> None:
+        """Until it is confirmed, or ``SETTLE`` seconds: its connection may be lost meanwhile."""
+        if self._news is None:
+            self._news = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                await self._news.wait()
 
     def hold(self, data: bytes) -> bool:
         """Keep a notification for later; False if it has to be read from the log."""
@@ -288,6 +304,7 @@ class GroupLog:
         while position.last == NOWHERE and self._positions.get(topic) is position:
             outage = position.behind
             if outage is not None and not outage.confirmed:
+                await outage.settle()  # another caller joins the topic at the same time
                 await subscribe()
                 continue
             position.missed = False
@@ -369,7 +386,7 @@ class GroupLog:
         self._told.clear()
 
     def on_subscribed(self, topics: list[str], outage: Outage) -> None:
-        outage.confirmed = True
+        outage.confirm()
         by_server: dict[object, list[str]] = {}
         for topic in topics:
             position = self._positions.get(topic)

@@ -172,7 +172,13 @@ class Subscriber:
         mark = self._events.on_subscribing(topics, since)
         for _, part in groupby(topics, self._part_of):
             link.cast(f"{self._prefix}SUBSCRIBE", *part)
-        await link.call("PING")
+        try:
+            await link.call("PING")
+        except asyncio.CancelledError:
+            for topic in filter(self.wants, topics):  # those that others listen to as well
+                self._wanted[topic] = UNCONFIRMED
+                self.want(topic, since)
+            raise
         if link is not self._link:
             raise LinkLost("The connection was lost while it was asked")
         for topic in topics:
