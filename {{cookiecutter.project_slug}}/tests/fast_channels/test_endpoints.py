@@ -195,6 +195,17 @@ def test_several_nodes_in_a_url(scheme: str, authority: str, nodes: Any) -> None
         assert endpoint.kwargs == {"username": "us@er", "password": "p/w,"}
 
 
+@pytest.mark.parametrize("password", ["secret/with:signs@", "secret%2Fwith%3Asigns%40"])
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://:{}@a:1,b:2/main", "redis+cluster://:{}@a:1,b:2"]
+)
+def test_a_password_of_several_nodes(url: str, password: str) -> None:
+    """Encoded or as it is, whatever signs it has; but a "?" has to be encoded."""
+    endpoint = one(url.format(password))
+    assert endpoint.kwargs == {"password": "secret/with:signs@"}
+    assert endpoint.sentinels + endpoint.cluster == (("a", 1), ("b", 2))
+
+
 def test_default_ports_of_ipv6_nodes() -> None:
     """Those of a Sentinel and of a server; shown in brackets again."""
     sentinel, cluster = one("redis+sentinel://[::1]/main"), one("redis+cluster://[::1]")

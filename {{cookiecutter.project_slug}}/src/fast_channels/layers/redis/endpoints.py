@@ -6,7 +6,6 @@ An endpoint is one server, one Sentinel service and so whatever primary it has, 
 Connections are made by redis-py, which does TLS, authentication, Sentinel discovery and URL parsing.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -198,18 +197,23 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
                 f"ssl={extra['ssl']!r} contradicts {scheme}://; rediss:// is with TLS, redis:// without"
             )
         return Endpoint(_with_tls(dict(parse_url(url)) | extra))
-    nodes, parts = _split(rest)
-    query = dict(parse_qsl(parts.query))
+    # A password may stand there as it is, also with "/" or ":" in it; urlsplit takes one host at a time.
+    before, _, query_string = rest.partition("?")
+    credentials, _, location = before.rpartition("@")
+    hosts, _, path = location.partition("/")
+    nodes = [urlsplit(f"//{node.strip()}") for node in hosts.split(",")]
+    query = dict(parse_qsl(query_string))
     prefix = "sentinel_"
     options = _typed({key: value for key, value in query.items() if not key.startswith(prefix)})
     own = _typed({k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)})
-    if nodes[0].username:
-        options["username"] = unquote(nodes[0].username)
-    if nodes[0].password:
-        options["password"] = unquote(nodes[0].password)
+    username, _, password = credentials.partition(":")
+    if username:
+        options["username"] = unquote(username)
+    if password:
+        options["password"] = unquote(password)
     if protocol == "rediss":
         options["ssl"] = True
-    service, _, db = parts.path.strip("/").partition("/")
+    service, _, db = path.strip("/").partition("/")
     if kind == "cluster":
         if not all(node.hostname for node in nodes) or service:
             raise ValueError("A Cluster URL must be like redis+cluster://host:6379,host:6379")
@@ -224,17 +228,6 @@ def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
         own["ssl"] = True
     sentinels = _named(nodes, DEFAULT_SENTINEL_PORT)
     return _service(sentinels, unquote(service), own, options | extra)
-
-
-def _split(rest: str) -> tuple[list[SplitResult], SplitResult]:
-    """The nodes of a URL, each with the credentials, and what follows them.
-
-    ``urlsplit`` takes one host, so it gets one at a time.
-    """
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    credentials, at, hosts = authority.rpartition("@")
-    nodes = [urlsplit(f"//{credentials}{at}{node.strip()}") for node in hosts.split(",")]
-    return nodes, urlsplit(f"//nodes{rest.removeprefix(authority)}")
 
 
 def _named(nodes: list[SplitResult], default_port: int) -> tuple[Address, ...]:
