@@ -6,7 +6,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from redis.asyncio.sentinel import SentinelConnectionPool
 
+from fast_channels.layers.redis.endpoints import parse_hosts
+from fast_channels.layers.redis.persistent import PersistentLink
 from fast_channels.utils import cancel_and_wait
 
 DEADLINE = 10.0  # seconds; only a failing test waits so long
@@ -144,3 +147,31 @@ async def end(job: Stubborn, task: asyncio.Task[None]) -> None:
     job.times = 0
     task.cancel()
     await asyncio.wait([task], timeout=DEADLINE)
+
+
+async def test_a_cancellation_swallowed_by_a_question_to_the_sentinels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """redis-py may turn it into a time-out, each time: the task that asks ends all the same."""
+    asked = asyncio.Event()
+
+    class Pool(SentinelConnectionPool):
+        def __init__(self) -> None:
+            """Without Sentinels."""
+
+        async def get_master_address(self) -> tuple[str, int]:
+            asked.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise TimeoutError from None
+            raise AssertionError("nobody has cancelled it")
+
+    monkeypatch.setattr("fast_channels.layers.redis.persistent.FOLLOW_INTERVAL", 0)
+    link: Any = PersistentLink(parse_hosts(["redis://127.0.0.1:1"])[0], timeout=1)
+    (task,) = await started(link._changed_primary(Pool(), None))
+    async with asyncio.timeout(DEADLINE):
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()

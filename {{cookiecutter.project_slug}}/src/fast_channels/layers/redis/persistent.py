@@ -279,6 +279,8 @@ class PersistentLink:
                 address = await pool.get_master_address()
                 if address[1] != getattr(connection, "port", None) or address[0] != connection.host:
                     raise LinkLost(f"The Sentinels name another primary, {address[0]}:{address[1]}")
+            if is_cancelled():  # redis-py has swallowed it while it asked
+                raise asyncio.CancelledError
         await asyncio.Event().wait()
 
     def _note(self, error: BaseException) -> None:
