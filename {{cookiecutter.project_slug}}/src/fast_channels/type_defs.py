@@ -5,7 +5,7 @@ callables are the same types as Starlette's, so that a middleware of one fits th
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 # Callables
 
@@ -25,6 +25,16 @@ class SupportsAsgi(Protocol):
 # What middleware and communicators take. Looser than ASGIApplication in its arguments, so that an
 # application annotated with dict, or with a framework's own types, fits without a cast.
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]] | SupportsAsgi
+
+
+def as_application(application: Application) -> ASGIApplication:
+    """An ASGI application as it is; a consumer class, by its `as_asgi()`. Others: `TypeError`."""
+    if isinstance(application, type) and hasattr(application, "as_asgi"):
+        return cast(SupportsAsgi, application).as_asgi()
+    if isinstance(application, type) or not callable(application):
+        raise TypeError(f"expected an ASGI application or a consumer class, not {application!r}")
+    return application
+
 
 # Values
 

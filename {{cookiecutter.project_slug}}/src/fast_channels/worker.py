@@ -29,7 +29,7 @@ from .exceptions import ChannelLayerUnavailable, InvalidChannelLayerError, StopC
 from .layers.base import BaseChannelLayer
 from .layers.jobs import Delivery, WorkQueue
 from .names import check_channel_name
-from .utils import cancel_and_wait, is_cancelled
+from .tasks import cancel_and_wait, is_cancelled
 
 logger = logging.getLogger(__name__)
 

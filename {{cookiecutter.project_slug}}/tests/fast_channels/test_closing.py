@@ -10,7 +10,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from fast_channels.layers.redis.endpoints import parse_hosts
 from fast_channels.layers.redis.persistent import PersistentLink
-from fast_channels.utils import cancel_and_wait
+from fast_channels.tasks import cancel_and_wait
 
 DEADLINE = 10.0  # seconds; only a failing test waits so long
 

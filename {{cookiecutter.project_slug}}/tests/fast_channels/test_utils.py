@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from asgi_apps import no_task_left
-from fast_channels.utils import as_application, await_many_dispatch, is_same_domain
+from fast_channels.type_defs import as_application
+from fast_channels.utils import await_many_dispatch, is_same_domain
 
 __all__ = ["no_task_left"]
 

@@ -27,8 +27,8 @@ from typing import ClassVar, Protocol, cast
 
 from ..exceptions import StopConsumer, UnhandledMessage
 from ..mailbox import Mailbox
+from ..tasks import is_cancelled
 from ..type_defs import Event, Receive
-from ..utils import is_cancelled
 from .handlers import LayerHandlers, refuse
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """The base of a middleware."""
 
-from ..type_defs import Application, Receive, Scope, Send
-from ..utils import as_application
+from ..type_defs import Application, Receive, Scope, Send, as_application
 
 
 class BaseMiddleware:

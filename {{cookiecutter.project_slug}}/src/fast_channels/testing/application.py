@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from ..consumer.handlers import strict
-from ..type_defs import Application, Event, Scope
-from ..utils import as_application
+from ..type_defs import Application, Event, Scope, as_application
 from .errors import UnexpectedEvent
 
 # How long a cancelled application may take for its clean-up.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ...mailbox import Mailbox, Message, Overflow
-from ...utils import at_loop_end
+from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
 from .endpoints import parse_hosts
 from .peer import Config, Peer

@@ -20,7 +20,7 @@ import time
 from dataclasses import replace
 
 from ...exceptions import ChannelLayerUnavailable
-from ...utils import cancel_and_wait, is_cancelled
+from ...tasks import cancel_and_wait, is_cancelled
 from .cluster_commands import PATIENCE, PAUSE, ClusterCommands
 from .endpoints import Endpoint
 from .link import CONNECTION_ERRORS, LinkLost

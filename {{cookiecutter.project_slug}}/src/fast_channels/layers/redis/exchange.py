@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ...exceptions import ChannelLayerUnavailable
-from ...utils import cancel_and_wait
+from ...tasks import cancel_and_wait
 from .link import Command, Link, Reply
 from .topology import Commands
 

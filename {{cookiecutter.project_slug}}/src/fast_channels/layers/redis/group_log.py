@@ -39,7 +39,7 @@ from typing import Any, Protocol
 
 from ...exceptions import UndecodableMessage
 from ...mailbox import Mailbox
-from ...utils import cancel_and_wait
+from ...tasks import cancel_and_wait
 from ..tally import Tally
 from . import scripts
 from .envelope import Messages, decode, number_of, with_uid_after

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable, UndecodableMessage
 from ...names import check_channel_name, check_group_name
-from ...utils import cancel_and_wait
+from ...tasks import cancel_and_wait
 
 JOIN, LEAVE, ANSWER = "+", "-", "="
 MOST_REQUESTS = 1000

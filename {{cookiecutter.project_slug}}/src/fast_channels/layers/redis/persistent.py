@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ...exceptions import ChannelLayerUnavailable
-from ...utils import cancel_and_wait, is_cancelled
+from ...tasks import cancel_and_wait, is_cancelled
 from .endpoints import Endpoint, close_pool
 from .link import CONNECTION_ERRORS, Command, Link, LinkLost, OnEnded, OnMessage, Pending, Reply
 from .script import with_source

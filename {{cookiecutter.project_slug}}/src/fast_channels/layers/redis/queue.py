@@ -24,7 +24,7 @@ from typing import Any, Literal, cast, get_args
 
 from ...exceptions import FastChannelsError
 from ...mailbox import Mailbox, Message
-from ...utils import cancel_and_wait
+from ...tasks import cancel_and_wait
 from ..base import owner_of
 from ..tally import Tally
 from . import scripts

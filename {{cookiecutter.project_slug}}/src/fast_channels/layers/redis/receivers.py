@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import ChannelLayerUnavailable
 from ...mailbox import Message
-from ...utils import cancel_and_wait
+from ...tasks import cancel_and_wait
 from ..jobs import Delivery
 from .exchange import Exchange, Exchanges
 from .link import Reply
