@@ -16,7 +16,7 @@ import pytest
 from expect import eventually
 from fast_channels.exceptions import ChannelFull
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer
-from fast_channels.layers.local import LocalDelivery
+from fast_channels.layers.groups import LocalGroups
 from properties import Clock
 
 SETTLED = 30.0  # seconds; only a failing test waits so long
@@ -192,9 +192,9 @@ class LayerModel:
         return {"type": "test", "number": self.sent, "list": []}
 
 
-def local(layer: Any) -> LocalDelivery:
+def local(layer: Any) -> LocalGroups:
     """What the layer's process holds: channels, groups, mailboxes."""
     if isinstance(layer, InMemoryChannelLayer):
         return layer._local
     locals_ = [peer.local for peer in layer._peers.values()]
-    return locals_[0] if locals_ else LocalDelivery(lambda channel: 1, None)
+    return locals_[0] if locals_ else LocalGroups(lambda channel: 1, None)

@@ -1,4 +1,4 @@
-"""Rules of channel and group names, and of capacities chosen by name. No I/O, no state.
+"""Rules of channel and group names, and of capacities chosen by name. It does no I/O.
 
 A name is ASCII letters, digits, ``-``, ``_`` and ``.``, shorter than 100 characters (the rule of
 the Django Channels channel layer specification). A channel name may hold one ``!``: what stands
@@ -8,13 +8,16 @@ consumer there.
 
 import fnmatch
 import re
+import uuid
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import count
 from typing import TypeGuard
 
 from .exceptions import InvalidNameError
 
 MAX_NAME_LENGTH = 100
+PROCESS_ID_LENGTH = 16
 CHANNEL_NAME = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
 GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
 
@@ -62,6 +65,28 @@ def non_local_name(channel: str) -> str:
     """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""
     head, mark, _ = channel.partition("!")
     return head + mark
+
+
+def owner_of(channel: str) -> str | None:
+    """The id of the process that owns the channel, None for a named channel."""
+    head, mark, _ = channel.partition("!")
+    return head[-PROCESS_ID_LENGTH:] if mark else None
+
+
+class ChannelNames:
+    """Makes the names of a process's own channels: ``<prefix><process id>!<number>``."""
+
+    def __init__(self) -> None:
+        self.process_id = uuid.uuid4().hex[:PROCESS_ID_LENGTH]
+        self._numbers = count(1)
+
+    def make(self, prefix: str) -> str:
+        name = f"{prefix}{self.process_id}!{next(self._numbers):x}"
+        check_channel_name(name)
+        return name
+
+    def owns(self, channel: str) -> bool:
+        return owner_of(channel) == self.process_id
 
 
 def compile_capacities(by_name: Mapping[str | re.Pattern[str], int]) -> Capacities:

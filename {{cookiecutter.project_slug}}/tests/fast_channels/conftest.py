@@ -11,7 +11,7 @@ from fast_channels.layers import (
     register_channel_layer,
     unregister_channel_layer,
 )
-from fast_channels.layers.base import owner_of
+from fast_channels.names import owner_of
 from fast_channels.server import WebSocketProtocol
 from sample_consumers import Member
 from worker_bench import Bench, Ledger

@@ -164,7 +164,7 @@ async def test_refusals_are_logged_at_a_bounded_rate(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line for all, which names the type and the class."""
-    tally = handlers.Tally(handlers.logger, "%d refused, the last: %s")
+    tally = handlers.ThrottledWarning(handlers.logger, "%d refused, the last: %s")
     monkeypatch.setattr(handlers, "refusals", tally)
     async with served(AsyncWebsocketConsumer) as one:
         for _ in range(90):

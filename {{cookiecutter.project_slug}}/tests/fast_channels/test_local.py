@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.layers.local import LocalDelivery, copier
-from fast_channels.layers.tally import LOG_INTERVAL, Tally
+from fast_channels.layers.groups import LocalGroups, copier
+from fast_channels.layers.throttled import LOG_INTERVAL, ThrottledWarning
 
 
 @pytest.fixture
-def local() -> LocalDelivery:
-    return LocalDelivery(lambda channel: 2 if channel.startswith("small") else 10, expiry=None)
+def local() -> LocalGroups:
+    return LocalGroups(lambda channel: 2 if channel.startswith("small") else 10, expiry=None)
 
 
-def waiting(local: LocalDelivery, channel: str) -> list[Any]:
+def waiting(local: LocalGroups, channel: str) -> list[Any]:
     mailbox = local.mailboxes[channel]
     return [mailbox.take() for _ in range(len(mailbox))]
 
 
-def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalDelivery) -> None:
+def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalGroups) -> None:
     """Opening again gives the same one; another policy may be set then."""
     mailbox = local.open("small")
     assert local.open("small", "drop_oldest") is mailbox
@@ -31,7 +31,7 @@ def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalDelivery) -> No
         local.open("small", "typo")  # type: ignore[arg-type]
 
 
-def test_the_first_joins_and_the_last_leaves(local: LocalDelivery) -> None:
+def test_the_first_joins_and_the_last_leaves(local: LocalGroups) -> None:
     """`join` and `leave` tell when the process's part of a group begins and ends."""
     assert local.join("room", "a")
     assert not local.join("room", "b")
@@ -43,7 +43,7 @@ def test_the_first_joins_and_the_last_leaves(local: LocalDelivery) -> None:
     assert (local.groups, local.is_member("b")) == ({}, False)
 
 
-def test_closing_leaves_all_groups(local: LocalDelivery) -> None:
+def test_closing_leaves_all_groups(local: LocalGroups) -> None:
     """It returns the groups that are empty by it; the mailbox is gone."""
     for group in ("mine", "ours", "also mine"):
         local.join(group, "a")
@@ -54,7 +54,7 @@ def test_closing_leaves_all_groups(local: LocalDelivery) -> None:
     assert local.close("a") == []
 
 
-def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalDelivery) -> None:
+def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalGroups) -> None:
     """So that names that were used once take no memory."""
     local.open("idle")
     local.open("filled").put({})
@@ -64,7 +64,7 @@ def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalDelivery
     assert set(local.mailboxes) == {"filled", "member"}
 
 
-def test_a_group_message_reaches_each_member_as_a_copy(local: LocalDelivery) -> None:
+def test_a_group_message_reaches_each_member_as_a_copy(local: LocalGroups) -> None:
     """Each gets a message of its own; a full one misses it, which is counted."""
     for channel in ("a", "b", "small"):
         local.join("room", channel)
@@ -80,7 +80,7 @@ def test_a_group_message_reaches_each_member_as_a_copy(local: LocalDelivery) -> 
     local.deliver_group("unknown", {})
 
 
-def test_a_message_to_a_closed_channel_is_nobodys(local: LocalDelivery) -> None:
+def test_a_message_to_a_closed_channel_is_nobodys(local: LocalGroups) -> None:
     """`deliver` says so, and makes no mailbox."""
     assert not local.deliver("closed", {})
     local.open("small")
@@ -88,7 +88,7 @@ def test_a_message_to_a_closed_channel_is_nobodys(local: LocalDelivery) -> None:
     assert (list(local.mailboxes), local.drops.total) == (["small"], 1)
 
 
-def test_only_consumers_are_told_of_the_layers_events(local: LocalDelivery) -> None:
+def test_only_consumers_are_told_of_the_layers_events(local: LocalGroups) -> None:
     """A mailbox that a consumer takes from gets a copy; a plain receiver's does not."""
     local.open("plain")
     local.open("consumer").wants_events = True
@@ -100,7 +100,7 @@ def test_only_consumers_are_told_of_the_layers_events(local: LocalDelivery) -> N
     assert waiting(local, "plain") == []
 
 
-def test_clear_keeps_the_mailboxes(local: LocalDelivery) -> None:
+def test_clear_keeps_the_mailboxes(local: LocalGroups) -> None:
     """Messages and memberships go; open channels stay open."""
     local.join("room", "a")
     local.deliver_group("room", {})
@@ -174,8 +174,8 @@ def test_a_tally_counts_all_and_logs_little(
 ) -> None:
     """The first event is logged at once, then at most one line an interval, with the number."""
     now = 1000.0
-    monkeypatch.setattr("fast_channels.layers.tally.time.monotonic", lambda: now)
-    tally = Tally(logging.getLogger("test"), "%d lost, the last: %s")
+    monkeypatch.setattr("fast_channels.layers.throttled.time.monotonic", lambda: now)
+    tally = ThrottledWarning(logging.getLogger("test"), "%d lost, the last: %s")
     for number in range(5):
         tally.add(number)
     now += LOG_INTERVAL
@@ -189,7 +189,7 @@ def test_a_tally_counts_all_and_logs_little(
 
 def test_a_fan_out_takes_the_memory_of_one_message() -> None:
     """What waits in a hundred mailboxes is one object; who takes it gets a copy of his own."""
-    local = LocalDelivery(lambda channel: 10, expiry=None)
+    local = LocalGroups(lambda channel: 10, expiry=None)
     for number in range(100):
         local.join("room", f"own.{number}")
     message = {"type": "test", "list": [1]}

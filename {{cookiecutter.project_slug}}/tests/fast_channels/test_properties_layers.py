@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from backends import Backend
 from fast_channels import mailbox as mailbox_module
-from fast_channels.layers import local as local_module
+from fast_channels.layers import groups as groups_module
 from layer_model import Channel, LayerModel
 from properties import Clock, sequences
 from redis_servers import RedisServer
@@ -153,7 +153,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the mailboxes."""
     clock = Clock()
     monkeypatch.setattr(mailbox_module, "time", clock)
-    monkeypatch.setattr(local_module, "time", clock)
+    monkeypatch.setattr(groups_module, "time", clock)
     return clock
 
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fast_channels.layers.local import LocalDelivery
+from fast_channels.layers.groups import LocalGroups
 from properties import sequences
 
 CAPACITY = 3
@@ -24,7 +24,7 @@ groups = st.sampled_from(["red", "green"])
 class LocalMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.local = LocalDelivery(lambda channel: CAPACITY, expiry=None)
+        self.local = LocalGroups(lambda channel: CAPACITY, expiry=None)
         self.waiting: dict[str, list[int]] = {}  # open channels and the messages in them
         self.members: dict[str, set[str]] = {}  # never an empty set
         self.sent = self.dropped = 0

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from fast_channels.layers.redis import group_log
 from fast_channels.layers.redis.envelope import Messages, Uids, encode, encode_message
 from fast_channels.layers.redis.group_log import GroupLog
-from fast_channels.layers.tally import Tally
+from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
 from properties import sequences
 
@@ -94,7 +94,7 @@ class World:
 
     def __init__(self) -> None:
         self.server = Server()
-        poison = Tally(logging.getLogger("test"), "%d %s")
+        poison = ThrottledWarning(logging.getLogger("test"), "%d %s")
         self.log = GroupLog(self, expiry=60, history=HISTORY, poison=poison)
         self.uids = Uids()
         self.sent: dict[str, list[int]] = {topic: [] for topic in TOPICS}

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from fast_channels import mailbox as mailbox_module
-from fast_channels.layers import local as local_module
+from fast_channels.layers import groups as groups_module
 from fast_channels.mailbox import Mailbox, Overflow
 from properties import Clock, sequences
 
@@ -161,5 +161,5 @@ def test_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each message is handed out once and in order, or counted as dropped or expired."""
     clock = Clock()
     monkeypatch.setattr(mailbox_module, "time", clock)
-    monkeypatch.setattr(local_module, "time", clock)
+    monkeypatch.setattr(groups_module, "time", clock)
     run_state_machine_as_test(lambda: MailboxMachine(clock), settings=sequences(150, 40))

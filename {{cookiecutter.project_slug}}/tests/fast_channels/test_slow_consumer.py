@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from expect import eventually
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.layers.base import owner_of
+from fast_channels.names import owner_of
 from fast_channels.mailbox import Mailbox
 from uvicorn_server import serving
 

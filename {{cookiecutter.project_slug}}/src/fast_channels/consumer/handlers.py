@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..exceptions import UnhandledMessage
-from ..layers.tally import Tally
+from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ MOST_TYPES = 1024
 # A test is to see what production only counts; the communicators set it for the application they run.
 strict: ContextVar[bool] = ContextVar("fast_channels_strict", default=False)
 
-refusals = Tally(logger, "%d message(s) of the layer refused, the last: %s")
+refusals = ThrottledWarning(logger, "%d message(s) of the layer refused, the last: %s")
 
 
 @functools.lru_cache(maxsize=1024)

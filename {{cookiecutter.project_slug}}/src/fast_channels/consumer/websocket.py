@@ -20,7 +20,7 @@ from ..exceptions import (
     InvalidChannelLayerError,
     StopConsumer,
 )
-from ..layers.tally import Tally
+from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event, HeadersInput
 from . import json_text
 from .base import AsyncConsumer, encode_headers
@@ -37,7 +37,7 @@ OVERLOADED = 4008  # private range: this consumer fell behind and its policy is 
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 MOST_REASON = 123  # bytes of UTF-8: what a control frame holds beside the code (RFC 6455, 5.5)
 
-cut_reasons = Tally(logger, "%d close reason(s) cut to 123 bytes, the last: %.123s")
+cut_reasons = ThrottledWarning(logger, "%d close reason(s) cut to 123 bytes, the last: %.123s")
 
 
 class State(enum.Enum):

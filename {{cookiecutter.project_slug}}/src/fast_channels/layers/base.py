@@ -1,13 +1,11 @@
 """What every channel layer is: the names it accepts, its capacities, its methods.
 
 The interface is that of the Django Channels channel layer specification. A concrete layer adds how
-messages travel; delivery inside the process (``local``) and mailboxes are shared by all of them.
+messages travel; delivery inside the process (``groups``) and mailboxes are shared by all of them.
 """
 
 import re
-import uuid
 from collections.abc import Mapping
-from itertools import count
 from typing import Any, ClassVar
 
 from .. import names
@@ -136,25 +134,3 @@ class BaseChannelLayer:
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.aclose()
-
-
-class ChannelNames:
-    """Makes the names of a process's own channels: ``<prefix><process id>!<number>``."""
-
-    def __init__(self) -> None:
-        self.process_id = uuid.uuid4().hex[:16]
-        self._numbers = count(1)
-
-    def make(self, prefix: str) -> str:
-        name = f"{prefix}{self.process_id}!{next(self._numbers):x}"
-        names.check_channel_name(name)
-        return name
-
-    def owns(self, channel: str) -> bool:
-        return owner_of(channel) == self.process_id
-
-
-def owner_of(channel: str) -> str | None:
-    """The process id in a process-local channel name, None for a named channel."""
-    head, mark, _ = channel.partition("!")
-    return head[-16:] if mark else None

@@ -40,7 +40,7 @@ from typing import Any, Protocol
 from ...exceptions import UndecodableMessage
 from ...mailbox import Mailbox
 from ...tasks import cancel_and_wait
-from ..tally import Tally
+from ..throttled import ThrottledWarning
 from . import scripts
 from .envelope import Messages, decode, number_of, with_uid_after
 from .topology import Commands
@@ -282,7 +282,7 @@ class Lane:
 class GroupLog:
     """``expiry`` is in seconds; ``history`` is how many entries a log keeps at least, if it has them."""
 
-    def __init__(self, audience: Audience, *, expiry: float, history: int, poison: Tally) -> None:
+    def __init__(self, audience: Audience, *, expiry: float, history: int, poison: ThrottledWarning) -> None:
         self._audience = audience
         self._expiry = expiry
         self._history = history
@@ -293,7 +293,7 @@ class GroupLog:
         self._turn = 0.0
         self._impatience: dict[Mailbox, int] = {}  # strikes of this recovery
         self._told: set[Mailbox] = set()  # of a gap, in this recovery
-        self.failures = Tally(logger, "%d time(s) a topic could not be recovered, the last: %s: %r")
+        self.failures = ThrottledWarning(logger, "%d time(s) a topic could not be recovered, the last: %s: %r")
 
     # Joining and leaving
 

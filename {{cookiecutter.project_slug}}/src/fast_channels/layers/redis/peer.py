@@ -26,9 +26,9 @@ from ...exceptions import (
     UndecodableMessage,
 )
 from ...mailbox import Mailbox, Message, Overflow
-from ..base import ChannelNames, owner_of
-from ..local import LocalDelivery
-from ..tally import Tally
+from ...names import ChannelNames, owner_of
+from ..groups import LocalGroups
+from ..throttled import ThrottledWarning
 from .cluster import make_topology
 from .endpoints import Endpoint
 from .envelope import Messages, Uids, decode, encode, encode_message, place_of
@@ -68,7 +68,7 @@ class Peer(abc.ABC):
         self.config = config
         self.names = ChannelNames()
         self.inbox = config.topics.inbox(self.names.process_id)
-        self.local = LocalDelivery(config.capacity_of, config.expiry)
+        self.local = LocalGroups(config.capacity_of, config.expiry)
         self.uids = Uids()
         self.binds = config.serializer.binds
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
@@ -87,8 +87,8 @@ class Peer(abc.ABC):
             keyed=self.keyed,
         )
         self.start = self.topology.start
-        self.poison = Tally(logger, "%d undecodable message(s) skipped, the last: %s")
-        self.failures = Tally(logger, "%d notification(s) could not be handled, the last in %s: %r")
+        self.poison = ThrottledWarning(logger, "%d undecodable message(s) skipped, the last: %s")
+        self.failures = ThrottledWarning(logger, "%d notification(s) could not be handled, the last in %s: %r")
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
         self._foreign = ForeignMembership(
             self.names.process_id,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ...mailbox import Message
-from ..base import owner_of
+from ...names import owner_of
 from .base import RedisLayer
 from .envelope import encode
 from .idle import IdleNames

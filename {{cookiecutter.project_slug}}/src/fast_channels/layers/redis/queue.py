@@ -25,8 +25,8 @@ from typing import Any, Literal, cast, get_args
 from ...exceptions import FastChannelsError
 from ...mailbox import Mailbox, Message
 from ...tasks import cancel_and_wait
-from ..base import owner_of
-from ..tally import Tally
+from ...names import owner_of
+from ..throttled import ThrottledWarning
 from . import scripts
 from .envelope import Messages
 from .group_log import GroupLog, Outage
@@ -111,7 +111,7 @@ class QueuePeer(Peer):
         self._log.follow(self.inbox)
         self._expiry_ms = int(config.expiry * 1000)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
-        self.unforwarded = Tally(
+        self.unforwarded = ThrottledWarning(
             logger, "%d group message(s) not forwarded, the last to channel %s: %s"
         )
 

@@ -5,7 +5,7 @@ The braces are the hash tag of Redis Cluster: all keys of one topic share a slot
 
 from dataclasses import dataclass
 
-from ..base import owner_of
+from ...names import owner_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from functools import partial
 
 from ..mailbox import Mailbox, Message, Overflow
 from ..messages import IMMUTABLE
-from .tally import Tally
+from .throttled import ThrottledWarning
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def copier(message: Message) -> Callable[[], Message]:
         return lambda: copy.deepcopy(message)
 
 
-class LocalDelivery:
+class LocalGroups:
     """The channels and groups of one process (in the Redis layers: of one event loop)."""
 
     def __init__(self, capacity_of: Callable[[str], int], expiry: float | None) -> None:
@@ -49,8 +49,8 @@ class LocalDelivery:
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
         self._on_expired = self.count_expired  # one bound method for all
-        self.expirations = Tally(logger, "%d message(s) dropped that nobody read for %s s")
-        self.drops = Tally(
+        self.expirations = ThrottledWarning(logger, "%d message(s) dropped that nobody read for %s s")
+        self.drops = ThrottledWarning(
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
         )
 

@@ -6,7 +6,7 @@ import time
 LOG_INTERVAL = 10.0  # seconds between two lines
 
 
-class Tally:
+class ThrottledWarning:
     """``template`` gets the number of events since the last line, then ``add``'s arguments."""
 
     def __init__(self, logger: logging.Logger, template: str) -> None:
