@@ -12,7 +12,8 @@ from .cpus import Cores, pinned
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
-sys.path.append(str(TEMPLATE / "tests"))  # starts servers and ends them, however we end
+# It starts servers and ends them, however we end.
+sys.path.append(str(TEMPLATE / "tests" / "fast_channels" / "support"))
 
 from redis_servers import RedisServer  # noqa: E402
 

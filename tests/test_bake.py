@@ -14,7 +14,7 @@ from rendering import TEMPLATE, files, run, texts
 Variant = tuple[str, str, Path]
 
 # Folders that are copied without rendering.
-VERBATIM = ("src", "tests/fast_channels", "tests/redis_servers")
+VERBATIM = ("src", "tests/fast_channels")
 
 # The files that tell the variants apart.
 DIFFERING = {

@@ -44,14 +44,14 @@ def echo_server(project: Path, protocol: str) -> Iterator[str]:
             "python",
             "-m",
             "uvicorn",
-            "asgi_apps:echo",
+            "tests.fast_channels.support.asgi_apps:echo",
             "--port",
             str(port),
         ),
         *("--ws", f"fast_channels.server:{protocol}", "--lifespan", "off"),
         *("--ws-max-size", str(32 * 2**20), "--log-level", "critical"),  # cases of 16 MiB
     ]
-    with subprocess.Popen(command, cwd=project, env=environment(PYTHONPATH="tests")) as process:
+    with subprocess.Popen(command, cwd=project, env=environment(PYTHONPATH=".")) as process:
         try:
             _wait_until_it_listens(port)
             yield f"ws://127.0.0.1:{port}"

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from fast_channels.consumer import AsyncConsumer
 from fast_channels.layers import InspectableWorkQueue, RedisChannelLayer
 from fast_channels.worker import Worker
-from redis_servers import RedisServer
+
+from ..fast_channels.support.redis_servers import RedisServer
 
 
 # replay

@@ -19,7 +19,8 @@ from fast_channels.layers import (
     unregister_channel_layer,
 )
 from fast_channels.testing import WebsocketCommunicator
-from redis_servers import RedisServer
+
+from ..fast_channels.support.redis_servers import RedisServer
 
 
 @pytest.fixture(scope="module")

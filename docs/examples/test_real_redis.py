@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from fast_channels.layers import RedisChannelLayer
-from redis_servers import RedisServer, SentinelGroup
+
+from ..fast_channels.support.redis_servers import RedisServer, SentinelGroup
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from redis_servers import ClusterGroup, RedisServer, wait_until
+from ..fast_channels.support.redis_servers import ClusterGroup, RedisServer, wait_until
 
 PASSWORD = "secret/with:signs@"  # it must survive its way through REDIS_URL
 JOBS = "{jobs}"  # what stands in braces decides alone which node has the channel of the jobs

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from redis_servers import RedisServer, SentinelGroup
+from ..fast_channels.support.redis_servers import RedisServer, SentinelGroup
 
 PASSWORD = "secret/with:signs@"  # it must survive its way through REDIS_URL
 

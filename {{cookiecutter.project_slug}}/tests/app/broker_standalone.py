@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from redis_servers import RedisServer
+from ..fast_channels.support.redis_servers import RedisServer
 
 PASSWORD = "secret/with:signs@"  # it must survive its way through REDIS_URL
 

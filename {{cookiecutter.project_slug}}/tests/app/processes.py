@@ -11,11 +11,11 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Self
 
-from redis_servers import wait_until
-from redis_servers.guardian import guardian
-from redis_servers.ports import HOST, free_port
-
 from {{ cookiecutter.project_slug }}.settings import Settings
+
+from ..fast_channels.support.redis_servers import wait_until
+from ..fast_channels.support.redis_servers.guardian import guardian
+from ..fast_channels.support.redis_servers.ports import HOST, free_port
 
 PACKAGE = "{{ cookiecutter.project_slug }}"
 WEBSOCKET_PROTOCOL = "fast_channels.server:WebSocketProtocol"  # as in Makefile and Dockerfile

@@ -5,10 +5,9 @@ import logging
 import httpx
 import pytest
 
-from redis_servers import wait_until
-
 from {{ cookiecutter.project_slug }}.logs import ACCESS_FILTER
 
+from ..fast_channels.support.redis_servers import wait_until
 from .processes import PACKAGE, WebProcess
 from .visitors import visit_server
 

@@ -1,11 +1,13 @@
-"""Fixtures of the runtime's tests."""
+"""Fixtures of the runtime's tests.
+
+The Redis processes are shared by the whole test run; each test keeps to a prefix of its own.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-import uvicorn_server
 from fast_channels.layers import (
     InMemoryChannelLayer,
     register_channel_layer,
@@ -13,8 +15,32 @@ from fast_channels.layers import (
 )
 from fast_channels.names import owner_of
 from fast_channels.server import WebSocketProtocol
-from sample_consumers import Member
-from worker_bench import Bench, Ledger
+
+from .support import uvicorn_server
+from .support.redis_servers import ClusterGroup, RedisServer, SentinelGroup
+from .support.sample_consumers import Member
+from .support.worker_bench import Bench, Ledger
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server, which no test may stop."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sentinel_group() -> Iterator[SentinelGroup]:
+    """A primary, two replicas and three Sentinels, all with passwords; no test may stop one."""
+    with SentinelGroup(password="data-password", sentinel_password="watch-password") as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def cluster_group() -> Iterator[ClusterGroup]:
+    """A Cluster of three primaries, with a password; no test may stop one."""
+    with ClusterGroup(password="data-password") as group:
+        yield group
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from backends import ALL, Backend
 from fast_channels.layers import BaseChannelLayer
-from redis_servers import ClusterGroup, RedisServer, SentinelGroup
+
+from ..support.backends import ALL, Backend
+from ..support.redis_servers import ClusterGroup, RedisServer, SentinelGroup
 
 FIXTURES = {
     "standalone": "redis_server",

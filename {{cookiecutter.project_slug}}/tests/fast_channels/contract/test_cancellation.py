@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 
-from backends import WORK, over
-from expect import messages
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import WORK, over
+from ..support.expect import messages
 
 CANCELS = 300
 

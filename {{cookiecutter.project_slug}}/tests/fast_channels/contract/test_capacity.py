@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from backends import MEMORY, REDIS, WORK, over
-from expect import eventually, messages, silence
 from fast_channels.exceptions import ChannelFull
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.mailbox import Mailbox
+
+from ..support.backends import MEMORY, REDIS, WORK, over
+from ..support.expect import eventually, messages, silence
 
 MakeLayer = Callable[..., Any]
 

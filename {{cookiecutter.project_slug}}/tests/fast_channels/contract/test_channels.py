@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from backends import Backend
-from expect import messages, silence
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import Backend
+from ..support.expect import messages, silence
 
 MakeLayer = Callable[..., BaseChannelLayer]
 

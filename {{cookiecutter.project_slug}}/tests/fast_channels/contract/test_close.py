@@ -4,18 +4,18 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from backends import REDIS, Backend, over
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
 from fast_channels.layers.redis.base import RedisLayer
+
+from ..support.backends import REDIS, Backend, over
+from ..support.children import SOURCES
 
 MakeLayer = Callable[..., BaseChannelLayer]
 
 DEADLINE = 10.0  # seconds; a close that hangs does so for ever
-SOURCES = Path(__file__).parents[3] / "src"
 
 
 @over(REDIS)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
-from redis_servers import ClusterGroup, RedisServer
-from traffic import Traffic
+
+from ..support.redis_servers import ClusterGroup, RedisServer
+from ..support.traffic import Traffic
 
 PASSWORD = "data"
 

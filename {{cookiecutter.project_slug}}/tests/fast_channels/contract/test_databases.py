@@ -2,9 +2,10 @@
 
 import pytest
 
-from backends import Backend, over
-from expect import messages, silence
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import Backend, over
+from ..support.expect import messages, silence
 
 KINDS = ["pubsub-standalone", "pubsub-sentinel", "queue-standalone", "queue-sentinel"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from backends import QUEUE, WORK, over
-from expect import eventually, messages, silence
 from fast_channels.exceptions import ChannelFull, InvalidNameError, UndecodableMessage
 from fast_channels.layers import DeadLetter, Delivery, Depth, InspectableWorkQueue
+
+from ..support.backends import QUEUE, WORK, over
+from ..support.expect import eventually, messages, silence
 
 MakeLayer = Callable[..., Any]
 

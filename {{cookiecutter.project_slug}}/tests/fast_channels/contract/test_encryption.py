@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis.asyncio
 
-from backends import QUEUE, REDIS, Backend, over
-from expect import eventually, messages, silence
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
 from fast_channels.layers.redis.base import RedisLayer
 from fast_channels.layers.redis.envelope import UID_LENGTH, Uids, decode, encode, encode_message
+
+from ..support.backends import QUEUE, REDIS, Backend, over
+from ..support.expect import eventually, messages, silence
 
 STANDALONE = ["pubsub-standalone", "queue-standalone"]
 

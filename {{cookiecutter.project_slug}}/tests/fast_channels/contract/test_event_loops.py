@@ -4,8 +4,8 @@ import asyncio
 import threading
 from typing import Any
 
-from backends import Backend
-from expect import messages
+from ..support.backends import Backend
+from ..support.expect import messages
 
 
 async def test_two_loops_in_two_threads(backend: Backend) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from expect import silence
 from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
-from redis_servers import SentinelGroup
-from traffic import Traffic
+
+from ..support.expect import silence
+from ..support.redis_servers import SentinelGroup
+from ..support.traffic import Traffic
 
 
 @pytest.fixture

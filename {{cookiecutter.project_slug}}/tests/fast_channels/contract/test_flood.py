@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from backends import QUEUE, REDIS, over
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.redis import link as link_module
+
+from ..support.backends import QUEUE, REDIS, over
 
 MakeLayer = Callable[..., BaseChannelLayer]
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from backends import REDIS, WORK, Backend, over
-from expect import messages, silence
 from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import REDIS, WORK, Backend, over
+from ..support.expect import messages, silence
 
 MakeLayer = Callable[..., BaseChannelLayer]
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from backends import QUEUE, WORK, over
-from expect import DEADLINE, eventually, messages
 from fast_channels.layers import Delivery, Depth
 from fast_channels.layers.redis.receivers import Receivers
+
+from ..support.backends import QUEUE, WORK, over
+from ..support.expect import DEADLINE, eventually, messages
 
 MakeLayer = Callable[..., Any]
 LEASE = 0.4  # seconds

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from backends import REDIS, Backend, over
-from expect import eventually, messages, silence
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import REDIS, Backend, over
+from ..support.expect import eventually, messages, silence
 
 MakeLayer = Callable[..., BaseChannelLayer]
 

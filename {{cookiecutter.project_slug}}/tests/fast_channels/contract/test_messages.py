@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from backends import QUEUE, REDIS, over
-from expect import messages
 from fast_channels.exceptions import (
     ChannelLayerUnavailable,
     FastChannelsError,
@@ -18,6 +16,9 @@ from fast_channels.exceptions import (
     MessageTooLarge,
 )
 from fast_channels.layers import BaseChannelLayer
+
+from ..support.backends import QUEUE, REDIS, over
+from ..support.expect import messages
 
 MakeLayer = Callable[..., BaseChannelLayer]
 

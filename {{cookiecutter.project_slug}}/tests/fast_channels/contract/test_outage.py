@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from backends import Backend
-from expect import eventually, messages
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.redis import link
-from redis_servers import RedisServer
+
+from ..support.backends import Backend
+from ..support.expect import eventually, messages
+from ..support.redis_servers import RedisServer
 
 MakeLayer = Callable[..., Any]
 

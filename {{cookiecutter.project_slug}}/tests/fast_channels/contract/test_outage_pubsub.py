@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from expect import eventually, messages
 from fast_channels.layers import RedisPubSubChannelLayer
-from redis_servers import RedisServer
+
+from ..support.expect import eventually, messages
+from ..support.redis_servers import RedisServer
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from expect import eventually, messages, silence
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import RedisChannelLayer
 from fast_channels.layers.redis.envelope import (
@@ -18,7 +17,9 @@ from fast_channels.layers.redis.envelope import (
     with_uid_after,
 )
 from fast_channels.layers.redis.outbox import MOST_MESSAGES
-from redis_servers import RedisServer
+
+from ..support.expect import eventually, messages, silence
+from ..support.redis_servers import RedisServer
 
 COUNT = 1000
 

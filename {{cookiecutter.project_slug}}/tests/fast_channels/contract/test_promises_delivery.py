@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from backends import REDIS, WORK, over
-from expect import eventually, messages
 from fast_channels.exceptions import ChannelFull
+
+from ..support.backends import REDIS, WORK, over
+from ..support.expect import eventually, messages
 
 MakeLayer = Callable[..., Any]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from backends import MEMORY, PUBSUB, QUEUE, WORK, Backend, over
-from expect import eventually, messages, silence
 from fast_channels.layers import Delivery, Depth
+
+from ..support.backends import MEMORY, PUBSUB, QUEUE, WORK, Backend, over
+from ..support.expect import eventually, messages, silence
 
 MakeLayer = Callable[..., Any]
 STANDALONE = ["queue-standalone"]

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from fast_channels.server import CompressedWebSocketProtocol
-from raw_websocket import Echo, serving_in_thread
-from wire_cases import Server
+
+from ..support.raw_websocket import Echo, serving_in_thread
+from ..support.wire_cases import Server
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])

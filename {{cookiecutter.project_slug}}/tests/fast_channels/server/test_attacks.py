@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from raw_websocket import BINARY, DEADLINE, PING, TEXT, RawClient, frame, wait_until
+from ..support.children import PYTHONPATH, TESTS
+from ..support.raw_websocket import BINARY, DEADLINE, PING, TEXT, RawClient, frame, wait_until
 
-TESTS = Path(__file__).parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MEMORY = 32 * 2**20  # bytes more than before; the attacks below took 126 to 300 MiB
 WAIT = 2.0  # seconds; they held everybody up for 4 to 13
@@ -75,12 +75,18 @@ def target(protocol: str) -> Iterator[Target]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = probe.getsockname()
     command = [
-        *(sys.executable, "-m", "uvicorn", "asgi_apps:echo_and_length", "--port", str(address[1])),
+        *(
+            sys.executable,
+            "-m",
+            "uvicorn",
+            f"{TESTS}.support.asgi_apps:echo_and_length",
+            "--port",
+            str(address[1]),
+        ),
         *("--ws", f"fast_channels.server:{protocol}", "--lifespan", "off"),
         *("--http", "fast_channels.server.http_protocol:HttpProtocol", "--log-level", "critical"),
     ]
-    paths = os.pathsep.join((str(TESTS), str(TESTS.parent / "src")))
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}) as process:
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PYTHONPATH}) as process:
         try:
             wait_until(lambda: _answers(address), "uvicorn to start", 60)
             yield Target(address, process.pid)

@@ -10,9 +10,10 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol
 from fast_channels.server.deflate import MINIMUM, DeflatedFrames
-from raw_websocket import BINARY, CLOSE, PING, TEXT, Echo, RawClient, close_frame, frame
-from uvicorn_server import serving
-from wire_cases import Case, Server, case_table, run_case
+
+from ..support.raw_websocket import BINARY, CLOSE, PING, TEXT, Echo, RawClient, close_frame, frame
+from ..support.uvicorn_server import serving
+from ..support.wire_cases import Case, Server, case_table, run_case
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 RSV1 = 4

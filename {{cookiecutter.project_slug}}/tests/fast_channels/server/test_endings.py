@@ -14,12 +14,13 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ProtocolError
 
-from expect import eventually
 from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol, hub
 from fast_channels.server.connection import Connection
 from fast_channels.server.standard import StandardHandshake
 from fast_channels.type_defs import Event, Receive, Scope, Send
-from raw_websocket import (
+
+from ..support.expect import eventually
+from ..support.raw_websocket import (
     BINARY,
     CLOSE,
     DEADLINE,
@@ -32,7 +33,7 @@ from raw_websocket import (
     serving_in_thread,
     wait_until,
 )
-from uvicorn_server import serving
+from ..support.uvicorn_server import serving
 
 Body = Callable[[Receive, Send], Awaitable[Any]]
 

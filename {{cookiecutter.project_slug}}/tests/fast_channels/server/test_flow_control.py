@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from expect import eventually
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.connection import Connection
 from fast_channels.server.inbox import MAX_BYTES
 from fast_channels.type_defs import Receive, Scope, Send
-from raw_websocket import PING, PONG, REQUEST, TEXT, close_frame, frame
-from uvicorn_server import serving
+
+from ..support.expect import eventually
+from ..support.raw_websocket import PING, PONG, REQUEST, TEXT, close_frame, frame
+from ..support.uvicorn_server import serving
 
 MESSAGE = "x" * 10_000
 

@@ -7,7 +7,8 @@ from websockets.frames import Frame, Opcode
 
 from fast_channels.server.frames import BINARY, CACHED_BYTES, LONG, PONG, TEXT, FrameCache, frame
 from fast_channels.server.outgoing import OUTBOX
-from protocol_fuzz import Subject
+
+from ..support.protocol_fuzz import Subject
 
 SIZES = (0, 1, 124, 125, 126, 127, 65534, 65535, 65536, 70_000)
 

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from protocol_fuzz import Oracle, Subject, conversation, pieces
+from ..support.protocol_fuzz import Oracle, Subject, conversation, pieces
 
 FRAMES = int(os.environ.get("FUZZ_FRAMES", "12000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))

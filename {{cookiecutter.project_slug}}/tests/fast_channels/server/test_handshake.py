@@ -13,12 +13,13 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
-from expect import eventually
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.request import parse
 from fast_channels.type_defs import Receive, Scope, Send
-from raw_websocket import RawClient, close_frame, serving_in_thread
-from uvicorn_server import serving
+
+from ..support.expect import eventually
+from ..support.raw_websocket import RawClient, close_frame, serving_in_thread
+from ..support.uvicorn_server import serving
 
 BOTH = pytest.mark.parametrize("protocol", [WebSocketsSansIOProtocol, WebSocketProtocol])
 HTTP = pytest.mark.parametrize("http", ["h11", "httptools"])

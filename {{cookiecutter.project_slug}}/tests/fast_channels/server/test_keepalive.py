@@ -7,12 +7,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.frames import Frame
 
-from expect import eventually
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.deadlines import Deadlines
 from fast_channels.type_defs import Receive, Scope, Send
-from raw_websocket import PONG, TEXT, RawClient, close_frame, frame, serving_in_thread
-from uvicorn_server import serving
+
+from ..support.expect import eventually
+from ..support.raw_websocket import PONG, TEXT, RawClient, close_frame, frame, serving_in_thread
+from ..support.uvicorn_server import serving
 
 
 class App:

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from asgi_apps import echo_and_length
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.server import WebSocketProtocol, hub
 from fast_channels.server.connection import Connection
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
 from fast_channels.server.incoming import MIN_FRAGMENTS
 from fast_channels.type_defs import Receive, Scope, Send
-from raw_websocket import (
+
+from ..support.asgi_apps import echo_and_length
+from ..support.raw_websocket import (
     DEADLINE,
     REQUEST,
     TEXT,

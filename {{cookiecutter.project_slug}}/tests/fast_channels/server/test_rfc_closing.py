@@ -2,8 +2,8 @@
 
 import struct
 
-from raw_websocket import CLOSE, PING, TEXT, frame
-from wire_cases import Case, Server, case_table, run_case
+from ..support.raw_websocket import CLOSE, PING, TEXT, frame
+from ..support.wire_cases import Case, Server, case_table, run_case
 
 VALID = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)
 PRIVATE = (3000, 3999, 4000, 4999)

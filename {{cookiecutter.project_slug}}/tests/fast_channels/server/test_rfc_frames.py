@@ -1,7 +1,7 @@
 """RFC 6455, the cases that the Autobahn suite lists as 1 to 5: frames, and messages of many."""
 
-from raw_websocket import BINARY, PING, PONG, TEXT, close_frame, frame
-from wire_cases import Case, Server, case_table, run_case
+from ..support.raw_websocket import BINARY, PING, PONG, TEXT, close_frame, frame
+from ..support.wire_cases import Case, Server, case_table, run_case
 
 SIZES = (0, 1, 125, 126, 127, 128, 65535, 65536)
 

@@ -2,8 +2,8 @@
 
 import itertools
 
-from raw_websocket import BINARY, PING, TEXT, frame
-from wire_cases import Case, Server, case_table, run_case
+from ..support.raw_websocket import BINARY, PING, TEXT, frame
+from ..support.wire_cases import Case, Server, case_table, run_case
 
 GREEK = "κόσμε"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 from websockets.asyncio.client import connect
 
-from raw_websocket import TEXT, Echo, RawClient, frame, serving_in_thread
-from tls_certificate import Certificate, make_certificate
+from ..support.raw_websocket import TEXT, Echo, RawClient, frame, serving_in_thread
+from ..support.tls_certificate import Certificate, make_certificate
 
 
 @pytest.fixture(scope="module")

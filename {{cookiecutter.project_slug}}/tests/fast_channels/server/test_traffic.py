@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from expect import eventually
 from fast_channels.server import WebSocketProtocol
 from fast_channels.type_defs import Receive, Scope, Send
-from raw_websocket import BINARY, PING, PONG, REQUEST, TEXT, close_frame, frame, serving_in_thread
-from uvicorn_server import serving
+
+from ..support.expect import eventually
+from ..support.raw_websocket import (
+    BINARY,
+    PING,
+    PONG,
+    REQUEST,
+    TEXT,
+    close_frame,
+    frame,
+    serving_in_thread,
+)
+from ..support.uvicorn_server import serving
 
 COUNT = 100_000
 Message = str | bytes

@@ -1,0 +1,355 @@
+"""Each Lua script does, on a real server, what its header says."""
+
+import uuid
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from fast_channels.layers.redis import scripts
+from fast_channels.layers.redis.endpoints import parse_hosts
+from fast_channels.layers.redis.persistent import PersistentLink
+
+from ..support.redis_servers import RedisServer
+
+MINUTE = 60_000
+
+
+@pytest.fixture
+async def server(redis_server: RedisServer) -> AsyncIterator[PersistentLink]:
+    link = PersistentLink(parse_hosts([redis_server.url])[0], timeout=5)
+    yield link
+    await link.aclose()
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"test:{{{uuid.uuid4().hex}}}"
+
+
+def due_key(topic: str) -> str:
+    return topic + ":due"
+
+
+async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
+    defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
+    handled = options.pop("handled", ())
+    command = scripts.lease((topic, due_key(topic)), handled, **(defaults | options))
+    leased, *_ = scripts.leased(await server.execute(*command))
+    return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
+
+
+async def enqueue(server: PersistentLink, topic: str, *envelopes: bytes) -> None:
+    for envelope in envelopes:
+        await put(server, topic, envelope)
+
+
+async def put(
+    server: PersistentLink, topic: str, *envelopes: bytes, **options: int
+) -> tuple[int, int]:
+    limits = {"capacity": 10, "expiry_ms": MINUTE} | options
+    command = scripts.enqueue(topic, list(envelopes), **limits)
+    return scripts.enqueued(await server.execute(*command))
+
+
+async def publish(server: PersistentLink, topic: str, *messages: bytes) -> None:
+    command = scripts.publish(
+        topic, b"uid:", list(messages), keep=10, expiry_ms=MINUTE, by_bus=False
+    )
+    await server.execute(*command)
+
+
+async def pending(server: PersistentLink, topic: str) -> int:
+    return int((await server.execute("XPENDING", topic, scripts.GROUP))[0])
+
+
+def test_every_script_has_a_header_and_a_test() -> None:
+    """Its keys and arguments are documented before its first command."""
+    folder = files("fast_channels.layers.redis") / "lua"
+    names = {entry.name.removesuffix(".lua") for entry in folder.iterdir()}
+    assert names == {name.removeprefix("test_") for name in globals() if name[5:] in names}
+    for name in names:
+        text = (folder / f"{name}.lua").read_text()
+        header = text[: text.index("redis.call")]
+        assert "-- KEYS[1]" in header
+        assert ("-- ARGV[1]" in header) == ("ARGV" in text)
+
+
+async def test_publish(server: PersistentLink, topic: str) -> None:
+    """An entry for each message, about `keep` at most; the last one can be read for its expiry."""
+    await publish(server, topic, b"one")
+    assert MINUTE < await server.execute("PTTL", topic) <= 1.5 * MINUTE
+    await publish(server, topic, b"two", b"three")
+    entries = await server.execute("XRANGE", topic, "-", "+")
+    assert [fields for _, fields in entries] == [
+        [b"m", b"uid:one"],
+        [b"m", b"uid:two"],
+        [b"m", b"uid:three", b"i", b"1"],
+    ]
+    for _ in range(250):
+        await publish(server, topic, b"more", b"and more")
+    assert await server.execute("XLEN", topic) <= 210  # whole nodes of 100 entries are trimmed
+
+
+async def test_publish_renews_the_time_to_live(server: PersistentLink, topic: str) -> None:
+    """Whatever became of the key meanwhile; while it lives long enough, nothing is written."""
+    for spoil in (("PERSIST", topic), ("PEXPIRE", topic, MINUTE - 1), ("DEL", topic)):
+        await publish(server, topic, b"m")
+        await server.execute(*spoil)
+        await publish(server, topic, b"m")
+        assert MINUTE < await server.execute("PTTL", topic) <= 1.5 * MINUTE
+    await server.execute("PEXPIRE", topic, MINUTE + 10_000)
+    await publish(server, topic, b"m")
+    assert await server.execute("PTTL", topic) <= MINUTE + 10_000
+
+
+async def test_publish_tells_the_listeners(server: PersistentLink, topic: str) -> None:
+    """Once: the last entry's id, the one before the first if asked, and all messages."""
+    told: list[bytes] = []
+    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: told.append(data))
+    link = await listener.connected()
+    link.cast("SUBSCRIBE", topic)
+    await link.call("PING")
+    last = [b"0-0"]
+    for by_bus in (True, False, True):
+        command = scripts.publish(
+            topic, b"uid:", [b"one", b"two"], keep=10, expiry_ms=MINUTE, by_bus=by_bus
+        )
+        last.append(await server.execute(*command))
+        await link.call("PING")
+        before = last[-2] if by_bus else b"-"
+        assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
+        assert not told
+    await listener.aclose()
+
+
+async def test_newest(server: PersistentLink, topic: str) -> None:
+    """The last id of each log, in the order of the topics; a key that is no log spoils no other."""
+    logs = [f"{topic}:{name}" for name in ("a", "none", "text", "b")]
+    for log in (logs[0], logs[0], logs[3]):
+        await publish(server, log, b"m")
+    await server.execute("SET", logs[2], "text")
+    last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
+    seconds, _ = await server.execute("TIME")
+    clock, (first, none, error, second) = await scripts.newest(server, logs)
+    assert [first, none, second] == [last[0], b"", last[1]]
+    assert error.startswith(b"!WRONGTYPE")
+    assert abs(clock / 1000 - int(seconds)) < 60
+
+
+async def test_enqueue(server: PersistentLink, topic: str) -> None:
+    """Up to `capacity` messages that have not expired, the first ones, in their order."""
+    assert [await put(server, topic, b"m", capacity=2) for _ in range(3)] == [
+        (1, 0),
+        (1, 0),
+        (0, 0),
+    ]
+    assert MINUTE < await server.execute("PTTL", topic) <= MINUTE + 60_000
+    assert await server.execute("XLEN", topic) == 2
+    # As seen a second later than their expiry
+    assert await put(server, topic, b"1", b"2", b"3", capacity=2, expiry_ms=-1000) == (2, 2)
+    entries = await server.execute("XRANGE", topic, "-", "+")
+    assert [fields for _, fields in entries] == [[b"m", b"1"], [b"m", b"2"]]
+    assert await put(server, topic, b"m", b"m", capacity=1) == (0, 0)
+
+
+async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic: str) -> None:
+    """A message is announced unless one before it was, and has not been leased since."""
+    announced: list[bytes] = []
+    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: announced.append(data))
+    link = await listener.connected()
+
+    async def number_of(*envelopes: bytes) -> int:
+        announced.clear()
+        await enqueue(server, topic, *envelopes)
+        await link.call("PING")
+        return len(announced)
+
+    link.cast("SUBSCRIBE", topic)
+    await link.call("PING")
+    assert await number_of(b"nobody", b"has", b"leased yet") == 3
+    assert len(await lease(server, topic, count=2)) == 2
+    assert await number_of(b"one waits already") == 0
+    assert len(await lease(server, topic)) == 2
+    assert await number_of(b"the first of three", b"the second", b"the third") == 1
+    ((entry, _, _), *_) = await lease(server, topic)
+    assert await number_of(b"all are leased") == 1
+    await scripts.acknowledge(server, topic, [entry])
+    assert await number_of(b"one waits") == 0
+    await lease(server, topic)
+    announced.clear()
+    await put(server, topic, b"all are leased;", b"these two", b"came together")
+    await link.call("PING")
+    assert len(announced) == 1
+    await listener.aclose()
+
+
+async def test_lease(server: PersistentLink, topic: str) -> None:
+    """New messages in order; ended leases first, with the next attempt; none twice."""
+    assert await lease(server, topic) == []
+    await enqueue(server, topic, b"one", b"two", b"three")
+    assert [(e, a) for _, e, a in await lease(server, topic, count=2)] == [(b"one", 1), (b"two", 1)]
+    again = await lease(server, topic, count=2, lease_ms=0)
+    assert [(e, a) for _, e, a in again] == [(b"one", 2), (b"two", 2)]
+    assert [(e, a) for _, e, a in await lease(server, topic, claim=False)] == [(b"three", 1)]
+    assert await lease(server, topic) == []
+    assert await lease(server, topic, lease_ms=0, expiry_ms=-1000) == []
+    assert await pending(server, topic) == 0
+
+
+async def test_lease_removes_what_is_dealt_with(server: PersistentLink, topic: str) -> None:
+    await enqueue(server, topic, b"one", b"two")
+    ((one, _, _),) = await lease(server, topic, count=1)
+    ((two, _, _),) = await lease(server, topic, count=1, handled=[one])
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 1
+    assert await lease(server, topic, handled=[one, two]) == []
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
+
+
+@pytest.mark.parametrize("leased", [True, False])
+async def test_lease_drops_what_has_expired_in_steps(
+    server: PersistentLink, topic: str, leased: bool
+) -> None:
+    """About a thousand messages in one call, which says that there may be more."""
+    for _ in range(25):
+        await put(server, topic, *[b"old"] * 100, capacity=10_000)
+    if leased:
+        await lease(server, topic, count=2500)
+    dropped: list[int] = []
+    more = True
+    while more:
+        command = scripts.lease(
+            (topic, due_key(topic)), (), count=1, lease_ms=0, expiry_ms=-1000, claim=True
+        )
+        taken, expired, more = scripts.leased(await server.execute(*command))
+        assert taken == []
+        dropped.append(expired)
+    assert sum(dropped) == 2500
+    assert 3 <= len(dropped) <= 4
+    assert max(dropped) <= 1001
+    assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
+
+
+async def test_renew(server: PersistentLink, topic: str) -> None:
+    """The lease gets an age of 0, if the attempt is the one that it counts and the message is there."""
+    assert not await scripts.renew(server, topic, "1-1", 1)
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+    await give_back(server, topic, entry, 1)
+    assert not await scripts.renew(server, topic, entry, 2)
+    assert await scripts.renew(server, topic, entry, 1)
+    assert await lease(server, topic, lease_ms=MINUTE) == []
+    await server.execute("XTRIM", topic, "MAXLEN", 0)  # as if it had expired
+    assert not await scripts.renew(server, topic, entry, 1)
+    await scripts.acknowledge(server, topic, [entry])
+    assert not await scripts.renew(server, topic, entry, 1)
+
+
+async def test_acknowledge(server: PersistentLink, topic: str) -> None:
+    """The message is gone from the channel and from what is leased; twice is no error."""
+    await enqueue(server, topic, b"one", b"two")
+    (first, _, _), _ = await lease(server, topic)
+    for _ in range(2):
+        await scripts.acknowledge(server, topic, [first])
+    assert await server.execute("XLEN", topic) == 1
+    assert await pending(server, topic) == 1
+
+
+async def give_back(server: PersistentLink, topic: str, *lease: Any, **options: Any) -> None:
+    defaults = {"delay_ms": 0, "lease_ms": MINUTE, "expiry_ms": MINUTE, "counts": True}
+    await scripts.give_back(server, (topic, due_key(topic)), lease, **(defaults | options))
+
+
+async def test_give_back(server: PersistentLink, topic: str) -> None:
+    """The lease ends at once, if it is the caller's; the attempt counts or does not."""
+    await enqueue(server, topic, b"one", b"two")
+    (one, _, _), (two, _, _) = await lease(server, topic)
+    await give_back(server, topic, one, 1, two, 1)
+    assert await lease(server, topic) == [(one, b"one", 2), (two, b"two", 2)]
+    await give_back(server, topic, one, 1)  # too late: the second attempt runs
+    assert await lease(server, topic) == []
+    await give_back(server, topic, one, 2, counts=False)  # as if nobody had seen it
+    assert await lease(server, topic) == [(one, b"one", 2)]
+
+
+async def test_give_back_with_a_delay(server: PersistentLink, topic: str) -> None:
+    """Nobody gets it before it is due, however short a lease is; nor is it anybody's."""
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+    await give_back(server, topic, entry, 1, delay_ms=MINUTE // 2)
+    assert not await scripts.renew(server, topic, entry, 1)
+    assert await lease(server, topic, lease_ms=0) == []
+    assert await pending(server, topic) == 1
+    assert MINUTE < await server.execute("PTTL", due_key(topic)) <= 2 * MINUTE
+
+    await server.execute("ZADD", due_key(topic), 0, entry)
+    assert await lease(server, topic) == [(entry, b"one", 2)]
+    assert await server.execute("EXISTS", due_key(topic)) == 0
+
+
+async def test_give_back_for_longer_than_a_message_lives(
+    server: PersistentLink, topic: str
+) -> None:
+    """It is due when it expires, so that nothing of it is left then."""
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+    await give_back(server, topic, entry, 1, delay_ms=1000 * MINUTE)
+    due = float(await server.execute("ZSCORE", due_key(topic), entry))
+    assert due == int(entry.partition("-")[0]) + MINUTE
+
+
+async def test_bury(server: PersistentLink, topic: str) -> None:
+    """The message moves to the dead letters with attempts and reason, once, by its holder."""
+    keys = (topic, topic + ":dead")
+    await enqueue(server, topic, b"one")
+    ((entry, _, _),) = await lease(server, topic)
+
+    async def bury(attempt: int) -> bool:
+        arguments = (server, keys, entry, attempt)
+        return await scripts.bury(*arguments, reason=b"why", keep=100)
+
+    assert [await bury(attempt) for attempt in (2, 1, 1)] == [False, True, False]
+    ((_, fields),) = await server.execute("XRANGE", keys[1], "-", "+")
+    assert fields == [b"m", b"one", b"attempts", b"1", b"reason", b"why"]
+    assert await server.execute("XLEN", topic) == 0
+    assert await pending(server, topic) == 0
+
+
+async def test_replay(server: PersistentLink, topic: str) -> None:
+    """The letter becomes the channel's youngest message, once, and only if there is room."""
+    keys = (topic, topic + ":dead")
+    letter = (await server.execute("XADD", keys[1], "*", "m", "one")).decode()
+    await enqueue(server, topic, b"two")
+
+    async def replay(capacity: int) -> tuple[int, int]:
+        options = {"capacity": capacity, "expiry_ms": MINUTE}
+        return await scripts.replay(server, keys, letter, b"again", **options)
+
+    assert [await replay(capacity) for capacity in (1, 2, 3)] == [(-1, 0), (1, 0), (0, 0)]
+    assert [(e, a) for _, e, a in await lease(server, topic)] == [(b"two", 1), (b"again", 1)]
+    assert await server.execute("XLEN", keys[1]) == 0
+
+
+async def test_depth(server: PersistentLink, topic: str) -> None:
+    """Waiting, leased, dead; what has expired is in none of them, and counted when it is dropped."""
+    keys = (topic, topic + ":dead")
+
+    async def depth(expiry_ms: int = MINUTE) -> tuple[int, int, int, int]:
+        return await scripts.depth(server, keys, expiry_ms=expiry_ms)
+
+    assert await depth() == (0, 0, 0, 0)
+    await enqueue(server, topic, b"one", b"two", b"three")
+    assert await depth() == (3, 0, 0, 0)
+    await lease(server, topic, count=2)
+    await server.execute("XADD", keys[1], "*", "m", "dead")
+    assert await depth() == (1, 2, 1, 0)
+    assert await depth(expiry_ms=-1000) == (0, 0, 1, 3)
+
+
+async def test_a_server_that_forgot_a_script_is_sent_it(server: PersistentLink, topic: str) -> None:
+    """After SCRIPT FLUSH (or a failover) the next call succeeds."""
+    await enqueue(server, topic, b"one")
+    await server.execute("SCRIPT", "FLUSH")
+    await enqueue(server, topic, b"two")
+    assert len(await lease(server, topic)) == 2
