@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.jobs import WorkQueue
-from fast_channels.layers.redis.base import RedisLayer
+from fast_channels.layers.redis.layer import RedisLayer
 
 from {{ cookiecutter.project_slug }}.layers import make_layers
 from {{ cookiecutter.project_slug }}.settings import Settings

@@ -49,7 +49,9 @@ class LocalGroups:
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
         self._on_expired = self.count_expired  # one bound method for all
-        self.expirations = ThrottledWarning(logger, "%d message(s) dropped that nobody read for %s s")
+        self.expirations = ThrottledWarning(
+            logger, "%d message(s) dropped that nobody read for %s s"
+        )
         self.drops = ThrottledWarning(
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
-from fast_channels.layers.redis.base import RedisLayer
+from fast_channels.layers.redis.layer import RedisLayer
 
 from ..support.backends import REDIS, Backend, over
 from ..support.children import SOURCES
@@ -39,7 +39,7 @@ async def test_a_layer_can_be_closed_as_its_map_is_found_stale(make_layer: MakeL
     await layer.group_add("g", await layer.new_channel())
     await layer.flush()  # the map is there
     await asyncio.sleep(0.3)  # more than the pause after it
-    layer._peer.topology.contradict()  # type: ignore[attr-defined]
+    layer._loop_layer.topology.mark_stale()  # type: ignore[attr-defined]
     async with asyncio.timeout(DEADLINE):
         await layer.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -80,7 +80,7 @@ before = files()
 for _ in range(3):
     END
 assert files() == before, (files(), before)
-assert not layer._peers, layer._peers
+assert not layer._loop_layers, layer._loop_layers
 print("end")
 """
 
@@ -112,6 +112,6 @@ async def test_a_closed_layer_leaves_its_loop_alone(make_layer: MakeLayer) -> No
     assert isinstance(layer, RedisChannelLayer)
     for _ in range(3):
         await layer.send(await layer.new_channel(), {"type": "x"})
-        assert len(layer._ends) == len(layer._peers) == 1
+        assert len(layer._ends) == len(layer._loop_layers) == 1
         await layer.aclose()
-        assert (layer._ends, layer._peers) == ({}, {})
+        assert (layer._ends, layer._loop_layers) == ({}, {})

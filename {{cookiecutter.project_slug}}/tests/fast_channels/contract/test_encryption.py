@@ -7,8 +7,8 @@ import pytest
 import redis.asyncio
 
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
-from fast_channels.layers.redis.base import RedisLayer
-from fast_channels.layers.redis.envelope import UID_LENGTH, Uids, decode, encode, encode_message
+from fast_channels.layers.redis.format import UID_LENGTH, Uids, decode, encode, encode_message
+from fast_channels.layers.redis.layer import RedisLayer
 
 from ..support.backends import QUEUE, REDIS, Backend, over
 from ..support.expect import eventually, messages, silence

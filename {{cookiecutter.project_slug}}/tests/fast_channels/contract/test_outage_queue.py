@@ -9,14 +9,14 @@ import pytest
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import RedisChannelLayer
-from fast_channels.layers.redis.envelope import (
+from fast_channels.layers.redis.batches import MOST_MESSAGES
+from fast_channels.layers.redis.format import (
     UID_LENGTH,
     Uids,
     encode,
     encode_message,
     with_uid_after,
 )
-from fast_channels.layers.redis.outbox import MOST_MESSAGES
 
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import RedisServer
@@ -100,11 +100,11 @@ async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) 
         channel = await listener.new_channel()
         await listener.group_add("room", channel)
         topic = "asgi:g:{room}"
-        outage = listener._peer.on_subscribing([topic], time.monotonic())
+        outage = listener._loop_layer.strategy.on_subscribing([topic], time.monotonic())
         await asyncio.gather(*(sender.group_send("room", {"number": n}) for n in range(number)))
         assert server.execute("XLEN", topic) == number
         reading = asyncio.create_task(messages(listener, channel, number))
-        listener._peer.on_subscribed([topic], outage)
+        listener._loop_layer.strategy.on_subscribed([topic], outage)
         assert numbers(await reading) == list(range(number))
         assert listener.dropped == 0
 
@@ -116,12 +116,12 @@ async def test_what_others_wrote_into_the_log_stops_no_recovery(
     channel = await listener.new_channel()
     await listener.group_add("room", channel)
     topic = "asgi:g:{room}"
-    outage = listener._peer.on_subscribing([topic], time.monotonic())
+    outage = listener._loop_layer.strategy.on_subscribing([topic], time.monotonic())
     server.execute("XADD", topic, "*", "m", bytes(40), "i", "no number")
     server.execute("XADD", topic, "*", "m", b"\xff" * 40, "i", "1")
     server.execute("XADD", topic, "*", "else", "where")
     await sender.group_send("room", {"number": 1})
-    listener._peer.on_subscribed([topic], outage)
+    listener._loop_layer.strategy.on_subscribed([topic], outage)
     assert numbers(await messages(listener, channel)) == [1]
     assert listener.undecodable == 3
 
@@ -130,13 +130,13 @@ async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) ->
     """When some of its messages were read from the log before."""
     channel = await listener.new_channel()
     await listener.group_add("room", channel)
-    peer = listener._peer
+    loop_layer = listener._loop_layer
     parts = [encode_message("", listener.serialize({"number": n})) for n in range(4)]
     whole = encode(Uids().make(4), parts)
     first = encode(whole[:UID_LENGTH], parts[:1])
     third = with_uid_after(encode(whole[:UID_LENGTH], parts[2:3]), 2)
     for entry, envelope in enumerate((first, third, whole, first, whole), start=1):
-        peer.on_message(b"asgi:g:{room}", b"%d-0 - %b" % (entry, envelope))
+        loop_layer.on_message(b"asgi:g:{room}", b"%d-0 - %b" % (entry, envelope))
     assert numbers(await messages(listener, channel, 4)) == [0, 2, 1, 3]
     await silence(listener, channel)
 

@@ -245,7 +245,7 @@ async def test_an_idle_channel_is_forgotten(
     make_layer: MakeLayer, backend: Backend, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody need close it; one that somebody waits on stays, and others are new when used again."""
-    monkeypatch.setattr("fast_channels.layers.redis.named.IDLE_TIME", 0.3)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.IDLE_TIME", 0.3)
     layer = make_layer(expiry=1.0)
     names = [f"reply.{number}" for number in range(20)]
     await use(layer, names)
@@ -261,7 +261,7 @@ async def test_an_idle_channel_is_forgotten(
 async def test_few_idle_channels_are_kept(
     make_layer: MakeLayer, backend: Backend, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("named", "pubsub"):
+    for module in ("job_streams", "pubsub"):
         monkeypatch.setattr(f"fast_channels.layers.redis.{module}.MOST_IDLE", 5)
     layer = make_layer()
     await use(layer, [f"reply.{number}" for number in range(20)])

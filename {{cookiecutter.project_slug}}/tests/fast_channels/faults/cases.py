@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-from fast_channels.layers.redis.topics import Topics
+from fast_channels.layers.redis.format import Topics
 
 from ..support.redis_servers import ClusterGroup, RedisServer, SentinelGroup, wait_until
 from .app import GROUP

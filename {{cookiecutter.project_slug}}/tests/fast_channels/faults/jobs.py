@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
-from fast_channels.layers.redis.topics import Topics
+from fast_channels.layers.redis.format import Topics
 
 from ..support.redis_servers import RedisServer
 from .employee import Employee

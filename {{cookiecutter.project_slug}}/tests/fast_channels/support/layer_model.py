@@ -197,5 +197,5 @@ def local(layer: Any) -> LocalGroups:
     """What the layer's process holds: channels, groups, mailboxes."""
     if isinstance(layer, InMemoryChannelLayer):
         return layer._local
-    locals_ = [peer.local for peer in layer._peers.values()]
+    locals_ = [peer.local for peer in layer._loop_layers.values()]
     return locals_[0] if locals_ else LocalGroups(lambda channel: 1, None)

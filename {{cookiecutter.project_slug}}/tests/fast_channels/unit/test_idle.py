@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fast_channels.layers.redis.idle import IdleNames
+from fast_channels.layers.idle import IdleNames
 
 from ..support.expect import eventually
 

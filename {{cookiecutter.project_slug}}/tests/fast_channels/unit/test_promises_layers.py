@@ -19,7 +19,7 @@ from fast_channels.layers import (
     RedisChannelLayer,
     RedisPubSubChannelLayer,
 )
-from fast_channels.layers.redis.envelope import UID_LENGTH, encode, encode_message
+from fast_channels.layers.redis.format import UID_LENGTH, encode, encode_message
 
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import RedisServer, SentinelGroup

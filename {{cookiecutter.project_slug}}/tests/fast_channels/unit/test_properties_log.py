@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.envelope import Messages, Uids, encode, encode_message
+from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message
 from fast_channels.layers.redis.group_log import GroupLog
 from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
@@ -95,8 +95,8 @@ class World:
 
     def __init__(self) -> None:
         self.server = Server()
-        poison = ThrottledWarning(logging.getLogger("test"), "%d %s")
-        self.log = GroupLog(self, expiry=60, history=HISTORY, poison=poison)
+        undecodable = ThrottledWarning(logging.getLogger("test"), "%d %s")
+        self.log = GroupLog(self, expiry=60, history=HISTORY, undecodable=undecodable)
         self.uids = Uids()
         self.sent: dict[str, list[int]] = {topic: [] for topic in TOPICS}
         self.envelopes: dict[str, bytes] = {}

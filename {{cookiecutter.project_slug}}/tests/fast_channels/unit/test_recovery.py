@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fast_channels.layers import RedisChannelLayer
-from fast_channels.layers.redis.envelope import Uids, encode, encode_message
+from fast_channels.layers.redis.format import Uids, encode, encode_message
 
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import ClusterGroup, RedisServer, SentinelGroup
@@ -52,33 +52,33 @@ def cut(server: RedisServer) -> None:
 @asynccontextmanager
 async def cut_off(layer: RedisChannelLayer, server: RedisServer) -> AsyncIterator[None]:
     """Within, the layer hears nothing: its connection is broken and not made again."""
-    connection = layer._peer.shard_of(ROOM).subscriber._connection
-    opening, go_on = connection._on_open, asyncio.Event()
+    kept = layer._loop_layer.topology.route(ROOM).subscriber._kept
+    opening, go_on = kept._on_open, asyncio.Event()
 
-    async def open_later(link: Any) -> None:
+    async def open_later(connection: Any) -> None:
         await go_on.wait()
-        await opening(link)
+        await opening(connection)
 
-    connection._on_open = open_later
+    kept._on_open = open_later
     await asyncio.to_thread(cut, server)
-    await eventually(lambda: connection.link is None, "the loss")
+    await eventually(lambda: kept.connection is None, "the loss")
     try:
         yield
     finally:
-        connection._on_open = opening
+        kept._on_open = opening
         go_on.set()
 
 
 def behind(layer: RedisChannelLayer) -> int:
     """How many topics have not caught up."""
-    return sum(p.behind is not None for p in layer._peer._log._positions.values())
+    return sum(p.behind is not None for p in layer._loop_layer.strategy._positions.values())
 
 
 async def caught_up(layer: RedisChannelLayer, but: int = 0) -> None:
-    subscriber = layer._peer.shard_of(ROOM).subscriber
+    subscriber = layer._loop_layer.topology.route(ROOM).subscriber
 
     def is_up() -> bool:
-        return subscriber.confirmed(layer._peer.inbox) and behind(layer) == but
+        return subscriber.confirmed(layer._loop_layer.inbox) and behind(layer) == but
 
     await eventually(is_up, "all topics to catch up", within=60)
 
@@ -142,7 +142,7 @@ async def test_a_topic_that_cannot_be_read_hurts_no_other(server: RedisServer, l
         await layer.group_send("room", {"number": 1})
     assert await messages(layer, healthy) == [{"number": 1}]
     await caught_up(layer, but=1)
-    assert layer._peer._log.failures.total > 0
+    assert layer._loop_layer.strategy.failures.total > 0
     server.execute("DEL", "asgi:g:{spoilt}")
     await layer.group_send("spoilt", {"number": 2})
     assert await messages(layer, spoilt) == [{"number": 2}]
@@ -154,26 +154,26 @@ async def test_a_bug_in_one_topic_hurts_no_other(
     """What the handing out raises, live or recovered, is counted; the connection stays."""
     healthy = await member(layer, "room")
     await member(layer, "broken")
-    deliver = layer._peer.local.deliver_group
+    deliver = layer._loop_layer.local.deliver_group
 
     def broken(group: str, message: Any) -> None:
         if group == "broken":
             raise RuntimeError("a bug")
         deliver(group, message)
 
-    monkeypatch.setattr(layer._peer.local, "deliver_group", broken)
-    number = layer._peer.shard_of(ROOM).subscriber._number
+    monkeypatch.setattr(layer._loop_layer.local, "deliver_group", broken)
+    number = layer._loop_layer.topology.route(ROOM).subscriber._number
     await layer.group_send("broken", {"number": 0})
     await layer.group_send("room", {"number": 0})
     assert await messages(layer, healthy) == [{"number": 0}]
-    assert layer._peer.failures.total == 1
-    assert layer._peer.shard_of(ROOM).subscriber._number == number
+    assert layer._loop_layer.failures.total == 1
+    assert layer._loop_layer.topology.route(ROOM).subscriber._number == number
     async with cut_off(layer, server):
         await layer.group_send("broken", {"number": 1})
         await layer.group_send("room", {"number": 1})
     assert await messages(layer, healthy) == [{"number": 1}]
     await caught_up(layer)
-    assert layer._peer._log.failures.total == 1
+    assert layer._loop_layer.strategy.failures.total == 1
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ async def test_newcomers_join_while_thousands_are_subscribed_again(
 
     watching = asyncio.create_task(watch())
     await asyncio.to_thread(cut, server)
-    subscriber = layer._peer.shard_of(ROOM).subscriber
+    subscriber = layer._loop_layer.topology.route(ROOM).subscriber
     await eventually(lambda: not subscriber.confirmed("asgi:g:{g0}"), "the loss")
     newcomer = await member(layer, "new")
     await caught_up(layer)
@@ -339,9 +339,9 @@ async def test_a_topic_given_up_while_it_recovers_drops_out(
     await caught_up(layer)
     await layer.group_send("room", {"number": "new"})
     assert await messages(layer, newcomer) == [{"number": "new"}]
-    assert ROOM in layer._peer._log._positions
+    assert ROOM in layer._loop_layer.strategy._positions
     await layer.close_channel(newcomer)
-    assert list(layer._peer._log._positions) == [layer._peer.inbox]
+    assert list(layer._loop_layer.strategy._positions) == [layer._loop_layer.inbox]
 
 
 @pytest.fixture(params=["sentinel", "cluster"])

@@ -1,5 +1,6 @@
 """Each Lua script does, on a real server, what its header says."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from fast_channels.layers.redis import scripts
-from fast_channels.layers.redis.endpoints import parse_hosts
-from fast_channels.layers.redis.persistent import PersistentLink
+from fast_channels.layers.redis.client.commands import Commands, ServerCommands
+from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
+from fast_channels.layers.redis.client.keeper import KeptConnection
 
 from ..support.redis_servers import RedisServer
 
@@ -17,10 +19,15 @@ MINUTE = 60_000
 
 
 @pytest.fixture
-async def server(redis_server: RedisServer) -> AsyncIterator[PersistentLink]:
-    link = PersistentLink(parse_hosts([redis_server.url])[0], timeout=5)
-    yield link
-    await link.aclose()
+def endpoint(redis_server: RedisServer) -> Endpoint:
+    return parse_hosts([redis_server.url])[0]
+
+
+@pytest.fixture
+async def server(endpoint: Endpoint) -> AsyncIterator[Commands]:
+    kept = KeptConnection(endpoint, timeout=5)
+    yield ServerCommands(kept)
+    await kept.aclose()
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ def due_key(topic: str) -> str:
     return topic + ":due"
 
 
-async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
+async def lease(server: Commands, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
     defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
     handled = options.pop("handled", ())
     command = scripts.lease((topic, due_key(topic)), handled, **(defaults | options))
@@ -40,27 +47,25 @@ async def lease(server: PersistentLink, topic: str, **options: Any) -> list[tupl
     return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
 
 
-async def enqueue(server: PersistentLink, topic: str, *envelopes: bytes) -> None:
+async def enqueue(server: Commands, topic: str, *envelopes: bytes) -> None:
     for envelope in envelopes:
         await put(server, topic, envelope)
 
 
-async def put(
-    server: PersistentLink, topic: str, *envelopes: bytes, **options: int
-) -> tuple[int, int]:
+async def put(server: Commands, topic: str, *envelopes: bytes, **options: int) -> tuple[int, int]:
     limits = {"capacity": 10, "expiry_ms": MINUTE} | options
     command = scripts.enqueue(topic, list(envelopes), **limits)
     return scripts.enqueued(await server.execute(*command))
 
 
-async def publish(server: PersistentLink, topic: str, *messages: bytes) -> None:
+async def publish(server: Commands, topic: str, *messages: bytes) -> None:
     command = scripts.publish(
         topic, b"uid:", list(messages), keep=10, expiry_ms=MINUTE, by_bus=False
     )
     await server.execute(*command)
 
 
-async def pending(server: PersistentLink, topic: str) -> int:
+async def pending(server: Commands, topic: str) -> int:
     return int((await server.execute("XPENDING", topic, scripts.GROUP))[0])
 
 
@@ -76,7 +81,7 @@ def test_every_script_has_a_header_and_a_test() -> None:
         assert ("-- ARGV[1]" in header) == ("ARGV" in text)
 
 
-async def test_publish(server: PersistentLink, topic: str) -> None:
+async def test_publish(server: Commands, topic: str) -> None:
     """An entry for each message, about `keep` at most; the last one can be read for its expiry."""
     await publish(server, topic, b"one")
     assert MINUTE < await server.execute("PTTL", topic) <= 1.5 * MINUTE
@@ -92,7 +97,7 @@ async def test_publish(server: PersistentLink, topic: str) -> None:
     assert await server.execute("XLEN", topic) <= 210  # whole nodes of 100 entries are trimmed
 
 
-async def test_publish_renews_the_time_to_live(server: PersistentLink, topic: str) -> None:
+async def test_publish_renews_the_time_to_live(server: Commands, topic: str) -> None:
     """Whatever became of the key meanwhile; while it lives long enough, nothing is written."""
     for spoil in (("PERSIST", topic), ("PEXPIRE", topic, MINUTE - 1), ("DEL", topic)):
         await publish(server, topic, b"m")
@@ -104,27 +109,29 @@ async def test_publish_renews_the_time_to_live(server: PersistentLink, topic: st
     assert await server.execute("PTTL", topic) <= MINUTE + 10_000
 
 
-async def test_publish_tells_the_listeners(server: PersistentLink, topic: str) -> None:
+async def test_publish_tells_the_listeners(
+    server: Commands, endpoint: Endpoint, topic: str
+) -> None:
     """Once: the last entry's id, the one before the first if asked, and all messages."""
     told: list[bytes] = []
-    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: told.append(data))
-    link = await listener.connected()
-    link.cast("SUBSCRIBE", topic)
-    await link.call("PING")
+    listener = KeptConnection(endpoint, 5, on_message=lambda _, data: told.append(data))
+    connection = await listener.connected(asyncio.get_running_loop().time() + 30)
+    connection.cast("SUBSCRIBE", topic)
+    await connection.call("PING")
     last = [b"0-0"]
     for by_bus in (True, False, True):
         command = scripts.publish(
             topic, b"uid:", [b"one", b"two"], keep=10, expiry_ms=MINUTE, by_bus=by_bus
         )
         last.append(await server.execute(*command))
-        await link.call("PING")
+        await connection.call("PING")
         before = last[-2] if by_bus else b"-"
         assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
         assert not told
     await listener.aclose()
 
 
-async def test_newest(server: PersistentLink, topic: str) -> None:
+async def test_newest(server: Commands, topic: str) -> None:
     """The last id of each log, in the order of the topics; a key that is no log spoils no other."""
     logs = [f"{topic}:{name}" for name in ("a", "none", "text", "b")]
     for log in (logs[0], logs[0], logs[3]):
@@ -138,7 +145,7 @@ async def test_newest(server: PersistentLink, topic: str) -> None:
     assert abs(clock / 1000 - int(seconds)) < 60
 
 
-async def test_enqueue(server: PersistentLink, topic: str) -> None:
+async def test_enqueue(server: Commands, topic: str) -> None:
     """Up to `capacity` messages that have not expired, the first ones, in their order."""
     assert [await put(server, topic, b"m", capacity=2) for _ in range(3)] == [
         (1, 0),
@@ -154,20 +161,22 @@ async def test_enqueue(server: PersistentLink, topic: str) -> None:
     assert await put(server, topic, b"m", b"m", capacity=1) == (0, 0)
 
 
-async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic: str) -> None:
+async def test_enqueue_announces_what_ends_a_wait(
+    server: Commands, endpoint: Endpoint, topic: str
+) -> None:
     """A message is announced unless one before it was, and has not been leased since."""
     announced: list[bytes] = []
-    listener = PersistentLink(server.endpoint, 5, on_message=lambda _, data: announced.append(data))
-    link = await listener.connected()
+    listener = KeptConnection(endpoint, 5, on_message=lambda _, data: announced.append(data))
+    connection = await listener.connected(asyncio.get_running_loop().time() + 30)
 
     async def number_of(*envelopes: bytes) -> int:
         announced.clear()
         await enqueue(server, topic, *envelopes)
-        await link.call("PING")
+        await connection.call("PING")
         return len(announced)
 
-    link.cast("SUBSCRIBE", topic)
-    await link.call("PING")
+    connection.cast("SUBSCRIBE", topic)
+    await connection.call("PING")
     assert await number_of(b"nobody", b"has", b"leased yet") == 3
     assert len(await lease(server, topic, count=2)) == 2
     assert await number_of(b"one waits already") == 0
@@ -180,12 +189,12 @@ async def test_enqueue_announces_what_ends_a_wait(server: PersistentLink, topic:
     await lease(server, topic)
     announced.clear()
     await put(server, topic, b"all are leased;", b"these two", b"came together")
-    await link.call("PING")
+    await connection.call("PING")
     assert len(announced) == 1
     await listener.aclose()
 
 
-async def test_lease(server: PersistentLink, topic: str) -> None:
+async def test_lease(server: Commands, topic: str) -> None:
     """New messages in order; ended leases first, with the next attempt; none twice."""
     assert await lease(server, topic) == []
     await enqueue(server, topic, b"one", b"two", b"three")
@@ -198,7 +207,7 @@ async def test_lease(server: PersistentLink, topic: str) -> None:
     assert await pending(server, topic) == 0
 
 
-async def test_lease_removes_what_is_dealt_with(server: PersistentLink, topic: str) -> None:
+async def test_lease_removes_what_is_dealt_with(server: Commands, topic: str) -> None:
     await enqueue(server, topic, b"one", b"two")
     ((one, _, _),) = await lease(server, topic, count=1)
     ((two, _, _),) = await lease(server, topic, count=1, handled=[one])
@@ -209,7 +218,7 @@ async def test_lease_removes_what_is_dealt_with(server: PersistentLink, topic: s
 
 @pytest.mark.parametrize("leased", [True, False])
 async def test_lease_drops_what_has_expired_in_steps(
-    server: PersistentLink, topic: str, leased: bool
+    server: Commands, topic: str, leased: bool
 ) -> None:
     """About a thousand messages in one call, which says that there may be more."""
     for _ in range(25):
@@ -231,7 +240,7 @@ async def test_lease_drops_what_has_expired_in_steps(
     assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
 
 
-async def test_renew(server: PersistentLink, topic: str) -> None:
+async def test_renew(server: Commands, topic: str) -> None:
     """The lease gets an age of 0, if the attempt is the one that it counts and the message is there."""
     assert not await scripts.renew(server, topic, "1-1", 1)
     await enqueue(server, topic, b"one")
@@ -246,7 +255,7 @@ async def test_renew(server: PersistentLink, topic: str) -> None:
     assert not await scripts.renew(server, topic, entry, 1)
 
 
-async def test_acknowledge(server: PersistentLink, topic: str) -> None:
+async def test_acknowledge(server: Commands, topic: str) -> None:
     """The message is gone from the channel and from what is leased; twice is no error."""
     await enqueue(server, topic, b"one", b"two")
     (first, _, _), _ = await lease(server, topic)
@@ -256,12 +265,12 @@ async def test_acknowledge(server: PersistentLink, topic: str) -> None:
     assert await pending(server, topic) == 1
 
 
-async def give_back(server: PersistentLink, topic: str, *lease: Any, **options: Any) -> None:
+async def give_back(server: Commands, topic: str, *lease: Any, **options: Any) -> None:
     defaults = {"delay_ms": 0, "lease_ms": MINUTE, "expiry_ms": MINUTE, "counts": True}
     await scripts.give_back(server, (topic, due_key(topic)), lease, **(defaults | options))
 
 
-async def test_give_back(server: PersistentLink, topic: str) -> None:
+async def test_give_back(server: Commands, topic: str) -> None:
     """The lease ends at once, if it is the caller's; the attempt counts or does not."""
     await enqueue(server, topic, b"one", b"two")
     (one, _, _), (two, _, _) = await lease(server, topic)
@@ -273,7 +282,7 @@ async def test_give_back(server: PersistentLink, topic: str) -> None:
     assert await lease(server, topic) == [(one, b"one", 2)]
 
 
-async def test_give_back_with_a_delay(server: PersistentLink, topic: str) -> None:
+async def test_give_back_with_a_delay(server: Commands, topic: str) -> None:
     """Nobody gets it before it is due, however short a lease is; nor is it anybody's."""
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
@@ -288,9 +297,7 @@ async def test_give_back_with_a_delay(server: PersistentLink, topic: str) -> Non
     assert await server.execute("EXISTS", due_key(topic)) == 0
 
 
-async def test_give_back_for_longer_than_a_message_lives(
-    server: PersistentLink, topic: str
-) -> None:
+async def test_give_back_for_longer_than_a_message_lives(server: Commands, topic: str) -> None:
     """It is due when it expires, so that nothing of it is left then."""
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
@@ -299,7 +306,7 @@ async def test_give_back_for_longer_than_a_message_lives(
     assert due == int(entry.partition("-")[0]) + MINUTE
 
 
-async def test_bury(server: PersistentLink, topic: str) -> None:
+async def test_bury(server: Commands, topic: str) -> None:
     """The message moves to the dead letters with attempts and reason, once, by its holder."""
     keys = (topic, topic + ":dead")
     await enqueue(server, topic, b"one")
@@ -316,7 +323,7 @@ async def test_bury(server: PersistentLink, topic: str) -> None:
     assert await pending(server, topic) == 0
 
 
-async def test_replay(server: PersistentLink, topic: str) -> None:
+async def test_replay(server: Commands, topic: str) -> None:
     """The letter becomes the channel's youngest message, once, and only if there is room."""
     keys = (topic, topic + ":dead")
     letter = (await server.execute("XADD", keys[1], "*", "m", "one")).decode()
@@ -331,7 +338,7 @@ async def test_replay(server: PersistentLink, topic: str) -> None:
     assert await server.execute("XLEN", keys[1]) == 0
 
 
-async def test_depth(server: PersistentLink, topic: str) -> None:
+async def test_depth(server: Commands, topic: str) -> None:
     """Waiting, leased, dead; what has expired is in none of them, and counted when it is dropped."""
     keys = (topic, topic + ":dead")
 
@@ -347,7 +354,7 @@ async def test_depth(server: PersistentLink, topic: str) -> None:
     assert await depth(expiry_ms=-1000) == (0, 0, 1, 3)
 
 
-async def test_a_server_that_forgot_a_script_is_sent_it(server: PersistentLink, topic: str) -> None:
+async def test_a_server_that_forgot_a_script_is_sent_it(server: Commands, topic: str) -> None:
     """After SCRIPT FLUSH (or a failover) the next call succeeds."""
     await enqueue(server, topic, b"one")
     await server.execute("SCRIPT", "FLUSH")

@@ -11,8 +11,8 @@ from websockets.exceptions import ConnectionClosed
 
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.names import owner_of
 from fast_channels.mailbox import Mailbox
+from fast_channels.names import owner_of
 
 from ..support.expect import eventually
 from ..support.uvicorn_server import serving

@@ -84,7 +84,7 @@ def test_a_thousand_group_sends(layer: Any, server: RedisServer, threads: int) -
         call_from_threads(lambda n: group_send("room", {"number": n}), threads)
     assert 0 < census.most <= (threads + 1) * LINKS, "one loop per thread, and those just ended"
     wait_until(lambda: clients(server) == 0, what="the connections to end")
-    assert len(layer._peers) <= threads + 1
+    assert len(layer._loop_layers) <= threads + 1
     assert event_loops() - loops_before <= threads + 1
 
 
@@ -110,7 +110,7 @@ async def test_a_sync_caller_inside_an_async_app(layer: Any, server: RedisServer
         await sync_to_async(call_many)(group_send)
     assert census.most <= before + LINKS
     await layer.aclose()
-    assert layer._peers == {}
+    assert layer._loop_layers == {}
 
 
 def call_many(group_send: Call) -> None:

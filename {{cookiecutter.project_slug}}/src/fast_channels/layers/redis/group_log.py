@@ -42,8 +42,10 @@ from ...mailbox import Mailbox
 from ...tasks import cancel_and_wait
 from ..throttled import ThrottledWarning
 from . import scripts
-from .envelope import Messages, decode, number_of, with_uid_after
-from .topology import Commands
+from .client.commands import Commands
+from .client.connection import Command
+from .format import Messages, decode, number_of, with_uid_after
+from .loop_layer import Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -279,21 +281,38 @@ class Lane:
                 pass
 
 
-class GroupLog:
+class GroupLog(Strategy):
     """``expiry`` is in seconds; ``history`` is how many entries a log keeps at least, if it has them."""
 
-    def __init__(self, audience: Audience, *, expiry: float, history: int, poison: ThrottledWarning) -> None:
+    keyed = True
+    repeatable = True
+
+    def __init__(
+        self, audience: Audience, *, expiry: float, history: int, undecodable: ThrottledWarning
+    ) -> None:
         self._audience = audience
-        self._expiry = expiry
+        self._expiry_ms = int(expiry * 1000)
         self._history = history
-        self._poison = poison
+        self._undecodable = undecodable
         self._positions: dict[str, Position] = {}
         self._seen = Seen()
         self._lanes: dict[object, Lane] = {}
         self._turn = 0.0
         self._impatience: dict[Mailbox, int] = {}  # strikes of this recovery
         self._told: set[Mailbox] = set()  # of a gap, in this recovery
-        self.failures = ThrottledWarning(logger, "%d time(s) a topic could not be recovered, the last: %s: %r")
+        self.failures = ThrottledWarning(
+            logger, "%d time(s) a topic could not be recovered, the last: %s: %r"
+        )
+
+    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+        return scripts.publish(
+            topic,
+            uid,
+            messages,
+            keep=self._history,
+            expiry_ms=self._expiry_ms,
+            by_bus=commands.by_bus,
+        )
 
     # Joining and leaving
 
@@ -576,7 +595,7 @@ class GroupLog:
 
     def _is_young(self, position: Position) -> bool:
         """Whether what was heard last has not expired, so that its log must still be there."""
-        return position.server_time() - (position.last >> 64) < self._expiry * 1000
+        return position.server_time() - (position.last >> 64) < self._expiry_ms
 
     async def _tell_gap(self, topic: str) -> None:
         for mailbox in self._audience.members(topic):
@@ -619,7 +638,7 @@ class GroupLog:
                 envelope = with_uid_after(envelope, int(fields[3]))
             messages = self.admit(envelope)
         except (ValueError, OverflowError) as error:  # somebody else's
-            self._poison.add(error)
+            self._undecodable.add(error)
             return []
         self._audience.hand_out(topic, messages)
         return messages

@@ -1,4 +1,4 @@
-"""The publish/subscribe layer: events for whoever listens at this moment, at the lowest latency.
+"""The publish/subscribe layer: events for whatever listens at this moment, at the lowest latency.
 
 At most once, in order per sender. Redis stores nothing, so what is published while a listener's
 connection is broken does not reach it. Its sockets stay open; when the connection is back, each
@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ...mailbox import Message
-from ...names import owner_of
-from .base import RedisLayer
-from .envelope import encode
-from .idle import IdleNames
-from .outbox import Request
-from .peer import Config, Peer
-from .topology import PUBLISH
-from .type_defs import Hosts
+from ...mailbox import Mailbox, Message
+from ..groups import LocalGroups
+from ..idle import IdleNames
+from .client.commands import PUBLISH, Commands
+from .client.connection import Command
+from .client.hosts import Hosts
+from .format import Messages, decode, encode
+from .layer import RedisLayer
+from .loop_layer import Config, LoopLayer, NamedChannels, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ MOST_IDLE = 1000  # named channels
 Hook = Callable[[], Awaitable[None] | None]
 
 
-class RedisPubSubChannelLayer(RedisLayer):
+class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
     """``on_disconnect()`` and ``on_reconnect()``, plain or async, are called when the connection
     that receives is lost and when it is back and listens again. See ``RedisLayer`` for the rest.
 
@@ -59,86 +59,97 @@ class RedisPubSubChannelLayer(RedisLayer):
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
 
-    def _make_peer(self, config: Config) -> Peer:
-        return PubSubPeer(config, self._on_disconnect, self._on_reconnect)
+    def _make_loop_layer(self, config: Config) -> "LoopLayer[NamedTopics]":
+        return LoopLayer(config, self._own_mailboxes, self._make_strategy, NamedTopics)
+
+    def _make_strategy(self, owner: "LoopLayer[NamedTopics]") -> "Ephemeral":
+        return Ephemeral(owner.local, self._on_disconnect, self._on_reconnect)
 
 
-class PubSubPeer(Peer):
+class Ephemeral(Strategy):
+    """Nothing is kept; a gap is told."""
+
     keyed = False
     repeatable = False
 
     def __init__(
-        self, config: Config, on_disconnect: Hook | None, on_reconnect: Hook | None
+        self, local: LocalGroups, on_disconnect: Hook | None, on_reconnect: Hook | None
     ) -> None:
-        super().__init__(config)
+        self._local = local
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
         self._gap = False
-        self._idle = IdleNames(self._forget, after=config.expiry, most=MOST_IDLE)
         self._hooks: set[asyncio.Task[None]] = set()
 
-    def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
-        return self.shard_of(topic).commands, (PUBLISH, topic, encode(uid, messages))
+    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+        return PUBLISH, topic, encode(uid, messages)
 
-    def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
-        return self.post(self.config.topics.channel(channel), "", payload)
-
-    async def receive_named(self, channel: str) -> Message:
-        mailbox = self.local.open(channel)
-        self._idle.use(channel)
-        try:
-            topic = self.config.topics.channel(channel)
-            await self.listen(topic, partial(self._receive_named, channel))
-            return await mailbox.get()
-        finally:
-            if not mailbox.waiting:
-                self._idle.leave(channel)
-
-    def _forget(self, channel: str) -> bool:
-        """End the subscription to a named channel; False if somebody waits for its messages."""
-        mailbox = self.local.mailboxes.get(channel)
-        if mailbox is not None and mailbox.waiting:
-            return False
-        self._idle.use(channel)
-        self.ignore(self.config.topics.channel(channel))
-        if not self.local.is_member(channel):
-            self.local.close(channel)
-        return True
-
-    def close_channel(self, channel: str) -> None:
-        mailbox = self.local.mailboxes.get(channel)
-        super().close_channel(channel)
-        if owner_of(channel) is None:
-            if mailbox is not None and mailbox.waiting:
-                self.local.mailboxes[channel] = mailbox  # somebody goes on receiving
-            self._forget(channel)
-
-    def _receive_named(self, channel: str, data: bytes) -> None:
-        topic = self.config.topics.channel(channel)
-        for sealed in self.open_envelope(topic, data):
-            if (message := self.deserialize(topic, *sealed)) is not None:
-                self.local.deliver(channel, message)
-
-    async def aclose(self) -> None:
-        self._idle.close()
-        await super().aclose()
+    def hear(self, topic: str, data: bytes) -> Messages:
+        return decode(data).messages
 
     def on_lost(self) -> None:
         self._gap = True
         self._call(self._on_disconnect)
 
     def on_open(self) -> None:
-        if not self._gap:
-            return
-        self._gap = False
-        self.local.tell({"type": "layer.reconnected"})
-        self._call(self._on_reconnect)
+        if self._gap:
+            self._gap = False
+            self._local.tell({"type": "layer.reconnected"})
+            self._call(self._on_reconnect)
 
     def _call(self, hook: Hook | None) -> None:
         if hook is not None:
             task = asyncio.create_task(_run(hook))
             self._hooks.add(task)
             task.add_done_callback(self._hooks.discard)
+
+
+class NamedTopics(NamedChannels):
+    """Named channels as topics, which every loop listens to that has received on them."""
+
+    def __init__(self, owner: "LoopLayer[NamedTopics]") -> None:
+        self._owner = owner
+        self._local = owner.local
+        self._topic_of = owner.config.topics.channel
+        self._idle = IdleNames(self._forget, after=owner.config.expiry, most=MOST_IDLE)
+
+    def send(self, channel: str, payload: bytes) -> Awaitable[object]:
+        return self._owner.post(self._topic_of(channel), "", payload)
+
+    async def receive(self, channel: str) -> Message:
+        mailbox = self._local.open(channel)
+        self._idle.use(channel)
+        try:
+            await self._owner.listen(self._topic_of(channel), partial(self._deliver, channel))
+            return await mailbox.get()
+        finally:
+            if not mailbox.waiting:
+                self._idle.leave(channel)
+
+    def _deliver(self, channel: str, data: bytes) -> None:
+        topic = self._topic_of(channel)
+        for sealed in self._owner.strategy.hear(topic, data):
+            if (message := self._owner.deserialize(topic, *sealed)) is not None:
+                self._local.deliver(channel, message)
+
+    def close(self, channel: str, mailbox: Mailbox | None) -> None:
+        if mailbox is not None and mailbox.waiting:
+            self._local.mailboxes[channel] = mailbox  # a receiver goes on
+        self._forget(channel)
+
+    def _forget(self, channel: str) -> bool:
+        """End the subscription to a channel; False if a receiver waits for its messages."""
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is not None and mailbox.waiting:
+            return False
+        self._idle.use(channel)
+        self._owner.ignore(self._topic_of(channel))
+        if not self._local.is_member(channel):
+            self._local.close(channel)
+        return True
+
+    async def aclose(self) -> None:
+        self._idle.close()
 
 
 async def _run(hook: Hook) -> None:

@@ -23,17 +23,15 @@ import copy
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..jobs import Delivery
-from .exchange import Exchange, Exchanges
-from .link import Reply
-
-if TYPE_CHECKING:
-    from .named import NamedChannels
+from .client.commands import CommandGroup, PendingCommand
+from .client.connection import Connection, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +39,56 @@ POLL = 1.0  # seconds
 PAUSE = 0.1  # seconds after a failure
 AHEAD = 32  # messages
 AHEAD_TIME = 0.02  # seconds
-FAREWELL = 1.0  # seconds in which, at the end, a request that is under way may finish
+LAST_REQUEST = 1.0  # seconds in which, at the end, a request that is under way may finish
 LEASE_ENDED = b"again"  # the notification that a message was given back
 
 Waiter = asyncio.Future[list[Delivery]]
 
 
+class LeaseSource(Protocol):
+    """Where receivers get messages, and what becomes of those."""
+
+    def begin_use(self, channel: str) -> None:
+        """A receiver waits on the channel."""
+        ...
+
+    def end_use(self, channel: str) -> None:
+        """None does any more."""
+        ...
+
+    async def listen(self, channel: str, on_notification: Callable[[bytes], None]) -> None: ...
+
+    def request_leases(
+        self, request: PendingCommand, channel: str, handled: list[str], count: int, *, claim: bool
+    ) -> Connection | None:
+        """Start the request, which acknowledges ``handled`` as well; returns the connection that has to
+        write it. The reply is for ``decode_leases``.
+        """
+        ...
+
+    def decode_leases(
+        self, channel: str, reply: Reply
+    ) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
+        """The messages that were leased; those that cannot be decoded, with the reason; and whether
+        there may be more to take at once.
+        """
+        ...
+
+    def acknowledge_soon(self, channel: str, receipts: list[str]) -> None:
+        """Not awaited: a receiver cancelled here would lose its message."""
+        ...
+
+    async def release(self, *deliveries: Delivery) -> None: ...
+
+    async def bury(self, delivery: Delivery, reason: str) -> None: ...
+
+
 class Receivers:
-    def __init__(self, named: "NamedChannels", channel: str) -> None:
-        self._named = named
+    def __init__(self, source: LeaseSource, channel: str) -> None:
+        self._source = source
         self._channel = channel
         self._loop = asyncio.get_running_loop()
-        self._exchanges = Exchanges()
+        self._group = CommandGroup()
         self._waiting: deque[tuple[Waiter, int]] = deque()  # and how many messages they want
         self._listening = False
         self._busy = False  # a request is under way, or the subscription that goes before it
@@ -86,7 +122,7 @@ class Receivers:
         return await self._get(count, size=1)
 
     async def _get(self, count: int, size: int) -> list[Delivery]:
-        self._named.used(self._channel)
+        self._source.begin_use(self._channel)
         self._size = size
         waiter: Waiter = self._loop.create_future()
         self._waiting.append((waiter, count))
@@ -102,7 +138,7 @@ class Receivers:
             raise
         finally:
             if not self._waited_for:
-                self._named.left(self._channel)
+                self._source.end_use(self._channel)
 
     def on_notification(self, data: bytes) -> None:
         if data == LEASE_ENDED:
@@ -137,11 +173,11 @@ class Receivers:
         if self._listening:
             self._ask()
         else:
-            self._exchanges.run(self._listen())
+            self._group.run(self._listen())
 
     async def _listen(self) -> None:
         try:
-            await self._named.listen(self._channel, self.on_notification)
+            await self._source.listen(self._channel, self.on_notification)
         except Exception as error:
             self.failed(error)
         else:
@@ -159,16 +195,18 @@ class Receivers:
         if claim:
             self._claim_at = now + POLL
         handled, self._handled = self._handled, []
-        request = LeaseRequest(self._exchanges, self, handled)
+        request = LeaseRequest(self._group, self, handled)
         count = max(count, self._size)
-        link = self._named.lease_by(request, self._channel, handled, count, claim=claim)
-        if link is not None:
-            link.flush_soon()
+        connection = self._source.request_leases(
+            request, self._channel, handled, count, claim=claim
+        )
+        if connection is not None:
+            connection.write_soon()
 
     def answered(self, reply: Reply) -> None:
-        deliveries, unreadable, more = self._named.open(self._channel, reply)
+        deliveries, unreadable, more = self._source.decode_leases(self._channel, reply)
         for delivery, reason in unreadable:
-            self._exchanges.run(self._named.bury(delivery, reason))
+            self._group.run(self._source.bury(delivery, reason))
         if more:
             self._claim_at = 0.0
         self._hand_out(deliveries)
@@ -248,7 +286,7 @@ class Receivers:
             while self._ahead:
                 deliveries = list(self._ahead)
                 self._ahead.clear()
-                await self._named.release(*deliveries)
+                await self._source.release(*deliveries)
 
     def _returned(self, task: "asyncio.Task[None]") -> None:
         self._returning = None
@@ -260,7 +298,7 @@ class Receivers:
         """What no request has taken along. Unsent, it comes again."""
         handled, self._handled = self._handled, []
         if handled:
-            self._named.acknowledge_soon(self._channel, handled)
+            self._source.acknowledge_soon(self._channel, handled)
 
     def drop_leased(self) -> None:
         self._ahead.clear()
@@ -273,21 +311,21 @@ class Receivers:
                 timer.cancel()
         if self._busy:
             # What a request that is cut off has leased would only come again when its lease has ended.
-            await asyncio.wait({self._quiet}, timeout=FAREWELL)
+            await asyncio.wait({self._quiet}, timeout=LAST_REQUEST)
         await asyncio.sleep(0)  # who was cancelled with messages in hand gives them back now
         self.acknowledge()
         self._give_back()
         if (returning := self._returning) is not None:
-            await asyncio.wait({returning}, timeout=FAREWELL)
+            await asyncio.wait({returning}, timeout=LAST_REQUEST)
             await cancel_and_wait([returning])
-        await self._exchanges.aclose()
+        await self._group.aclose()
 
 
-class LeaseRequest(Exchange):
+class LeaseRequest(PendingCommand):
     __slots__ = ("_handled", "_receivers")
 
-    def __init__(self, exchanges: Exchanges, receivers: Receivers, handled: list[str]) -> None:
-        super().__init__(exchanges)
+    def __init__(self, group: CommandGroup, receivers: Receivers, handled: list[str]) -> None:
+        super().__init__(group)
         self._receivers = receivers
         self._handled = handled
 

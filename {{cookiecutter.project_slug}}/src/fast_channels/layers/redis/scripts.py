@@ -1,25 +1,27 @@
 """The Lua scripts, each with one typed caller. A script's own header documents its keys and values.
 
-``publish``, ``enqueue`` and ``lease`` make the command, for an ``Exchange``.
+``publish``, ``enqueue`` and ``lease`` make the command, for a ``PendingCommand``.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from .link import Command
-from .script import Script
-from .topology import PUBLISH, Commands
+from .client.commands import PUBLISH, Commands, Script
+from .client.connection import Command
 
-_publish = Script("publish")
-_enqueue = Script("enqueue")
-_lease = Script("lease")
-_renew = Script("renew")
-_acknowledge = Script("acknowledge")
-_give_back = Script("give_back")
-_bury = Script("bury")
-_replay = Script("replay")
-_depth = Script("depth")
-_newest = Script("newest")
+DIRECTORY = Path(__file__).with_name("lua")
+
+_publish = Script(DIRECTORY / "publish.lua")
+_enqueue = Script(DIRECTORY / "enqueue.lua")
+_lease = Script(DIRECTORY / "lease.lua")
+_renew = Script(DIRECTORY / "renew.lua")
+_acknowledge = Script(DIRECTORY / "acknowledge.lua")
+_give_back = Script(DIRECTORY / "give_back.lua")
+_bury = Script(DIRECTORY / "bury.lua")
+_replay = Script(DIRECTORY / "replay.lua")
+_depth = Script(DIRECTORY / "depth.lua")
+_newest = Script(DIRECTORY / "newest.lua")
 
 # The consumer group of a named channel, and its consumers: one holds all leases, the attempt tells whose
 # an entry is; the other one holds what was given back and is not due yet.

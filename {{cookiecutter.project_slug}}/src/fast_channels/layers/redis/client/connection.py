@@ -3,14 +3,14 @@
 Commands issued in one turn of the event loop leave in one write; replies are matched in the order
 of the commands, as the Redis protocol guarantees.
 
-redis-py makes the connection: address, TLS, authentication, its own introduction. Then the link takes
+redis-py makes the connection: address, TLS, authentication, its own introduction. Then ``Connection`` takes
 over the transport, packs commands and parses replies with hiredis, and settles each caller's future
 in the very callback that brings the data. Through redis-py's own streams, coroutines and locks the
 same costs three times the CPU. What is used below redis-py's public interface is ``_transport_of``.
 
 Invariants
 - Each command's future is settled exactly once: by its reply; by ``TimeoutError`` at its deadline; or
-  by ``LinkLost`` when the connection ends. After the last two nobody knows whether it was executed.
+  by ``ConnectionLost`` when the connection ends. After the last two nobody knows whether it was executed.
 - A place in the order of replies stays with its command, also after its future is settled.
 - At most ``MAX_PENDING`` commands wait for a reply, none goes out while the transport's buffer is
   full; a caller over that waits for its turn, and turns come in the order of the callers.
@@ -58,12 +58,12 @@ class Pending(Protocol):
     def set_exception(self, error: Exception, /) -> None: ...
 
 
-class LinkLost(ConnectionError):
+class ConnectionLost(ConnectionError):
     """The connection ended before the reply came."""
 
 
-class Link(asyncio.Protocol):
-    """``on_message(channel, payload)`` makes it a subscriber's link; see ``Subscriber``.
+class Connection(asyncio.Protocol):
+    """``on_message(channel, payload)`` makes it a subscriber's connection; see ``Subscriber``.
 
     ``on_ended(channel)`` is called when the server says that a subscription has ended; ``on_lost()``
     when the connection is lost, before any caller goes on.
@@ -77,19 +77,19 @@ class Link(asyncio.Protocol):
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
+        self._redis_connection = connection
         self._on_message = on_message
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
-        self._outbox: list[bytes] = []
+        self._unwritten: list[bytes] = []
         self._pending: deque[tuple[Pending, float]] = deque()  # and deadlines
         self._heard_at = NEVER  # when the server last spoke, or was first asked after a silence
         self._replication: asyncio.Future[Reply] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
         self._put_off = False
-        self._flushing = False  # soon
+        self._will_write = False  # soon
         self._writable = True
         self._room = True  # for one more command, and nobody waits for a turn
         self._turns: deque[Callable[[], None]] = deque()
@@ -108,8 +108,8 @@ class Link(asyncio.Protocol):
             self._ended.result()
         finally:
             if not self._loop.is_closed():
-                self._lose(LinkLost("The connection was closed"))
-                await self._connection.disconnect(nowait=True)
+                self._lose(ConnectionLost("The connection was closed"))
+                await self._redis_connection.disconnect(nowait=True)
 
     @property
     def lost(self) -> bool:
@@ -120,32 +120,32 @@ class Link(asyncio.Protocol):
         """Send a command and wait for its reply, see ``execute``."""
         return await self.execute(command, NEVER)
 
-    def enlist(self, command: Command, reply: "Pending", deadline: float) -> bool:
-        """Let a command leave with the next ``flush()``; False if there is no room for it now.
+    def offer(self, command: Command, reply: "Pending", deadline: float) -> bool:
+        """Let a command leave with the next ``write_pending()``; False if there is no room for it now.
 
         ``reply`` is settled as the future that ``execute`` waits for.
         """
         if not self._room or self._ended.done():
             return False
-        self._outbox.append(hiredis.pack_command(command))
+        self._unwritten.append(hiredis.pack_command(command))
         self._expect(reply, deadline)
         return True
 
-    def flush_soon(self) -> None:
-        """``flush()`` when what runs in this turn of the loop has run."""
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self.flush)
+    def write_soon(self) -> None:
+        """``write_pending()`` when what runs in this turn of the loop has run."""
+        if not self._will_write:
+            self._will_write = True
+            self._loop.call_soon(self.write_pending)
 
-    def flush(self) -> None:
-        """Write what was issued or enlisted."""
-        self._flushing = False
+    def write_pending(self) -> None:
+        """Write what was issued or offered."""
+        self._will_write = False
         if self._replication is not None:
-            self._outbox.append(hiredis.pack_command(WAIT))
+            self._unwritten.append(hiredis.pack_command(WAIT))
             self._expect(self._replication, NEVER)
             self._replication = None
-        data = b"".join(self._outbox)
-        self._outbox.clear()
+        data = b"".join(self._unwritten)
+        self._unwritten.clear()
         if data and not self._ended.done():
             self._transport.write(data)
 
@@ -154,7 +154,7 @@ class Link(asyncio.Protocol):
     ) -> Awaitable[Reply]:
         """Send a command, now if there is room; to be awaited for its reply.
 
-        Raises redis-py's ``ResponseError``, ``LinkLost``, or ``TimeoutError`` at ``deadline``, a time
+        Raises redis-py's ``ResponseError``, ``ConnectionLost``, or ``TimeoutError`` at ``deadline``, a time
         of the event loop's clock. What is sent ``again`` has had its turn.
         """
         if self._room or again:
@@ -243,8 +243,8 @@ class Link(asyncio.Protocol):
             self._room = False
 
     def _write(self, packed: bytes) -> None:
-        self._outbox.append(packed)
-        self.flush_soon()
+        self._unwritten.append(packed)
+        self.write_soon()
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -258,7 +258,7 @@ class Link(asyncio.Protocol):
         while self._turns and self._fits():
             self._room = True  # for the one whose turn it is
             self._turns.popleft()()
-            self.flush_soon()
+            self.write_soon()
         self._room = not self._turns and self._fits()
 
     def _fits(self) -> bool:
@@ -278,12 +278,12 @@ class Link(asyncio.Protocol):
                 if self._on_message is None or not self._is_push(reply):
                     self._settle(reply)
         except hiredis.ProtocolError as error:
-            self._lose(LinkLost(f"What the server sent is no reply: {error}"))
+            self._lose(ConnectionLost(f"What the server sent is no reply: {error}"))
         except Exception as error:
             self._lose(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(LinkLost(f"The connection was lost: {exc or 'the server closed it'}"))
+        self._lose(ConnectionLost(f"The connection was lost: {exc or 'the server closed it'}"))
 
     def _is_push(self, reply: Reply) -> bool:
         """Handle what a subscribed connection receives unasked; a PONG comes as a list there."""
@@ -299,7 +299,7 @@ class Link(asyncio.Protocol):
 
     def _settle(self, reply: Reply) -> None:
         if not self._pending:
-            raise LinkLost(f"The server sent what nobody asked for: {reply!r:.100}")
+            raise ConnectionLost(f"The server sent what nobody asked for: {reply!r:.100}")
         future, _ = self._pending.popleft()
         if not self._room:
             self._make_room()
@@ -308,7 +308,7 @@ class Link(asyncio.Protocol):
                 future.set_result(reply)
         elif isinstance(reply, ReadOnlyError) or not isinstance(reply, ResponseError):
             self._pending.appendleft((future, NEVER))  # lost like those behind it
-            raise LinkLost(f"The server is not to be used: {reply}")
+            raise ConnectionLost(f"The server is not to be used: {reply}")
         elif not future.done():
             future.set_exception(reply)
 
@@ -318,9 +318,9 @@ class Link(asyncio.Protocol):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = at
-        self._alarm = None if at == NEVER else self._loop.call_at(at, self._ring)
+        self._alarm = None if at == NEVER else self._loop.call_at(at, self._expire_deadlines)
 
-    def _ring(self) -> None:
+    def _expire_deadlines(self) -> None:
         """One timer for all callers: whose deadline is over gives up, and the next one is set."""
         now = self._loop.time()
         if now - self._alarm_at > LATE and not self._put_off:
@@ -345,7 +345,7 @@ class Link(asyncio.Protocol):
         if not self._pending:
             self.post("PING")
         elif self._loop.time() - self._heard_at > REPLY_TIMEOUT:
-            self._lose(LinkLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
+            self._lose(ConnectionLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
 
     # The end
 
@@ -365,8 +365,8 @@ class Link(asyncio.Protocol):
         self._on_lost()
         self._make_room()
 
-    def _reason(self) -> LinkLost:
-        return LinkLost(str(self._ended.exception()))
+    def _reason(self) -> ConnectionLost:
+        return ConnectionLost(str(self._ended.exception()))
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:
@@ -378,7 +378,7 @@ def _transport_of(connection: AbstractConnection) -> asyncio.Transport:
     """What redis-py 5 to 8 write to; after ``connect()`` no byte is under way on it."""
     writer = connection._writer
     if writer is None:
-        raise LinkLost("The connection is not open")
+        raise ConnectionLost("The connection is not open")
     return cast(asyncio.Transport, writer.transport)
 
 

@@ -18,22 +18,53 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
-from ...exceptions import ChannelLayerUnavailable
-from ...tasks import cancel_and_wait, is_cancelled
-from .cluster_commands import PATIENCE, PAUSE, ClusterCommands
-from .endpoints import Endpoint
-from .link import CONNECTION_ERRORS, LinkLost
-from .slots import SlotMap, ask, is_sharded, slot_of
-from .subscriber import BATCH
-from .topology import Commands, Events, Route, Shard, Shards, Topology
-from .type_defs import Address
-from .utils import consistent_hash
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
+
+from ....exceptions import ChannelLayerUnavailable
+from ....tasks import cancel_and_wait, is_cancelled
+from .commands import PUBLISH, Commands
+from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
+from .hosts import Address, Endpoint
+from .keeper import NotConnected
+from .servers import Route, Server, Servers, Topology, shard_index
+from .subscriber import BATCH, Events
 
 logger = logging.getLogger(__name__)
 
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
+PATIENCE = 0.5  # seconds that an operation waits for one node before it looks at the map again
+CROWD = 200  # operations that wait for a node together double it: each look costs some 0.1 ms
+PAUSE = 0.05  # seconds before it looks
+SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
+SPUBLISH = "SPUBLISH"
+
+
+def slot_of(topic: str) -> int:
+    slot: int = key_slot(topic.encode())
+    return slot
+
+
+class SlotMap:
+    """Which address holds which slot, from the reply of CLUSTER SLOTS."""
+
+    def __init__(self, reply: list[list[Any]], asked: Address) -> None:
+        self.ranges: list[tuple[int, int, Address]] = []
+        for first, last, (host, port, *_), *_ in reply:
+            # A node that does not know its own address leaves the host empty.
+            self.ranges.append((first, last, (host.decode() or asked[0], port)))
+        self.addresses = {address for _, _, address in self.ranges}
+
+    def owner(self, topic: str) -> Address | None:
+        slot = slot_of(topic)
+        for first, last, address in self.ranges:
+            if first <= slot <= last:
+                return address
+        return None
 
 
 class Cluster:
@@ -51,7 +82,7 @@ class Cluster:
         self._events = replace(events, on_lost=self.lost, on_ended=self.subscriptions.on_ended)
         self._tell_lost = events.on_lost
         self._map = SlotMap([], endpoint.cluster[0])
-        self._nodes: dict[Address, Shard] = {}
+        self._nodes: dict[Address, Server] = {}
         self.sharded = False
         self.waiting = 0  # operations that wait for a node's connection
         self._stale = asyncio.Event()
@@ -80,9 +111,9 @@ class Cluster:
                 await self._mapped.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
-        return [node.commands for node in self._nodes.values()]
+        return [node.route.commands for node in self._nodes.values()]
 
-    def contradict(self, error: BaseException | None = None) -> None:
+    def mark_stale(self, error: BaseException | None = None) -> None:
         """The map may be wrong."""
         self._error = error or self._error
         self._stale.set()
@@ -99,25 +130,25 @@ class Cluster:
 
     # The map
 
-    def node_now(self, topic: str) -> Shard | None:
+    def node_now(self, topic: str) -> Server | None:
         if self._keyed or self.sharded:
             address = self._map.owner(topic)
         else:  # any node will do: one that stays the same when slots move keeps the order
             addresses = sorted(self._map.addresses)
-            address = addresses[consistent_hash(topic, len(addresses))] if addresses else None
+            address = addresses[shard_index(topic, len(addresses))] if addresses else None
         return None if address is None else self._nodes.get(address)
 
-    async def node(self, topic: str) -> Shard:
+    async def node(self, topic: str) -> Server:
         while (node := self.node_now(topic)) is None:
             self._stale.set()
             await asyncio.sleep(PAUSE)
         return node
 
-    def open_node(self, address: Address) -> Shard:
+    def open_node(self, address: Address) -> Server:
         node = self._nodes.get(address)
         if node is None:
             endpoint = self.endpoint.at(address)
-            node = Shard(
+            node = Server(
                 endpoint, self.timeout, self._events, part_of=slot_of, sharded=self.sharded
             )
             self._nodes[address] = node
@@ -125,7 +156,7 @@ class Cluster:
 
     def lost(self) -> None:
         """Something that was listened to is not heard any more."""
-        self.contradict()
+        self.mark_stale()
         self._tell_lost()
 
     async def _keep(self) -> None:
@@ -138,7 +169,7 @@ class Cluster:
                     break
                 if str(error) != str(self._error):
                     logger.warning("No map of %s: %s", self.endpoint, error)
-                self.contradict(error)
+                self.mark_stale(error)
             await asyncio.sleep(MIN_REFRESH)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(MAX_REFRESH):
@@ -147,7 +178,7 @@ class Cluster:
     async def _refresh(self) -> None:
         new_map = await self._ask_for_map()
         if not new_map.addresses:
-            raise LinkLost("The Cluster serves no slot yet")
+            raise ConnectionLost("The Cluster serves no slot yet")
         self._map = new_map
         for address in new_map.addresses:
             self.open_node(address)
@@ -159,14 +190,14 @@ class Cluster:
 
     async def _ask_for_map(self) -> SlotMap:
         """The answer of the first node that gives one, whichever is known."""
-        last: BaseException = LinkLost("No node is known")
+        last: BaseException = ConnectionLost("No node is known")
         for address in [*self._nodes, *self.endpoint.cluster]:
             connection = self.endpoint.at(address).pool().make_connection()
             try:
                 async with asyncio.timeout(PATIENCE * 2):
                     await connection.connect()
-                    slots = await ask(connection, "CLUSTER", "SLOTS")
-                    self.sharded = await is_sharded(connection)
+                    slots = await _ask(connection, "CLUSTER", "SLOTS")
+                    self.sharded = await _is_sharded(connection)
                 return SlotMap(slots, address)
             except CONNECTION_ERRORS as error:
                 last = error
@@ -176,12 +207,106 @@ class Cluster:
         raise last
 
 
+async def _ask(connection: AbstractConnection, *command: str) -> Any:
+    await connection.send_command(*command, check_health=False)
+    return await connection.read_response()
+
+
+async def _is_sharded(connection: AbstractConnection) -> bool:
+    info: bytes = await _ask(connection, "INFO", "server")
+    version = next(line for line in info.split(b"\r\n") if line.startswith(b"redis_version:"))
+    return int(version.partition(b":")[2].split(b".")[0]) >= SHARDED_SINCE
+
+
+class ClusterCommands(Commands):
+    """For one topic: executed where its slot is at the moment."""
+
+    misplaced = (MovedError, AskError, ClusterError, TryAgainError)
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        super().__init__(cluster.timeout)
+        self._cluster = cluster
+        self._topic = topic
+
+    def __str__(self) -> str:
+        return str(self._cluster.endpoint)
+
+    @property
+    def connection(self) -> Connection | None:
+        node = self._cluster.node_now(self._topic)
+        return None if node is None else node.kept.connection
+
+    async def connected(self, deadline: float) -> Connection:
+        """The map is looked at again while there is no connection."""
+        cluster = self._cluster
+        cluster.start()
+        cluster.waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    node = await cluster.node(self._topic)
+                    try:
+                        return await node.kept.connected(self._patience())
+                    except NotConnected as error:
+                        cluster.mark_stale(error)
+                        await asyncio.sleep(PAUSE)
+        finally:
+            cluster.waiting -= 1
+
+    def _patience(self) -> float:
+        """Until when to wait for a node; the more wait, the less often each of them looks."""
+        patience = PATIENCE * (1 + self._cluster.waiting / CROWD)
+        return asyncio.get_running_loop().time() + patience
+
+    @property
+    def server(self) -> object:
+        return self._cluster.node_now(self._topic) or self._cluster
+
+    @property
+    def part(self) -> object:
+        return slot_of(self._topic)
+
+    @property
+    def by_bus(self) -> bool:
+        return not self._cluster.sharded  # also while that is not known: it is the safe assumption
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        return self._cluster.unavailable()
+
+    def adapted(self, command: Command) -> Command:
+        if self._cluster.sharded:
+            return tuple(SPUBLISH if part is PUBLISH else part for part in command)
+        return command
+
+    async def look_again(self, error: Exception, deadline: float) -> None:
+        self._cluster.mark_stale(error)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise self.unavailable() from error
+
+    async def _attempt(
+        self, command: Command, deadline: float, replicated: bool, *, again: bool
+    ) -> Reply:
+        try:
+            return await super()._attempt(command, deadline, replicated, again=again)
+        except MovedError:  # an AskError by inheritance
+            raise
+        except AskError as error:
+            address = (error.host, error.port)
+        # The slot is on its way to that node: only a command behind ASKING is served there.
+        connection = await self._cluster.open_node(address).kept.connected(deadline)
+        connection.post("ASKING")
+        return await connection.execute(self.adapted(command), deadline, again=True)
+
+
 class ClusterSubscriptions:
     """The topics that one loop listens to in a Cluster; for the methods see ``Subscriber``."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._placed: dict[str, Shard] = {}
+        self._placed: dict[str, Server] = {}
         self._unplaced: dict[str, float] = {}  # wanted, and since when they may not be heard
         self._arrangement: object = None
 
@@ -191,7 +316,7 @@ class ClusterSubscriptions:
 
     def want(self, topic: str, since: float | None = None) -> None:
         self._unplaced.setdefault(topic, time.monotonic() if since is None else since)
-        self._cluster.contradict()
+        self._cluster.mark_stale()
         self._cluster.start()
 
     def wants(self, topic: str) -> bool:
@@ -216,7 +341,7 @@ class ClusterSubscriptions:
                             await node.subscriber.add(topic, since)
                         return True
                     except (TimeoutError, ChannelLayerUnavailable) as error:
-                        cluster.contradict(error)
+                        cluster.mark_stale(error)
                         await asyncio.sleep(PAUSE)
         except TimeoutError:
             raise cluster.unavailable() from None
@@ -233,13 +358,13 @@ class ClusterSubscriptions:
             self._unplaced.setdefault(topic, time.monotonic())
         self._cluster.lost()
 
-    async def arrange(self, arrangement: object, nodes: set[Shard]) -> None:
+    async def arrange(self, arrangement: object, nodes: set[Server]) -> None:
         """Give each topic its place by a map, which has these nodes; a batch at a time.
 
         What is placed already is looked at only if the arrangement is another one than the last.
         """
         if any(node.subscriber.down for node in nodes):
-            self._cluster.contradict()  # another one will take over, if it does not come back
+            self._cluster.mark_stale()  # another one will take over, if it does not come back
         if arrangement != self._arrangement:
             await self._look_for_moved(nodes)
             self._arrangement = arrangement
@@ -248,22 +373,22 @@ class ClusterSubscriptions:
                 await asyncio.sleep(0)
             node = self._cluster.node_now(topic)
             if node is None:
-                self._cluster.contradict()
+                self._cluster.mark_stale()
             elif topic in self._unplaced:
                 node.subscriber.want(topic, self._place(topic, node))
 
-    async def _look_for_moved(self, nodes: set[Shard]) -> None:
+    async def _look_for_moved(self, nodes: set[Server]) -> None:
         for number, (topic, node) in enumerate(list(self._placed.items()), start=1):
             if number % BATCH == 0:
                 await asyncio.sleep(0)
             if self._placed.get(topic) is node and not self._stays(topic, node, nodes):
                 self._unplaced.setdefault(topic, node.subscriber.deaf_since)
 
-    def _stays(self, topic: str, node: Shard, nodes: set[Shard]) -> bool:
+    def _stays(self, topic: str, node: Server, nodes: set[Server]) -> bool:
         # Unsharded notifications reach every node, so only a node that goes away is left.
         return self._cluster.node_now(topic) is node if self._cluster.sharded else node in nodes
 
-    def _place(self, topic: str, node: Shard) -> float | None:
+    def _place(self, topic: str, node: Server) -> float | None:
         """Returns since when it may not be heard, if that is not for the node to say."""
         since = self._unplaced.pop(topic, None)
         former = self._placed.get(topic)
@@ -282,4 +407,4 @@ def make_topology(
         if len(endpoints) > 1:
             raise ValueError("A Redis Cluster must be the only entry of hosts")
         return Cluster(endpoints[0], timeout, events, keyed=keyed)
-    return Shards(endpoints, timeout, events)
+    return Servers(endpoints, timeout, events)

@@ -15,22 +15,41 @@ Invariants
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ...exceptions import ChannelLayerUnavailable
-from .endpoints import Endpoint
-from .link import Link, LinkLost
-from .persistent import PersistentLink
-
-if TYPE_CHECKING:
-    from .topology import Events
+from ....exceptions import ChannelLayerUnavailable
+from .connection import Connection, ConnectionLost, OnMessage
+from .hosts import Endpoint
+from .keeper import KeptConnection
 
 BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a subscriber tells its owner.
+
+    ``on_lost()``: something that was subscribed is not heard any more. ``on_subscribing(topics,
+    since)`` is called before they are subscribed, for the first time or again; what was published to
+    them since that time of ``time.monotonic`` may not have been heard. Its result goes to
+    ``on_subscribed(topics, mark)`` when the server has confirmed. ``on_open()``: nothing that is
+    wanted on one connection is left to subscribe. ``on_ended(topic)``: the server ended a subscription by
+    itself. Each gets at most ``BATCH`` topics, and none of these functions may take long.
+    """
+
+    on_message: OnMessage
+    on_lost: Callable[[], None]
+    on_subscribing: Callable[[list[str], float], Any]
+    on_subscribed: Callable[[list[str], Any], None]
+    on_open: Callable[[], None]
+    on_ended: Callable[[str], None] = lambda _: None
+
 
 PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
 
@@ -71,7 +90,7 @@ class Subscriber:
         self,
         endpoint: Endpoint,
         timeout: float,
-        events: "Events",
+        events: Events,
         *,
         part_of: PartOf = one_part,
         sharded: bool = False,
@@ -84,22 +103,22 @@ class Subscriber:
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._events = events
         self._prefix = "S" if sharded else ""
-        self._link: Link | None = None  # is open, or opens
-        self._linked = asyncio.Event()  # all is subscribed, or will not be for a while
+        self._open: Connection | None = None  # is open, or opens
+        self._settled = asyncio.Event()  # all is subscribed, or will not be for a while
         self._subscribing: asyncio.Task[None] | None = None
-        self._connection = PersistentLink(
+        self._kept = KeptConnection(
             endpoint,
             timeout,
-            on_open=self._open,
+            on_open=self._begin,
             on_lost=self._lost,
             on_message=self._receive,
             on_ended=self._ended,
         )
-        self.start = self._connection.start
+        self.start = self._kept.start
 
     @property
     def down(self) -> bool:
-        return self._connection.down
+        return self._kept.down
 
     @property
     def deaf_since(self) -> float:
@@ -112,14 +131,14 @@ class Subscriber:
         self._waiting.add(topic)
         self._note_deaf(since)
         self.start()
-        if self._connection.link is not None and self._subscribing is None:
-            self._subscribing = asyncio.create_task(self._subscribe_later(self._connection.link))
+        if self._kept.connection is not None and self._subscribing is None:
+            self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
 
     def wants(self, topic: str) -> bool:
         return topic in self._wanted
 
     def confirmed(self, topic: str) -> bool:
-        return self._link is not None and self._wanted.get(topic) == self._number
+        return self._open is not None and self._wanted.get(topic) == self._number
 
     async def add(self, topic: str, since: float | None = None) -> bool:
         """Subscribe and wait until that is confirmed; True if this call made it so.
@@ -133,93 +152,95 @@ class Subscriber:
         self._wanted.setdefault(topic, UNCONFIRMED)
         self.start()
         try:
-            async with asyncio.timeout(self._connection.timeout):
+            async with asyncio.timeout(self._kept.timeout):
                 return await self._confirm(topic, since)
         except TimeoutError:
-            raise self._connection.unavailable() from None
+            raise self._kept.unavailable() from None
 
     def discard(self, topic: str) -> None:
-        if self._wanted.pop(topic, None) is not None and self._link is not None:
+        if self._wanted.pop(topic, None) is not None and self._open is not None:
             self._leaving[topic] = self._leaving.get(topic, 0) + 1
-            self._link.cast(f"{self._prefix}UNSUBSCRIBE", topic)
+            self._open.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
     async def aclose(self) -> None:
         if self._subscribing is not None:
             self._subscribing.cancel()
-        await self._connection.aclose()
+        await self._kept.aclose()
 
     # Subscribing
 
     async def _confirm(self, topic: str, since: float | None) -> bool:
         while not self.confirmed(topic):
-            link = self._link
-            if link is None:
-                await self._linked.wait()
+            connection = self._open
+            if connection is None:
+                await self._settled.wait()
                 continue
             try:
-                await self._subscribe(link, [topic], since)
-            except LinkLost:
-                self._drop(link)
+                await self._subscribe(connection, [topic], since)
+            except ConnectionLost:
+                self._drop(connection)
             except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
                 raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error
             else:
                 return True
         return False
 
-    async def _subscribe(self, link: Link, topics: list[str], since: float | None = None) -> None:
+    async def _subscribe(
+        self, connection: Connection, topics: list[str], since: float | None = None
+    ) -> None:
         deaf_since = self.deaf_since
         since = deaf_since if since is None else min(since, deaf_since)
         mark = self._events.on_subscribing(topics, since)
         for _, part in groupby(topics, self._part_of):
-            link.cast(f"{self._prefix}SUBSCRIBE", *part)
+            connection.cast(f"{self._prefix}SUBSCRIBE", *part)
         try:
-            await link.call("PING")
+            await connection.call("PING")
         except asyncio.CancelledError:
             for topic in filter(self.wants, topics):  # those that others listen to as well
                 self._wanted[topic] = UNCONFIRMED
                 self.want(topic, since)
             raise
-        if link is not self._link:
-            raise LinkLost("The connection was lost while it was asked")
+        if connection is not self._open:
+            raise ConnectionLost("The connection was lost while it was asked")
         for topic in topics:
             # One that is being left as well is subscribed again behind that.
             if topic in self._wanted and topic not in self._leaving:
                 self._wanted[topic] = self._number
         self._events.on_subscribed(topics, mark)
 
-    async def _subscribe_waiting(self, link: Link) -> None:
+    async def _subscribe_waiting(self, connection: Connection) -> None:
         while batch := self._waiting.take(BATCH):
             topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
             if topics:
-                await self._subscribe(link, topics)
+                await self._subscribe(connection, topics)
         self._deaf_since = None
-        self._linked.set()
+        self._settled.set()
         self._events.on_open()
 
-    async def _subscribe_later(self, link: Link) -> None:
+    async def _subscribe_later(self, connection: Connection) -> None:
         try:
-            await self._subscribe_waiting(link)
-        except (LinkLost, ResponseError):
+            await self._subscribe_waiting(connection)
+        except (ConnectionLost, ResponseError):
             pass  # the connection ends, or will: the replies are out of step
         finally:
             self._subscribing = None
 
     # The connection
 
-    async def _open(self, link: Link) -> None:
+    async def _begin(self, connection: Connection) -> None:
         self._leaving.clear()
         self._number += 1
-        self._link = link
-        patience = asyncio.get_running_loop().call_later(IN_TURN, self._linked.set)
+        self._open = connection
+        patience = asyncio.get_running_loop().call_later(IN_TURN, self._settled.set)
         self._waiting = Waiting(self._part_of)
         try:
             await self._wait_in_turn(list(self._wanted))
-            await self._subscribe_waiting(link)
+            await self._subscribe_waiting(connection)
         except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
-            self._drop(link)
-            raise LinkLost(f"Redis refused to subscribe: {error}") from error
+            self._drop(connection)
+            raise ConnectionLost(f"Redis refused to subscribe: {error}") from error
         except BaseException:
-            self._drop(link)
+            self._drop(connection)
             raise
         finally:
             patience.cancel()
@@ -231,14 +252,14 @@ class Subscriber:
                 await asyncio.sleep(0)
 
     def _lost(self) -> None:
-        if self._link is not None:
-            self._drop(self._link)
+        if self._open is not None:
+            self._drop(self._open)
         self._events.on_lost()
 
-    def _drop(self, link: Link) -> None:
-        if self._link is link:
-            self._link = None
-            self._linked.clear()
+    def _drop(self, connection: Connection) -> None:
+        if self._open is connection:
+            self._open = None
+            self._settled.clear()
             self._note_deaf(time.monotonic())
 
     def _note_deaf(self, since: float | None) -> None:

@@ -8,7 +8,7 @@ Connections are made by redis-py, which does TLS, authentication, Sentinel disco
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import (
@@ -22,7 +22,10 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .type_defs import Address, Hosts, Sentinels
+Address: TypeAlias = tuple[str, int]
+Host: TypeAlias = str | Address | Mapping[str, Any]
+Hosts: TypeAlias = Sequence[Host]
+Sentinels: TypeAlias = Sequence[Address]
 
 DEFAULT_HOST = "redis://localhost:6379"
 DEFAULT_PORT = 6379

@@ -11,11 +11,16 @@ import pytest
 import uvloop
 from redis.exceptions import ResponseError
 
-from fast_channels.layers.redis import link as link_module
-from fast_channels.layers.redis.endpoints import parse_hosts
-from fast_channels.layers.redis.link import CONNECTION_ERRORS, Link, LinkLost
-from fast_channels.layers.redis.outbox import Outbox
-from fast_channels.layers.redis.persistent import PersistentLink
+from fast_channels.layers.redis.batches import Batcher, Request
+from fast_channels.layers.redis.client import connection as connection_module
+from fast_channels.layers.redis.client.commands import ServerCommands
+from fast_channels.layers.redis.client.connection import (
+    CONNECTION_ERRORS,
+    Connection,
+    ConnectionLost,
+)
+from fast_channels.layers.redis.client.hosts import parse_hosts
+from fast_channels.layers.redis.client.keeper import KeptConnection
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
@@ -68,11 +73,11 @@ async def server() -> AsyncIterator[FakeServer]:
 
 
 class Running:
-    """A link and the task that runs it."""
+    """A connection and the task that runs it."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.task = asyncio.create_task(link.run())
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.task = asyncio.create_task(connection.run())
 
     async def lost(self, match: str | None = None) -> None:
         """The run ends with an error that makes the layer connect again."""
@@ -87,13 +92,13 @@ async def connect(server: FakeServer) -> AsyncIterator[Any]:
 
     async def connect(on_message: Any = None) -> Running:
         (endpoint,) = parse_hosts([("127.0.0.1", server.port)])
-        connection = endpoint.pool().make_connection()
+        made = endpoint.pool().make_connection()
         answer, server.answer = server.answer, lambda command: b"+OK\r\n"
-        await connection.connect()  # redis-py introduces itself
+        await made.connect()  # redis-py introduces itself
         server.answer = answer
         server.commands.clear()
         server.reads.clear()
-        runs.append(Running(Link(connection, on_message)))
+        runs.append(Running(Connection(made, on_message)))
         return runs[-1]
 
     yield connect
@@ -110,8 +115,8 @@ def echo(command: list[bytes]) -> bytes:
 async def test_commands_of_one_turn_leave_in_one_write(server: FakeServer, connect: Any) -> None:
     """50 callers, one write, and each gets the reply to its own command."""
     server.answer = echo
-    link = (await connect()).link
-    replies = await asyncio.gather(*(link.call("ECHO", number) for number in range(50)))
+    connection = (await connect()).connection
+    replies = await asyncio.gather(*(connection.call("ECHO", number) for number in range(50)))
     assert replies == [str(number).encode() for number in range(50)]
     assert server.reads == [50]
 
@@ -119,8 +124,8 @@ async def test_commands_of_one_turn_leave_in_one_write(server: FakeServer, conne
 async def test_an_error_reply_is_its_callers_alone(server: FakeServer, connect: Any) -> None:
     """Those before and behind it get theirs."""
     server.answer = lambda c: b"-ERR wrong\r\n" if c[-1] == b"1" else echo(c)
-    link = (await connect()).link
-    calls = (link.call("ECHO", number) for number in range(3))
+    connection = (await connect()).connection
+    calls = (connection.call("ECHO", number) for number in range(3))
     first, second, third = await asyncio.gather(*calls, return_exceptions=True)
     assert (first, third) == (b"0", b"2")
     assert isinstance(second, ResponseError)
@@ -131,8 +136,8 @@ async def test_a_cancelled_caller_does_not_shift_the_replies(
 ) -> None:
     """Its reply is thrown away when it comes; the next caller gets the next one."""
     server.answer = lambda command: b""
-    link = (await connect()).link
-    calls = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    connection = (await connect()).connection
+    calls = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 3, "the commands")
     calls[1].cancel()
     server.send(b"+0\r\n+1\r\n+2\r\n")
@@ -141,22 +146,22 @@ async def test_a_cancelled_caller_does_not_shift_the_replies(
     assert (await calls[0], await calls[2]) == (b"0", b"2")
 
 
-async def test_a_reply_that_nobody_asked_for_ends_the_link(
+async def test_a_reply_that_nobody_asked_for_ends_the_connection(
     server: FakeServer, connect: Any
 ) -> None:
     """The order of replies cannot be trusted any more."""
     run = await connect()
-    await run.link.call("PING")
+    await run.connection.call("PING")
     server.send(b"+surprise\r\n")
     await run.lost("what nobody asked for: b'surprise'")
 
 
-async def test_bytes_that_are_no_reply_end_the_link(server: FakeServer, connect: Any) -> None:
+async def test_bytes_that_are_no_reply_end_the_connection(server: FakeServer, connect: Any) -> None:
     """As with a server that does not speak Redis; whoever waits is told."""
     server.answer = lambda command: b"HTTP/1.1 400 Bad Request\r\n\r\n"
     run = await connect()
-    with pytest.raises(LinkLost):
-        await run.link.call("PING")
+    with pytest.raises(ConnectionLost):
+        await run.connection.call("PING")
     await run.lost()
 
 
@@ -164,57 +169,57 @@ async def test_a_silent_server_is_lost(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After `REPLY_TIMEOUT` without the reply that is due."""
-    monkeypatch.setattr(link_module, "HEARTBEAT", 0.01)
-    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 0.1)
     server.answer = lambda command: b""
     run = await connect()
-    with pytest.raises(LinkLost, match="no reply"):
-        await run.link.call("GET", "x")
+    with pytest.raises(ConnectionLost, match="no reply"):
+        await run.connection.call("GET", "x")
     await run.lost("no reply for 0.1 s")
 
 
-async def test_an_idle_link_is_looked_after(
+async def test_an_idle_connection_is_looked_after(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PING every `HEARTBEAT`; a server that answers it is not lost."""
-    monkeypatch.setattr(link_module, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 1)
+    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 1)
     run = await connect()
     await eventually(lambda: server.commands.count([b"PING"]) >= 75, "PINGs for longer than that")
     assert not run.task.done()
 
 
 async def test_a_closed_connection_tells_everybody(server: FakeServer, connect: Any) -> None:
-    """Those who wait and those who come later get `LinkLost`; `cast` is no error."""
+    """Those who wait and those who come later get `ConnectionLost`; `cast` is no error."""
     server.answer = lambda command: b""
     run = await connect()
-    waiting = [asyncio.create_task(run.link.call("GET", "x")) for _ in range(3)]
+    waiting = [asyncio.create_task(run.connection.call("GET", "x")) for _ in range(3)]
     await eventually(lambda: len(server.commands) == 3, "the commands")
     await server.close()
     await run.lost()
-    for call in [*waiting, run.link.call("PING")]:
-        with pytest.raises(LinkLost):
+    for call in [*waiting, run.connection.call("PING")]:
+        with pytest.raises(ConnectionLost):
             await call
-    run.link.cast("SUBSCRIBE", "x")
+    run.connection.cast("SUBSCRIBE", "x")
 
 
 async def test_a_cancelled_run_tells_everybody(server: FakeServer, connect: Any) -> None:
     """Closing the layer ends the waits of its callers."""
     server.answer = lambda command: b""
     run = await connect()
-    waiting = asyncio.create_task(run.link.call("GET", "x"))
+    waiting = asyncio.create_task(run.connection.call("GET", "x"))
     await eventually(lambda: len(server.commands) == 1, "the command")
     run.task.cancel()
-    with pytest.raises(LinkLost, match="closed"):
+    with pytest.raises(ConnectionLost, match="closed"):
         await waiting
 
 
 async def test_a_replica_is_no_server_to_write_to(server: FakeServer, connect: Any) -> None:
-    """READONLY ends the link: its successor asks the Sentinels for the primary."""
+    """READONLY ends the connection: its successor asks the Sentinels for the primary."""
     server.answer = lambda command: b"-READONLY You can't write against a read only replica.\r\n"
     run = await connect()
-    with pytest.raises(LinkLost, match="replica"):
-        await run.link.call("SET", "x", 1)
+    with pytest.raises(ConnectionLost, match="replica"):
+        await run.connection.call("SET", "x", 1)
     await run.lost("replica")
 
 
@@ -222,10 +227,10 @@ async def test_callers_over_the_limit_wait(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more than `MAX_PENDING` commands are unanswered; the others go when there is room."""
-    monkeypatch.setattr(link_module, "MAX_PENDING", 2)
+    monkeypatch.setattr(connection_module, "MAX_PENDING", 2)
     server.answer = lambda command: b""
-    link = (await connect()).link
-    calls = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    connection = (await connect()).connection
+    calls = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 2, "two commands")
     await asyncio.sleep(0.05)
     assert len(server.commands) == 2
@@ -238,18 +243,18 @@ async def test_turns_come_in_the_order_of_the_callers(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is cancelled, or gives up, takes nobody's turn; a late caller overtakes no one."""
-    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
-    link = (await connect()).link
-    first, *others = [asyncio.create_task(link.call("ECHO", number)) for number in range(5)]
+    connection = (await connect()).connection
+    first, *others = [asyncio.create_task(connection.call("ECHO", number)) for number in range(5)]
     now = asyncio.get_running_loop().time()
-    impatient = asyncio.create_task(wait_for_reply(link, 5, now + 0.02))
+    impatient = asyncio.create_task(wait_for_reply(connection, 5, now + 0.02))
     await eventually(impatient.done, "the one that gives up")
     assert isinstance(impatient.exception(), TimeoutError)
     others.pop(1).cancel()
     server.answer = echo
     server.send(b"+0\r\n")
-    late = asyncio.create_task(link.call("ECHO", 6))
+    late = asyncio.create_task(connection.call("ECHO", 6))
     assert await asyncio.gather(first, *others, late) == [b"0", b"1", b"3", b"4", b"6"]
     assert [command[1] for command in server.commands] == [b"0", b"1", b"3", b"4", b"6"]
 
@@ -259,13 +264,13 @@ async def test_a_turn_that_is_cancelled_is_the_next_ones(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Also if it had been given already, in whichever step of the loop."""
-    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
-    link = (await connect()).link
-    _, second, third = [asyncio.create_task(link.call("ECHO", number)) for number in range(3)]
+    connection = (await connect()).connection
+    _, second, third = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     server.answer = echo
-    link.data_received(b"+0\r\n")
+    connection.data_received(b"+0\r\n")
     for _ in range(steps):
         await asyncio.sleep(0)
     second.cancel()
@@ -276,17 +281,17 @@ async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them, whether a task waits or a function is to be called."""
-    monkeypatch.setattr(link_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     run = await connect()
-    calls = [asyncio.create_task(run.link.call("ECHO", number)) for number in range(3)]
+    calls = [asyncio.create_task(run.connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     told: list[bool] = []
-    run.link.when_room(lambda: told.append(run.link.lost))
+    run.connection.when_room(lambda: told.append(run.connection.lost))
     await server.close()
     await run.lost()
     for call in calls:
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await call
     assert told == [True]
 
@@ -295,24 +300,24 @@ async def test_time_in_which_the_loop_stood_still_is_not_the_servers(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reply that comes right after it counts, although the deadline has passed."""
-    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.2)
-    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.05)
     server.answer = lambda command: b""
     run = await connect()
     deadline = asyncio.get_running_loop().time() + 0.3
-    call = asyncio.create_task(wait_for_reply(run.link, 1, deadline))
+    call = asyncio.create_task(wait_for_reply(run.connection, 1, deadline))
     await eventually(lambda: len(server.commands) == 1, "the command")
     time.sleep(0.6)  # noqa: ASYNC251 -- the process is busy with something else
     asyncio.get_running_loop().call_later(0.01, server.send, b"+1\r\n")
     assert await call == b"1"
-    assert not run.link.lost
+    assert not run.connection.lost
 
 
 async def test_a_senders_time_begins_when_it_is_its_turn(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred topics at a slow server take much longer than the timeout of each, and none fails."""
-    monkeypatch.setattr(link_module, "MAX_PENDING", 2)
+    monkeypatch.setattr(connection_module, "MAX_PENDING", 2)
     loop = asyncio.get_running_loop()
 
     def answer(command: list[bytes]) -> bytes:
@@ -322,26 +327,34 @@ async def test_a_senders_time_begins_when_it_is_its_turn(
         return b""
 
     server.answer = answer
-    persistent = PersistentLink(parse_hosts([("127.0.0.1", server.port)])[0], 5.0)
-    await persistent.connected()
-    outbox = Outbox(0.5, lambda topic, messages: (persistent, ("PUBLISH", topic, *messages)))
+    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], 5.0)
+    await kept.connected(loop.time() + 30)
+
+    class Publishing:
+        def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+            return ServerCommands(kept), ("PUBLISH", topic, *messages)
+
+        def batch_outcomes(self, topic: str, number: int, reply: Any) -> None:
+            return None
+
+    batcher = Batcher(Publishing(), 0.5)
     started = loop.time()
-    sends = [outbox.send(f"{number}", b"m") for number in range(100)]
+    sends = [batcher.send(f"{number}", b"m") for number in range(100)]
     assert await asyncio.gather(*sends, return_exceptions=True) == [None] * 100
     assert loop.time() - started > 1.0
     published = [command[1] for command in server.commands if command[0] == b"PUBLISH"]
     assert published == [b"%d" % number for number in range(100)]
-    await persistent.aclose()
+    await kept.aclose()
 
 
 async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> None:
     """Each caller gives up at its own; the reply that comes later is nobody else's."""
     server.answer = lambda command: b""
-    link = (await connect()).link
+    connection = (await connect()).connection
     now = asyncio.get_running_loop().time()
     deadlines = (now + 0.05, now + 60, now + 0.02)
     calls = [
-        asyncio.create_task(wait_for_reply(link, number, deadline))
+        asyncio.create_task(wait_for_reply(connection, number, deadline))
         for number, deadline in enumerate(deadlines)
     ]
     done, _ = await asyncio.wait([calls[0], calls[2]], timeout=30)
@@ -351,11 +364,11 @@ async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> Non
     server.send(b"+0\r\n+1\r\n+2\r\n")
     assert await calls[1] == b"1"
     server.answer = echo
-    assert await link.call("ECHO", "next") == b"next"
+    assert await connection.call("ECHO", "next") == b"next"
 
 
-async def wait_for_reply(link: Link, number: int, deadline: float) -> Any:
-    return await link.execute(("ECHO", number), deadline)
+async def wait_for_reply(connection: Connection, number: int, deadline: float) -> Any:
+    return await connection.execute(("ECHO", number), deadline)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -375,9 +388,9 @@ def test_through_tls(loop: str, tmp_path: Path) -> None:
         connection = endpoint.pool().make_connection()
         await connection.connect()
         fake.answer = lambda command: b"$%d\r\n%b\r\n" % (len(command[-1]), command[-1])
-        run = Running(Link(connection))
+        run = Running(Connection(connection))
         texts = [b"x" * size for size in (0, 1, 1000, 1_000_000)]
-        assert await asyncio.gather(*(run.link.call("ECHO", text) for text in texts)) == texts
+        assert await asyncio.gather(*(run.connection.call("ECHO", text) for text in texts)) == texts
         await fake.close()
         await run.lost()
         listening.close()
@@ -391,21 +404,21 @@ async def test_a_server_that_is_loading_is_lost(server: FakeServer, connect: Any
     """It would refuse every command for as long as that takes; whoever asked is told."""
     server.answer = lambda command: b"-LOADING Redis is loading the dataset in memory\r\n"
     run = await connect()
-    with pytest.raises(LinkLost, match="loading"):
-        await run.link.call("GET", "x")
+    with pytest.raises(ConnectionLost, match="loading"):
+        await run.connection.call("GET", "x")
     await run.lost("loading")
 
 
 async def test_callers_wait_while_the_server_does_not_read(connect: Any) -> None:
     """What the transport cannot pass on is bounded; a caller over that gives up at its deadline."""
-    link = (await connect()).link
-    link.pause_writing()
+    connection = (await connect()).connection
+    connection.pause_writing()
     deadline = asyncio.get_running_loop().time() + 0.02
     with pytest.raises(TimeoutError):
-        await link.execute(("ECHO", "one"), deadline)
-    call = asyncio.create_task(link.call("ECHO", "two"))
+        await connection.execute(("ECHO", "one"), deadline)
+    call = asyncio.create_task(connection.call("ECHO", "two"))
     await asyncio.sleep(0)
-    link.resume_writing()
+    connection.resume_writing()
     assert await call == b"OK"
 
 
@@ -421,9 +434,9 @@ async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect
         return message % (3, b"one") + pong + message % (3, b"two")
 
     server.answer = answer
-    link = (await connect(lambda topic, data: heard.append((topic, data)))).link
-    link.cast("SUBSCRIBE", "t")
-    assert await link.call("PING") == [b"pong", b""]
+    connection = (await connect(lambda topic, data: heard.append((topic, data)))).connection
+    connection.cast("SUBSCRIBE", "t")
+    assert await connection.call("PING") == [b"pong", b""]
     await eventually(lambda: len(heard) == 2, "both messages")
     assert heard == [(b"t", b"one"), (b"t", b"two")]
 
@@ -431,24 +444,24 @@ async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect
 async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     redis_server: RedisServer,
 ) -> None:
-    """Who repeats a command at each loss would not end; the loss is told, as what was opened is gone."""
-    opened: list[Link] = []
+    """Repeating a command at each loss would not end; the loss is told, as what was opened is gone."""
+    opened: list[Connection] = []
     losses: list[int] = []
 
-    async def on_open(link: Link) -> None:
-        opened.append(link)
+    async def on_open(connection: Connection) -> None:
+        opened.append(connection)
         if len(opened) == 1:
-            link._lose(LinkLost("in the middle of the opening"))
+            connection._lose(ConnectionLost("in the middle of the opening"))
 
-    persistent = PersistentLink(
+    kept = KeptConnection(
         parse_hosts([redis_server.url])[0],
         timeout=5,
         on_open=on_open,
         on_lost=lambda: losses.append(len(opened)),
     )
     try:
-        assert await persistent.connected() is opened[1]
+        assert await kept.connected(asyncio.get_running_loop().time() + 30) is opened[1]
         assert losses == [1]
-        assert await persistent.execute("PING") == b"PONG"
+        assert await ServerCommands(kept).execute("PING") == b"PONG"
     finally:
-        await persistent.aclose()
+        await kept.aclose()

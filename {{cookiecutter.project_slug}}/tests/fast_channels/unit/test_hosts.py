@@ -7,7 +7,7 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection, UnixDomainSo
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
-from fast_channels.layers.redis.endpoints import Endpoint, close_pool, parse_hosts
+from fast_channels.layers.redis.client.hosts import Endpoint, close_pool, parse_hosts
 
 NODES = (("s1", 26379), ("s2", 26380))
 

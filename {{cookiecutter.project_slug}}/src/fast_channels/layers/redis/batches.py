@@ -17,11 +17,11 @@ Invariants
 import asyncio
 import copy
 from collections.abc import Callable
+from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable
-from .exchange import Exchange, Exchanges
-from .link import Command, Reply
-from .topology import Commands
+from .client.commands import CommandGroup, Commands, PendingCommand
+from .client.connection import Command, Reply
 
 MOST_MESSAGES = 50
 MOST_BYTES = 64 * 1024
@@ -30,30 +30,35 @@ MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 Outcome = Exception | None
 Request = tuple[Commands, Command]  # what brings a batch to its topic, and who executes it
-Outcomes = Callable[[str, int, Reply], list[Outcome]]
 
 
-class Outbox:
-    """``request(topic, messages)`` makes the command that brings a batch to its topic, and says who
-    executes it. ``outcomes(topic, number, reply)`` says what the reply means to each of the messages:
-    an exception is raised to the sender.
-    """
+class Destination(Protocol):
+    """Where the batches of a ``Batcher`` go."""
 
+    def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+        """The command that brings a batch to its topic, and where it is executed."""
+        ...
+
+    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome] | None:
+        """What the reply means to each of the messages, an exception for its sender or None; None for
+        all if each was accepted.
+        """
+        ...
+
+
+class Batcher:
     def __init__(
         self,
+        destination: Destination,
         timeout: float,
-        request: Callable[[str, list[bytes]], Request],
-        outcomes: Outcomes | None = None,
         *,
         repeatable: bool = True,
         replicated: bool = False,
     ) -> None:
-        self._outcomes = outcomes
+        self._destination = destination
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self._request = request
-        self._exchanges = Exchanges(repeatable=repeatable, replicated=replicated)
-        self.aclose = self._exchanges.aclose
+        self._group = CommandGroup(repeatable=repeatable, replicated=replicated)
         self._open: dict[str, Batch] = {}
         self._batches: list[Batch] = []  # the open ones, and those that are full
         self._waiting = 0  # messages that are not confirmed
@@ -76,7 +81,7 @@ class Outbox:
         if batch is None or len(batch.messages) >= MOST_MESSAGES or batch.size >= MOST_BYTES:
             if not self._batches:
                 self._loop.call_soon(self._transmit)
-            batch = self._open[topic] = Batch(self._exchanges, topic, self._outcomes, self._settled)
+            batch = self._open[topic] = Batch(self._group, topic, self._destination, self._settled)
             self._batches.append(batch)
         batch.messages.append(message)
         batch.senders.append(sender)
@@ -90,39 +95,43 @@ class Outbox:
     def _transmit(self) -> None:
         batches, self._batches = self._batches, []
         self._open.clear()
-        links = set()
+        connections = set()
         for batch in batches:
             try:
-                request = self._request(batch.topic, batch.messages)
-                links.add(batch.start(*request, timeout=self._timeout))
+                commands, command = self._destination.batch_request(batch.topic, batch.messages)
+                connections.add(batch.start(commands, command, timeout=self._timeout))
             except Exception as error:
                 batch.failed(error)
-        for link in links:
-            if link is not None:
-                link.flush()
+        for connection in connections:
+            if connection is not None:
+                connection.write_pending()
+
+    async def aclose(self) -> None:
+        await self._group.aclose()
 
 
-class Batch(Exchange):
-    __slots__ = ("_on_settled", "_outcomes", "messages", "senders", "size", "topic")
+class Batch(PendingCommand):
+    __slots__ = ("_destination", "_on_settled", "messages", "senders", "size", "topic")
 
     def __init__(
         self,
-        exchanges: Exchanges,
+        group: CommandGroup,
         topic: str,
-        outcomes: Outcomes | None,
+        destination: Destination,
         on_settled: "Callable[[Batch], None]",
     ) -> None:
-        super().__init__(exchanges)
+        super().__init__(group)
         self._on_settled = on_settled
-        self._outcomes = outcomes
+        self._destination = destination
         self.topic = topic
         self.messages: list[bytes] = []
         self.senders: list[asyncio.Future[None]] = []
         self.size = 0
 
     def succeeded(self, reply: Reply) -> None:
-        if self._outcomes is not None:
-            self._settle(self._outcomes(self.topic, len(self.senders), reply))
+        outcomes = self._destination.batch_outcomes(self.topic, len(self.senders), reply)
+        if outcomes is not None:
+            self._settle(outcomes)
             return
         self._on_settled(self)
         for sender in self.senders:
@@ -130,7 +139,7 @@ class Batch(Exchange):
                 sender.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        """Each sender gets a copy of its own: who raises an exception changes it."""
+        """Each sender gets a copy of its own: raising an exception changes it."""
         self._settle([copy.copy(error) for _ in self.senders])
 
     def _settle(self, outcomes: list[Outcome]) -> None:

@@ -1,23 +1,24 @@
 """One event loop's part in a Redis layer: its channels, its groups, its connections.
 
-A layer object may be used from several event loops (threads, ``async_to_sync``); each gets a peer
+A layer object may be used from several event loops (threads, ``async_to_sync``); each gets a loop layer
 of its own, with its own process id in its channel names, so that no two loops share any state.
 
 Invariants
-- One inbox topic per peer carries the messages to all its channels; a group's topic is listened to
+- One inbox topic per loop carries the messages to all its channels; a group's topic is subscribed
   while the group has a member here. Redis knows nothing of single channels or members.
 - Each group, inbox and named channel lives on one shard, chosen by its topic's name alone: sender
   and receiver always agree.
-- What a subclass adds is how bytes travel: ``publish``, and what happens at a reconnection.
+- How a message to those that listen travels is the strategy's to say, and what becomes of one to a
+  named channel the ``NamedChannels``'. This module knows neither logs nor jobs.
 """
 
 import abc
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ...exceptions import (
     ChannelLayerUnavailable,
@@ -29,14 +30,15 @@ from ...mailbox import Mailbox, Message, Overflow
 from ...names import ChannelNames, owner_of
 from ..groups import LocalGroups
 from ..throttled import ThrottledWarning
-from .cluster import make_topology
-from .endpoints import Endpoint
-from .envelope import Messages, Uids, decode, encode, encode_message, place_of
+from .batches import Batcher, Request
+from .client.cluster import make_topology
+from .client.commands import Commands
+from .client.connection import Command, Reply
+from .client.hosts import Endpoint
+from .client.subscriber import Events
+from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
-from .outbox import Outbox, Request
 from .serializers import BaseMessageSerializer
-from .topics import Topics
-from .topology import Commands, Events, Route
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ CACHED_NAMES = 4096  # of channels that were sent to
 
 @dataclass(frozen=True)
 class Config:
-    """What the peers of one layer share."""
+    """What the loop layers of one layer share."""
 
     endpoints: list[Endpoint]
     topics: Topics
@@ -55,65 +57,31 @@ class Config:
     timeout: float
     max_message_size: int
     replicated: bool = False  # a send waits for a replica
-    # Of all peers, by channel: the names are unique, and finding one so needs no look for the loop,
-    # which costs CPython 3.11 a system call.
-    own_mailboxes: dict[str, Mailbox] = field(default_factory=dict)
 
 
-class Peer(abc.ABC):
+class Strategy(abc.ABC):
+    """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
+
     keyed: ClassVar[bool]  # its topics are keys too
-    repeatable: ClassVar[bool]  # who gets an envelope twice knows it by its uid
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.names = ChannelNames()
-        self.inbox = config.topics.inbox(self.names.process_id)
-        self.local = LocalGroups(config.capacity_of, config.expiry)
-        self.uids = Uids()
-        self.binds = config.serializer.binds
-        self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
-        self._outbox = Outbox(
-            config.timeout,
-            self._request,
-            repeatable=self.repeatable,
-            replicated=config.replicated,
-        )
-        self.topology = make_topology(
-            config.endpoints,
-            config.timeout,
-            Events(
-                self.on_message, self.on_lost, self.on_subscribing, self.on_subscribed, self.on_open
-            ),
-            keyed=self.keyed,
-        )
-        self.start = self.topology.start
-        self.poison = ThrottledWarning(logger, "%d undecodable message(s) skipped, the last: %s")
-        self.failures = ThrottledWarning(logger, "%d notification(s) could not be handled, the last in %s: %r")
-        self._handlers: dict[bytes, Callable[[bytes], None]] = {}
-        self._foreign = ForeignMembership(
-            self.names.process_id,
-            config.timeout,
-            self._post_to_process,
-            join=self.group_add,
-            leave=self.group_discard,
-        )
-
-    # How bytes travel
+    repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
 
     @abc.abstractmethod
-    def publication(self, topic: str, uid: bytes, messages: list[bytes]) -> Request:
-        """What brings the messages, under uids from this one on, to every peer that listens."""
+    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+        """What brings the messages, under uids from this one on, to every loop that listens."""
 
     @abc.abstractmethod
-    def send_named(self, channel: str, payload: bytes) -> Awaitable[object]:
-        """Bring a serialized message to one receiver of a named channel."""
+    def hear(self, topic: str, data: bytes) -> Messages:
+        """The messages of a notification that are to be delivered now."""
 
-    @abc.abstractmethod
-    async def receive_named(self, channel: str) -> Message: ...
+    async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
+        """Subscribe; what is published when this has returned is heard."""
+        await subscribe()
 
-    @abc.abstractmethod
-    def on_lost(self) -> None:
-        """See ``Events`` for this and the following."""
+    def leave(self, topic: str) -> None:
+        """The topic is not listened to any more."""
+
+    def restart(self) -> None:
+        """Everything in Redis was deleted."""
 
     def on_subscribing(self, topics: list[str], since: float) -> Any:
         return None
@@ -122,18 +90,111 @@ class Peer(abc.ABC):
         pass
 
     @abc.abstractmethod
-    def on_open(self) -> None: ...
+    def on_lost(self) -> None: ...
 
-    def open_envelope(self, topic: str, data: bytes) -> Messages:
-        """The messages in what was published; none if they were received before."""
-        return decode(data).messages
+    def on_open(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+class NamedChannels(abc.ABC):
+    """The channels that no process owns, as one loop uses them."""
+
+    @abc.abstractmethod
+    def send(self, channel: str, payload: bytes) -> Awaitable[object]:
+        """Bring what ``LoopLayer.serialize`` has made to the channel."""
+
+    @abc.abstractmethod
+    async def receive(self, channel: str) -> Message: ...
+
+    @abc.abstractmethod
+    def close(self, channel: str, mailbox: Mailbox | None) -> None:
+        """``mailbox`` is the one that the channel had here."""
+
+    def joined(self, channel: str) -> None:
+        """It is a member of a group, by this loop."""
+
+    def left(self, channel: str) -> None:
+        """It has left a group."""
+
+    def on_open(self) -> None:
+        """Notifications may have been missed."""
+
+    def restart(self) -> None:
+        """Everything in Redis was deleted."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None: ...
+
+
+NamedT = TypeVar("NamedT", bound=NamedChannels)
+
+
+class LoopLayer(Generic[NamedT]):
+    """``own_mailboxes`` are those of all loops of the layer, by channel: finding one there needs no look
+    for the running loop, which costs CPython 3.11 a system call.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        own_mailboxes: dict[str, Mailbox],
+        make_strategy: "Callable[[LoopLayer[NamedT]], Strategy]",
+        make_named: "Callable[[LoopLayer[NamedT]], NamedT]",
+    ) -> None:
+        self.config = config
+        self.names = ChannelNames()
+        self.inbox = config.topics.inbox(self.names.process_id)
+        self.local = LocalGroups(config.capacity_of, config.expiry)
+        self.uids = Uids()
+        self.binds = config.serializer.binds
+        self.undecodable = ThrottledWarning(
+            logger, "%d undecodable message(s) skipped, the last: %s"
+        )
+        self.failures = ThrottledWarning(
+            logger, "%d notification(s) could not be handled, the last in %s: %r"
+        )
+        self._own_mailboxes = own_mailboxes
+        self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {}
+        self.strategy = strategy = make_strategy(self)
+        self._batcher = Batcher(
+            self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
+        )
+        events = Events(
+            self.on_message,
+            strategy.on_lost,
+            strategy.on_subscribing,
+            strategy.on_subscribed,
+            self._on_open,
+        )
+        self.topology = make_topology(
+            config.endpoints, config.timeout, events, keyed=strategy.keyed
+        )
+        self.named = make_named(self)
+        self._foreign = ForeignMembership(
+            self.names.process_id,
+            config.timeout,
+            self._post_to_process,
+            join=self.group_add,
+            leave=self.group_discard,
+        )
+
+    def start(self) -> None:
+        self.topology.start()
+
+    def _on_open(self) -> None:
+        self.strategy.on_open()
+        self.named.on_open()
 
     # Channels and groups
 
     def send(self, channel: str, message: Message) -> Awaitable[object]:
         inbox = self._inbox_of(channel)
         if inbox is None:
-            return self.send_named(channel, self.serialize(message))
+            return self.named.send(channel, self.serialize(message))
         return self.post(inbox, channel, self.serialize(message))
 
     def group_send(self, group: str, message: Message) -> Awaitable[object]:
@@ -141,31 +202,35 @@ class Peer(abc.ABC):
 
     def post(self, topic: str, channel: str, payload: bytes) -> Awaitable[object]:
         """Have the message published with others to the topic; to be awaited for that."""
-        return self._outbox.send(topic, encode_message(channel, payload))
+        return self._batcher.send(topic, encode_message(channel, payload))
 
-    def _request(self, topic: str, messages: list[bytes]) -> Request:
+    def batch_request(self, topic: str, messages: list[bytes]) -> Request:
         uid = self.uids.make(len(messages))
         if self.binds:
             packed = decode(encode(uid, messages)).messages
             messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
-        return self.publication(topic, uid, messages)
+        commands = self.commands_of(topic)
+        return commands, self.strategy.publish(commands, topic, uid, messages)
+
+    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> None:
+        return None
 
     def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
-        """Encrypt what ``serialize`` has packed; what a peer tells another one goes as it is."""
+        """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""
         if not self.binds or channel.startswith((JOIN, LEAVE, ANSWER)):
             return packed
         return self.config.serializer.bind(packed, place_of(topic, channel, number))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
-            return await self.receive_named(channel)
+            return await self.named.receive(channel)
         raise ChannelNotOwned(channel)
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self.config.own_mailboxes[channel] = self.local.open(channel)
+        self._own_mailboxes[channel] = self.local.open(channel)
         inbox = self.inbox
-        if self.shard_of(inbox).subscriber.down:
+        if self.topology.route(inbox).subscriber.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
             self.listen_later(inbox, self._receive_in_inbox)
             return channel
@@ -183,9 +248,11 @@ class Peer(abc.ABC):
         if owner is not None and owner != self.names.process_id:
             await self._change_foreign(JOIN, group, channel, owner)
         elif owner is None or channel in self.local.mailboxes:
-            await self._add(group, channel)
+            await self._join(group, channel)
+            if owner is None:
+                self.named.joined(channel)
 
-    async def _add(self, group: str, channel: str) -> None:
+    async def _join(self, group: str, channel: str) -> None:
         was_member = channel in self.local.groups.get(group, ())
         self.local.join(group, channel)
         try:
@@ -202,6 +269,8 @@ class Peer(abc.ABC):
             await self._change_foreign(LEAVE, group, channel, owner)
         elif self.local.leave(group, channel):
             self.ignore(self.config.topics.group(group))
+        if owner is None:
+            self.named.left(channel)
 
     async def _change_foreign(self, mark: str, group: str, channel: str, owner: str) -> None:
         await self.listen(self.inbox, self._receive_in_inbox)  # for the answer
@@ -211,31 +280,35 @@ class Peer(abc.ABC):
         return self.post(self.config.topics.inbox(process_id), channel, payload)
 
     def close_channel(self, channel: str) -> None:
-        self.config.own_mailboxes.pop(channel, None)
+        mailbox = self.local.mailboxes.get(channel)
+        self._own_mailboxes.pop(channel, None)
         for group in self.local.close(channel):
             self.ignore(self.config.topics.group(group))
+        if owner_of(channel) is None:
+            self.named.close(channel, mailbox)
 
     # Topics
 
-    def shard_of(self, topic: str) -> Route:
-        return self.topology.route(topic)
+    def commands_of(self, topic: str) -> Commands:
+        return self.topology.route(topic).commands
 
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published to a group or an inbox."""
-        await self.subscribe(topic, handler)
+        await self.strategy.join(topic, partial(self.subscribe, topic, handler))
 
     def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Listen from the next connection on, to a topic that nothing was published to yet."""
         self._handlers[topic.encode()] = handler
-        self.shard_of(topic).subscriber.want(topic)
+        self.topology.route(topic).subscriber.want(topic)
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         self._handlers[topic.encode()] = handler
-        await self.shard_of(topic).subscriber.add(topic)
+        await self.topology.route(topic).subscriber.add(topic)
 
     def ignore(self, topic: str) -> None:
         self._handlers.pop(topic.encode(), None)
-        self.shard_of(topic).subscriber.discard(topic)
+        self.topology.route(topic).subscriber.discard(topic)
+        self.strategy.leave(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:
         handler = self._handlers.get(topic)
@@ -243,8 +316,8 @@ class Peer(abc.ABC):
             return
         try:
             handler(data)
-        except ValueError as error:  # UndecodableMessage is one
-            self.poison.add(error)
+        except UndecodableMessage as error:
+            self.undecodable.add(error)
         except Exception as error:  # of this topic; the connection is for all of them
             self.failures.add(topic.decode(errors="replace"), error)
 
@@ -262,10 +335,10 @@ class Peer(abc.ABC):
         return payload
 
     def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        self.deliver_to_group(group, topic, self.open_envelope(topic, data))
+        self.deliver_to_group(group, topic, self.strategy.hear(topic, data))
 
     def _receive_in_inbox(self, data: bytes) -> None:
-        self.deliver_to_channels(self.open_envelope(self.inbox, data))
+        self.deliver_to_channels(self.strategy.hear(self.inbox, data))
 
     def deliver_to_group(self, group: str, topic: str, messages: Messages) -> None:
         for sealed in messages:
@@ -289,8 +362,32 @@ class Peer(abc.ABC):
                 return serializer.deserialize_at(payload, place_of(topic, channel, number))
             return serializer.deserialize(payload)
         except UndecodableMessage as error:
-            self.poison.add(error)
+            self.undecodable.add(error)
             return None
+
+    # For a strategy that keeps a log
+
+    def hand_out(self, topic: str, messages: Messages) -> None:
+        group = self.config.topics.group_of(topic)
+        if group is None:
+            self.deliver_to_channels(messages)
+        else:
+            self.deliver_to_group(group, topic, messages)
+
+    def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
+        """The mailboxes that the messages were for."""
+        if self.config.topics.group_of(topic) is not None:
+            return self.members(topic)
+        mailboxes = self.local.mailboxes
+        return [mailboxes[channel] for channel, *_ in messages if channel in mailboxes]
+
+    def members(self, topic: str) -> list[Mailbox]:
+        group = self.config.topics.group_of(topic)
+        if group is None:
+            return list(self.local.mailboxes.values())
+        return list(self.local.groups.get(group, {}).values())
+
+    # The end
 
     async def flush(self) -> None:
         for server in await self.topology.primaries():
@@ -299,15 +396,19 @@ class Peer(abc.ABC):
         for group in list(self.local.groups):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
+        self.named.restart()
+        self.strategy.restart()
 
     def forget_channels(self) -> None:
         for channel in self.local.mailboxes:
-            self.config.own_mailboxes.pop(channel, None)
+            self._own_mailboxes.pop(channel, None)
 
     async def aclose(self) -> None:
         self.forget_channels()
+        await self.strategy.aclose()
+        await self.named.aclose()
         await self._foreign.aclose()
-        await self._outbox.aclose()
+        await self._batcher.aclose()
         await self.topology.aclose()
 
 

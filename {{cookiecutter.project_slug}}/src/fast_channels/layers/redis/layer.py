@@ -1,4 +1,4 @@
-"""What both Redis layers share towards their users: arguments, checks, and a peer for each loop."""
+"""What both Redis layers share towards their users: arguments, checks, one ``LoopLayer`` for each loop."""
 
 import abc
 import asyncio
@@ -6,19 +6,18 @@ import re
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 from ...mailbox import Mailbox, Message, Overflow
 from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
-from .endpoints import parse_hosts
-from .peer import Config, Peer
+from .client.hosts import Hosts, Sentinels, parse_hosts
+from .format import Topics
+from .loop_layer import Config, LoopLayer, NamedT
 from .serializers import registry
-from .topics import Topics
-from .type_defs import Hosts, Sentinels
 
 
-class RedisLayer(BaseChannelLayer):
+class RedisLayer(BaseChannelLayer, Generic[NamedT]):
     """Arguments that both layers take beyond those of ``BaseChannelLayer``
 
     ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
@@ -80,47 +79,48 @@ class RedisLayer(BaseChannelLayer):
             timeout=timeout,
             max_message_size=max_message_size,
         )
-        self._peers: dict[asyncio.AbstractEventLoop, Peer] = {}
+        self._own_mailboxes: dict[str, Mailbox] = {}
+        self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer[NamedT]] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
-    def _make_peer(self, config: Config) -> Peer:
-        """A peer of the running loop."""
+    def _make_loop_layer(self, config: Config) -> LoopLayer[NamedT]:
+        """For the running loop."""
 
     @property
-    def _peer(self) -> Peer:
+    def _loop_layer(self) -> LoopLayer[NamedT]:
         loop = asyncio.get_running_loop()
-        peer = self._peers.get(loop)
-        if peer is None:
+        loop_layer = self._loop_layers.get(loop)
+        if loop_layer is None:
             with self._lock:
                 # A loop that ended has ended its tasks, and with them its connections.
-                for ended in [loop for loop in self._peers if loop.is_closed()]:
-                    self._peers.pop(ended).forget_channels()
+                for ended in [loop for loop in self._loop_layers if loop.is_closed()]:
+                    self._loop_layers.pop(ended).forget_channels()
                     self._ends.pop(ended)
-                peer = self._peers[loop] = self._make_peer(self._config)
-                self._ends[loop] = at_loop_end(partial(self._close_peer, loop))
-        return peer
+                loop_layer = self._loop_layers[loop] = self._make_loop_layer(self._config)
+                self._ends[loop] = at_loop_end(partial(self._close_loop_layer, loop))
+        return loop_layer
 
     @property
     def client_prefix(self) -> str:
         """The process id in the names of this loop's own channels."""
-        return self._peer.names.process_id
+        return self._loop_layer.names.process_id
 
     @property
     def dropped(self) -> int:
         """Messages dropped by this loop because a receiver's mailbox was full."""
-        return self._peer.local.drops.total
+        return self._loop_layer.local.drops.total
 
     @property
     def expired(self) -> int:
         """Messages that this loop dropped because nobody had read them for ``expiry`` seconds."""
-        return self._peer.local.expirations.total
+        return self._loop_layer.local.expirations.total
 
     @property
     def undecodable(self) -> int:
         """Messages skipped by this loop because they could not be decoded."""
-        return self._peer.poison.total
+        return self._loop_layer.undecodable.total
 
     def serialize(self, message: Message) -> bytes:
         return self._serializer.serialize(message)
@@ -131,55 +131,55 @@ class RedisLayer(BaseChannelLayer):
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
         self.require_valid_message(message)
-        await self._peer.send(channel, message)
+        await self._loop_layer.send(channel, message)
 
     async def receive(self, channel: str) -> Message:
-        mailbox = self._config.own_mailboxes.get(channel)
+        mailbox = self._own_mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
-            return await self._peer.receive(channel)
+            return await self._loop_layer.receive(channel)
         message = mailbox.take()
         return await mailbox.get() if message is None else message
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        return await self._peer.new_channel(prefix)
+        return await self._loop_layer.new_channel(prefix)
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._peer.group_add(group, channel)
+        await self._loop_layer.group_add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._peer.group_discard(group, channel)
+        await self._loop_layer.group_discard(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
         self.require_valid_message(message)
-        await self._peer.group_send(group, message)
+        await self._loop_layer.group_send(group, message)
 
     async def flush(self) -> None:
         """Delete every key of the layer, and forget this loop's messages and memberships."""
-        await self._peer.flush()
+        await self._loop_layer.flush()
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._peer.mailbox(channel, overflow)
+        return self._loop_layer.mailbox(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
-        self._peer.close_channel(channel)
+        self._loop_layer.close_channel(channel)
 
     async def open(self) -> None:
-        self._peer.start()
+        self._loop_layer.start()
 
     async def aclose(self) -> None:
         end = self._ends.pop(asyncio.get_running_loop(), None)
         if end is not None:
             await end.aclose()
 
-    async def _close_peer(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _close_loop_layer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._ends.pop(loop, None)
-        await self._peers.pop(loop).aclose()
+        await self._loop_layers.pop(loop).aclose()
 
     async def close_pools(self) -> None:
         """The name of ``aclose()`` in fast-channels and channels_redis."""

@@ -1,4 +1,4 @@
-"""What is sent in one turn of the loop to one topic travels together; see the outbox's invariants."""
+"""What is sent in one turn of the loop to one topic travels together; see the invariants of `batches`."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -7,10 +7,17 @@ from typing import Any, cast
 import pytest
 
 from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
-from fast_channels.layers.redis import exchange as exchange_module, outbox as outbox_module
-from fast_channels.layers.redis.link import Command, Link, LinkLost, Pending, Reply
-from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_MESSAGES, Outbox, Outcome, Request
-from fast_channels.layers.redis.topology import Commands
+from fast_channels.layers.redis import batches as batches_module
+from fast_channels.layers.redis.batches import MOST_BYTES, MOST_MESSAGES, Batcher, Outcome, Request
+from fast_channels.layers.redis.client import commands as commands_module
+from fast_channels.layers.redis.client.commands import Commands
+from fast_channels.layers.redis.client.connection import (
+    Command,
+    Connection,
+    ConnectionLost,
+    Pending,
+    Reply,
+)
 
 
 class Server:
@@ -22,27 +29,27 @@ class Server:
         self.completed: list[tuple[Command, Exception | None]] = []
         self.completion: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.replies: list[Pending] = []
-        self._enlisted: list[Command] = []
+        self._offered: list[Command] = []
 
-    def enlist(self, command: Command, reply: Pending, deadline: float) -> Link | None:
+    def offer(self, command: Command, reply: Pending, deadline: float) -> Connection | None:
         if not self.connected:
             return None
-        self._enlisted.append(command)
+        self._offered.append(command)
         self.replies.append(reply)
-        return cast(Link, self)
+        return cast(Connection, self)
 
-    link = None
+    connection = None
 
     async def turn(self, deadline: float) -> None:
         pass
 
-    def flush_soon(self) -> None:
-        asyncio.get_running_loop().call_soon(self.flush)
+    def write_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.write_pending)
 
-    def flush(self) -> None:
-        if self._enlisted:
-            self.writes.append(self._enlisted)
-        self._enlisted = []
+    def write_pending(self) -> None:
+        if self._offered:
+            self.writes.append(self._offered)
+        self._offered = []
 
     def complete(
         self, command: Command, deadline: float, *, after: Exception | None, **_: Any
@@ -51,11 +58,21 @@ class Server:
         return self.completion
 
 
-def make(server: Server, **options: Any) -> Outbox:
-    def request(topic: str, messages: list[bytes]) -> Request:
-        return cast(Commands, server), (topic, *messages)
+class ToServer:
+    """The destination of batches: that server, with whatever outcome."""
 
-    return Outbox(1.0, request, **options)
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+        return cast(Commands, self.server), (topic, *messages)
+
+    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome] | None:
+        return None
+
+
+def make(server: Server) -> Batcher:
+    return Batcher(ToServer(server), 1.0)
 
 
 async def a_turn() -> None:
@@ -65,14 +82,14 @@ async def a_turn() -> None:
 async def test_one_command_for_each_topic_and_one_write_for_all() -> None:
     """In the order of the sends; each sender is told when its batch is confirmed, not before."""
     server = Server()
-    outbox = make(server)
-    senders = [outbox.send(topic, b"%d" % n) for n, topic in enumerate("abacb")]
+    batcher = make(server)
+    senders = [batcher.send(topic, b"%d" % n) for n, topic in enumerate("abacb")]
     await a_turn()
     assert server.writes == [[("a", b"0", b"2"), ("b", b"1", b"4"), ("c", b"3")]]
     assert not any(sender.done() for sender in senders)
     server.replies[1].set_result(b"OK")
     assert [sender.done() for sender in senders] == [False, True, False, False, True]
-    later = outbox.send("a", b"later")
+    later = batcher.send("a", b"later")
     await a_turn()
     assert server.writes[1:] == [[("a", b"later")]]
     assert not later.done()
@@ -81,12 +98,12 @@ async def test_one_command_for_each_topic_and_one_write_for_all() -> None:
 async def test_a_batch_is_bounded_and_its_topic_keeps_its_order() -> None:
     """By the number of its messages and by their bytes."""
     server = Server()
-    outbox = make(server)
+    batcher = make(server)
     number = 2 * MOST_MESSAGES + 1
     for n in range(number):
-        outbox.send("many", b"%d" % n)
+        batcher.send("many", b"%d" % n)
     for _ in range(3):
-        outbox.send("large", bytes(MOST_BYTES - 1))
+        batcher.send("large", bytes(MOST_BYTES - 1))
     await a_turn()
     (commands,) = server.writes
     many = [messages for topic, *messages in commands if topic == "many"]
@@ -98,8 +115,8 @@ async def test_a_batch_is_bounded_and_its_topic_keeps_its_order() -> None:
 async def test_a_sender_that_is_cancelled_leaves_the_others_alone() -> None:
     """Its message was sent already, as that of anybody whose wait for a reply is cut off."""
     server = Server()
-    outbox = make(server)
-    first, second = (outbox.send("a", message) for message in (b"1", b"2"))
+    batcher = make(server)
+    first, second = (batcher.send("a", message) for message in (b"1", b"2"))
     first.cancel()
     await a_turn()
     assert server.writes == [[("a", b"1", b"2")]]
@@ -112,10 +129,10 @@ async def test_a_sender_that_is_cancelled_leaves_the_others_alone() -> None:
 async def test_what_the_first_attempt_did_not_bring_is_gone_on_with(connected: bool) -> None:
     """Whether it failed, or could not be made; each sender gets an exception of its own at the end."""
     server = Server(connected=connected)
-    outbox = make(server)
-    senders = [outbox.send("a", message) for message in (b"1", b"2")]
+    batcher = make(server)
+    senders = [batcher.send("a", message) for message in (b"1", b"2")]
     await a_turn()
-    lost = LinkLost("lost") if connected else None
+    lost = ConnectionLost("lost") if connected else None
     if lost is not None:
         server.replies[0].set_exception(lost)
         assert server.replies[0].done()
@@ -130,13 +147,14 @@ async def test_what_the_first_attempt_did_not_bring_is_gone_on_with(connected: b
 async def test_each_message_has_its_own_outcome() -> None:
     """The last of three may find no room."""
 
-    def outcomes(topic: str, number: int, reply: Reply) -> list[Outcome]:
-        assert (topic, number) == ("a", 3)
-        return [None] * reply + [ChannelFull(str(n)) for n in range(reply, number)]
+    class Bounded(ToServer):
+        def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome]:
+            assert (topic, number) == ("a", 3)
+            return [None] * reply + [ChannelFull(str(n)) for n in range(reply, number)]
 
     server = Server()
-    outbox = make(server, outcomes=outcomes)
-    senders = [outbox.send("a", b"m") for _ in range(3)]
+    batcher = Batcher(Bounded(server), 1.0)
+    senders = [batcher.send("a", b"m") for _ in range(3)]
     await a_turn()
     server.replies[0].set_result(1)
     results = await asyncio.gather(*senders, return_exceptions=True)
@@ -150,31 +168,31 @@ async def test_what_waits_is_bounded(
     monkeypatch: pytest.MonkeyPatch, messages: int, size: int, sent: int
 ) -> None:
     """In messages and in bytes; one more is refused at once, until others are confirmed or fail."""
-    monkeypatch.setattr(outbox_module, "MOST_WAITING", messages)
-    monkeypatch.setattr(outbox_module, "MOST_WAITING_BYTES", size)
+    monkeypatch.setattr(batches_module, "MOST_WAITING", messages)
+    monkeypatch.setattr(batches_module, "MOST_WAITING_BYTES", size)
     server = Server()
-    outbox = make(server)
+    batcher = make(server)
     for attempt in range(3):
-        senders = [outbox.send("a", b"12345") for _ in range(sent)]
+        senders = [batcher.send("a", b"12345") for _ in range(sent)]
         with pytest.raises(ChannelLayerUnavailable, match=f"since {sent} messages of {5 * sent} b"):
-            outbox.send("b", b"12345")
+            batcher.send("b", b"12345")
         await a_turn()
         assert server.writes[-1] == [("a", *[b"12345"] * sent)]
         if attempt:
             server.replies[-1].set_result(b"OK")
         else:
             server.completion.set_exception(ChannelLayerUnavailable("no"))
-            server.replies[-1].set_exception(LinkLost("lost"))
+            server.replies[-1].set_exception(ConnectionLost("lost"))
         await asyncio.wait(senders)
         assert [sender.exception() is None for sender in senders] == [bool(attempt)] * sent
 
 
 async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others follow in their order when there is one, and are told when the time is over."""
-    monkeypatch.setattr(exchange_module, "MOST_TASKS", 2)
+    monkeypatch.setattr(commands_module, "MOST_TASKS", 2)
     server = Server(connected=False)
-    outbox = make(server)
-    senders = [outbox.send(f"{n}", b"m") for n in range(5)]
+    batcher = make(server)
+    senders = [batcher.send(f"{n}", b"m") for n in range(5)]
     for _ in range(3):
         await a_turn()
     assert [command for (command, *_), _ in server.completed] == ["0", "1"]
@@ -192,24 +210,25 @@ async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.Monk
 async def test_a_request_that_cannot_be_made() -> None:
     """Its senders are told."""
 
-    def fails(topic: str, messages: list[bytes]) -> Request:
-        raise LookupError(topic)
+    class Failing(ToServer):
+        def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+            raise LookupError(topic)
 
     with pytest.raises(LookupError, match="a"):
-        await Outbox(1.0, fails).send("a", b"m")
+        await Batcher(Failing(Server()), 1.0).send("a", b"m")
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 async def test_closing_ends_every_wait(turns: int) -> None:
     """Before the batch is begun, before its task begins, and later."""
     server = Server(connected=False)
-    outbox = make(server)
-    waiting = outbox.send("a", b"m")
+    batcher = make(server)
+    waiting = batcher.send("a", b"m")
     for _ in range(turns):
         await a_turn()
     assert bool(server.completed) == (turns > 1)
-    await outbox.aclose()
-    for sender in (waiting, outbox.send("a", b"later")):
+    await batcher.aclose()
+    for sender in (waiting, batcher.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):
             async with asyncio.timeout(30):
                 await sender

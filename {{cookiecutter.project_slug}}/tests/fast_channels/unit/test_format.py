@@ -3,7 +3,7 @@
 import pytest
 
 from fast_channels.exceptions import UndecodableMessage
-from fast_channels.layers.redis.envelope import (
+from fast_channels.layers.redis.format import (
     UID_LENGTH,
     Envelope,
     Uids,

@@ -1,0 +1,375 @@
+"""Commands of one topic, executed where it lives: what is tried again, and how long.
+
+Invariants
+- A caller gets the reply, or ``ChannelLayerUnavailable`` at its deadline at the latest. There is one
+  ladder of attempts, ``Commands.complete``, for a server and for a Cluster.
+- A command that is not repeatable and whose connection is lost before the reply is not sent again,
+  since it may have been executed.
+- For a ``PendingCommand`` no task waits, unless its first attempt brings no reply or cannot be made:
+  only that goes on in a task, by ``complete``. After ``start`` either ``succeeded`` or ``failed`` is
+  called, once. Its time begins when it is its turn on the connection, not while the process is busy
+  with others.
+- At most ``MOST_TASKS`` wait in tasks for a connection, which keeps the loop free to make it; the
+  others wait behind them.
+"""
+
+import abc
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Awaitable, Coroutine
+from pathlib import Path
+from typing import Any, ClassVar
+
+from redis.exceptions import NoScriptError, RedisError
+
+from ....exceptions import ChannelLayerUnavailable
+from ....tasks import cancel_and_wait
+from .connection import Command, Connection, ConnectionLost, Pending, Reply
+from .keeper import KeptConnection
+
+MOST_TASKS = 1_000
+
+# In a command: what reaches its topic's listeners. A Cluster that shards them puts SPUBLISH there.
+PUBLISH = "PUBLISH"
+
+
+class Commands(abc.ABC):
+    """Executes commands where one topic lives. ``timeout`` is in seconds."""
+
+    misplaced: ClassVar[
+        tuple[type[Exception], ...]
+    ] = ()  # errors by which the topic lives elsewhere
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+
+    # Where
+
+    @property
+    @abc.abstractmethod
+    def connection(self) -> Connection | None:
+        """The open connection to where the topic lives now, if there is one."""
+
+    @abc.abstractmethod
+    async def connected(self, deadline: float) -> Connection:
+        """Wait for that, until a time of the event loop's clock; ``TimeoutError`` then."""
+
+    @property
+    @abc.abstractmethod
+    def server(self) -> object:
+        """Stands for the server; the same for all topics that live there at the moment."""
+
+    @property
+    def part(self) -> object:
+        """The same for all topics that one command may name."""
+        return self.server
+
+    @property
+    def by_bus(self) -> bool:
+        """Notifications may reach listeners over the bus of a Cluster."""
+        return False
+
+    @abc.abstractmethod
+    def unavailable(self) -> ChannelLayerUnavailable:
+        """What a caller is told when its time is over."""
+
+    def adapted(self, command: Command) -> Command:
+        """The command as that server takes it."""
+        return command
+
+    async def look_again(self, error: Exception, deadline: float) -> None:
+        """What is known of the topic's place may be wrong; called before each repetition."""
+
+    # What
+
+    def execute(
+        self, *command: Any, repeatable: bool = True, replicated: bool = False
+    ) -> Awaitable[Reply]:
+        """``complete`` within ``timeout``."""
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        return self.complete(command, deadline, repeatable=repeatable, replicated=replicated)
+
+    async def complete(
+        self,
+        command: Command,
+        deadline: float,
+        *,
+        repeatable: bool = True,
+        replicated: bool = False,
+        after: Exception | None = None,
+    ) -> Reply:
+        """The reply to a command, across reconnections if it is ``repeatable``.
+
+        ``replicated`` waits until a replica has confirmed it as well. ``after`` is how a first
+        attempt ended that was made by ``offer``. ``ChannelLayerUnavailable`` also if the server refuses
+        the command.
+        """
+        failure = after
+        while True:
+            if failure is not None:
+                command = await self._overcome(failure, command, deadline, repeatable)
+            try:
+                return await self._attempt(command, deadline, replicated, again=failure is not None)
+            except (ConnectionLost, RedisError, TimeoutError) as error:
+                failure = error
+
+    def offer(self, command: Command, reply: Pending, deadline: float) -> Connection | None:
+        """The connection on which the command leaves with the next ``write_pending``; None if there is
+        none with room now.
+
+        ``reply`` is settled by the outcome of this one attempt, after which ``complete`` goes on.
+        """
+        connection = self.connection
+        if connection is not None and connection.offer(self.adapted(command), reply, deadline):
+            return connection
+        return None
+
+    async def turn(self, deadline: float) -> None:
+        """Wait for a connection, until ``deadline``, and for room on it; see ``Connection.turn``."""
+        try:
+            connection = await self.connected(deadline)
+        except TimeoutError:
+            raise self.unavailable() from None
+        await connection.turn()
+
+    async def _attempt(
+        self, command: Command, deadline: float, replicated: bool, *, again: bool
+    ) -> Reply:
+        """After a ``TimeoutError`` nobody knows whether the command was executed."""
+        connection = self.connection or await self.connected(deadline)
+        execute = connection.execute_replicated if replicated else connection.execute
+        return await execute(self.adapted(command), deadline, again=again)
+
+    async def _overcome(
+        self, failure: Exception, command: Command, deadline: float, repeatable: bool
+    ) -> Command:
+        """What to try next, or raises what the caller is told."""
+        if isinstance(failure, NoScriptError):
+            return with_source(command)
+        lost = isinstance(failure, ConnectionLost)
+        if (lost and repeatable) or isinstance(failure, self.misplaced):
+            await self.look_again(failure, deadline)
+            return command
+        if isinstance(failure, TimeoutError):
+            raise self.unavailable() from failure
+        if lost:
+            raise ChannelLayerUnavailable(
+                f"The connection to Redis ({self}) was lost before {command[0]} was confirmed: "
+                f"{failure}"
+            ) from failure
+        if isinstance(failure, RedisError):
+            raise ChannelLayerUnavailable(
+                f"Redis ({self}) refused {command[0]}: {failure}"
+            ) from failure
+        raise failure
+
+
+class ServerCommands(Commands):
+    """For all topics of one server, or of whatever primary the Sentinels name."""
+
+    def __init__(self, kept: KeptConnection) -> None:
+        super().__init__(kept.timeout)
+        self._kept = kept
+
+    def __str__(self) -> str:
+        return str(self._kept.endpoint)
+
+    @property
+    def connection(self) -> Connection | None:
+        return self._kept.connection
+
+    async def connected(self, deadline: float) -> Connection:
+        return await self._kept.connected(deadline)
+
+    @property
+    def server(self) -> object:
+        return self
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        return self._kept.unavailable()
+
+
+# Without a task
+
+
+class CommandGroup:
+    """What the pending commands of one owner share; for the arguments see ``Commands.complete``."""
+
+    def __init__(self, *, repeatable: bool = True, replicated: bool = False) -> None:
+        self.repeatable = repeatable
+        self.replicated = replicated
+        self.closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[PendingCommand] = deque()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """In a task that ends with the owner."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def attempt(self, pending: "PendingCommand") -> None:
+        """Begin it in a task, as soon as there are not too many."""
+        if len(self._tasks) < MOST_TASKS:
+            pending.go_on(None)
+        else:
+            self._waiting.append(pending)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        while self._waiting and len(self._tasks) < MOST_TASKS:
+            self._waiting.popleft().begin_late()
+
+    async def aclose(self) -> None:
+        """Those that are under way fail."""
+        self.closed = True
+        while self._waiting:
+            self._waiting.popleft().begin_late()
+        await cancel_and_wait(self._tasks)
+
+
+class PendingCommand(abc.ABC):
+    """To a connection it is the future of the reply to the first attempt."""
+
+    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group", "_timeout")
+
+    _commands: Commands
+    _command: Command
+
+    def __init__(self, group: CommandGroup) -> None:
+        self._group = group
+        self._answered = False
+        self._timeout = self._deadline = 0.0
+
+    @abc.abstractmethod
+    def succeeded(self, reply: Reply) -> None: ...
+
+    @abc.abstractmethod
+    def failed(self, error: Exception) -> None:
+        """By ``ChannelLayerUnavailable``, or by a bug."""
+
+    def start(self, commands: Commands, command: Command, *, timeout: float) -> Connection | None:
+        """Returns the connection that has to write what is pending, if there is one.
+
+        The ``timeout``, in seconds, is that of the wait for a connection, and again that of the wait for
+        the reply, which begins when it is the command's turn on the connection.
+        """
+        self._commands, self._command, self._timeout = commands, command, timeout
+        self._deadline = self._from_now()
+        connection = self._offer(self._deadline)
+        if connection is None and not self._wait_for_room():
+            self._group.attempt(self)
+        return connection
+
+    def begin_late(self) -> None:
+        """It had to wait for others that have no connection either."""
+        deadline = self._from_now()
+        if self._group.closed:
+            self._close()
+        elif (connection := self._offer(deadline)) is not None:
+            self._deadline = deadline
+            connection.write_soon()
+        elif self._wait_for_room():
+            pass
+        elif self._deadline <= deadline - self._timeout:
+            self.failed(self._commands.unavailable())
+        else:
+            self._group.attempt(self)
+
+    def _in_turn(self) -> None:
+        """There is room on the connection, or it is lost."""
+        self._deadline = self._from_now()
+        self.begin_late()
+
+    def _offer(self, deadline: float) -> Connection | None:
+        if self._group.replicated:
+            return None
+        return self._commands.offer(self._command, self, deadline)
+
+    def _wait_for_room(self) -> bool:
+        """False if there is no connection to have room."""
+        connection = None if self._group.replicated else self._commands.connection
+        if connection is not None:
+            connection.when_room(self._in_turn)
+        return connection is not None
+
+    def _from_now(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
+
+    def done(self) -> bool:
+        return self._answered
+
+    def set_result(self, reply: Reply) -> None:
+        self._answered = True
+        self.succeeded(reply)
+
+    def set_exception(self, error: Exception) -> None:
+        self._answered = True
+        self.go_on(error)
+
+    def go_on(self, after: Exception | None) -> None:
+        """In a task; ``after`` is how the first attempt ended."""
+        if self._group.closed:
+            self._close()
+        else:
+            self._group.run(self._complete(after)).add_done_callback(self._ended)
+
+    async def _complete(self, after: Exception | None) -> None:
+        try:
+            if after is None:
+                await self._commands.turn(self._deadline)
+                self._deadline = self._from_now()
+            reply = await self._commands.complete(
+                self._command,
+                self._deadline,
+                repeatable=self._group.repeatable,
+                replicated=self._group.replicated,
+                after=after,
+            )
+        except Exception as error:
+            self.failed(error)
+        else:
+            self.succeeded(reply)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():  # perhaps before it began
+            self._close()
+
+    def _close(self) -> None:
+        self.failed(ChannelLayerUnavailable("The layer was closed"))
+
+
+# Scripts
+
+_sources: dict[str, str] = {}  # by digest
+
+
+class Script:
+    """A Lua script, called by its digest, which is all that a server needs that has seen it before."""
+
+    def __init__(self, path: Path) -> None:
+        source = path.read_text(encoding="utf-8")
+        # Redis names a script by its SHA-1; nothing here depends on that being secure.
+        self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        _sources[self._digest] = source
+
+    def command(self, keys: tuple[str, ...], *values: bytes | str | int) -> Command:
+        return ("EVALSHA", self._digest, len(keys), *keys, *values)
+
+    def run(
+        self,
+        commands: Commands,
+        keys: tuple[str, ...],
+        *values: bytes | str | int,
+        replicated: bool = False,
+    ) -> Awaitable[Reply]:
+        """``replicated`` waits until a replica has what the script wrote."""
+        return commands.execute(*self.command(keys, *values), replicated=replicated)
+
+
+def with_source(command: Command) -> Command:
+    """The call of a script that the server does not know, for it to learn."""
+    _, digest, *arguments = command
+    return ("EVAL", _sources[digest], *arguments)
