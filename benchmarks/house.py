@@ -1,33 +1,30 @@
 """`make house`: how much of the runtime one has to read, as figures.
 
 For a folder: its Python files (median and longest, in lines), the floors of its imports (the longest way
-down, a circle counts as one floor), the arrows between its modules, and its circles. Imports that only
-a type checker sees count like all others: a reader follows them too.
+down, a circle counts as one floor), the arrows between its modules, and its circles.
 
 For a message: the files that a group send passes until its last byte leaves the process, and those that
 it passes on its way into a consumer's hands, with the changes from one file to another. They are
 counted by the interpreter's profiling hook, over a real Redis, when everything is warm.
 """
 
-import ast
 import asyncio
 import importlib
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .store import TEMPLATE, Redis
+from .imports import RUNTIME, SOURCES, circles, floors, graph
+from .store import Redis
 
-SOURCES = TEMPLATE / "src"
-RUNTIME = SOURCES / "fast_channels"
 FOLDERS = {
     "fast_channels": RUNTIME,
     "layers/redis": RUNTIME / "layers" / "redis",
+    "layers/redis/client": RUNTIME / "layers" / "redis" / "client",
     "server": RUNTIME / "server",
 }
 LAYERS = {"queue": "RedisChannelLayer", "pubsub": "RedisPubSubChannelLayer"}
@@ -48,71 +45,6 @@ class Folder:
             f"{statistics.median(self.lines):.0f}, longest {max(self.lines)}); {self.floors} floors, "
             f"{self.arrows} arrows; circles: {circles}"
         )
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(SOURCES).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all that a file imports, wherever in it."""
-    package = module_name(path.parent / "__init__.py").split(".")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            origin = ".".join([*base, *filter(None, [node.module])])
-            yield origin
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
-
-
-def graph(folder: Path) -> dict[str, set[str]]:
-    """What each module of a folder imports of the others; packages' own names lead nowhere."""
-    modules = {
-        module_name(path): path for path in folder.rglob("*.py") if path.name != "__init__.py"
-    }
-    return {name: (modules.keys() & set(imports(path))) - {name} for name, path in modules.items()}
-
-
-def reachable(needs: dict[str, set[str]], start: str) -> set[str]:
-    found: set[str] = set()
-    ahead = list(needs[start])
-    while ahead:
-        name = ahead.pop()
-        if name not in found:
-            found.add(name)
-            ahead += needs[name]
-    return found
-
-
-def circles(needs: dict[str, set[str]]) -> list[tuple[str, ...]]:
-    """Groups of modules each of which leads to all the others of its group."""
-    leads = {name: reachable(needs, name) for name in needs}
-    groups = {
-        tuple(sorted(other for other in leads[name] if name in leads[other]))
-        for name in needs
-        if name in leads[name]
-    }
-    return sorted(groups)
-
-
-def floors(needs: dict[str, set[str]]) -> int:
-    group_of = {name: group for group in circles(needs) for name in group}
-    between = {
-        group_of.get(name, (name,)): {
-            group_of.get(other, (other,))
-            for one in group_of.get(name, (name,))
-            for other in needs[one]
-        }
-        - {group_of.get(name, (name,))}
-        for name in needs
-    }
-    height: dict[tuple[str, ...], int] = {}
-    for group in TopologicalSorter(between).static_order():
-        height[group] = 1 + max((height[other] for other in between[group]), default=0)
-    return max(height.values())
 
 
 def measure(folder: Path) -> Folder:
