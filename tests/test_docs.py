@@ -1,5 +1,6 @@
 """The documentation builds without a warning, and its examples run as they are printed."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Render
-from rendering import ROOT, run
+from rendering import ROOT, TEMPLATE, run
 
 EXAMPLES = ROOT / "docs" / "examples"
+RUNTIME = TEMPLATE / "src" / "fast_channels"
 
 
 def test_the_pages_show_the_examples() -> None:
@@ -54,6 +56,33 @@ def test_another_example_than_the_pages_is_noticed(tmp_path: Path) -> None:
     assert run("python3", "docs/inline.py", cwd=tmp_path).returncode == 0
     code = ".. code-block:: python\n\n   def a() -> None:\n       pass\n"
     assert (docs / "page.rst").read_text() == f"{head}{code}\n.. until here\n\nText.\n"
+
+
+def test_the_page_on_the_inside_names_what_is_there() -> None:
+    """Each module, class and function, so that a reader finds it."""
+    page = (ROOT / "docs" / "internals.rst").read_text(encoding="utf-8")
+    names = set(re.findall(r"``([a-z_]+(?:\.[A-Za-z_]+)+)``", page))
+    assert len(names) > 40
+    assert sorted(name for name in names if not is_defined(name.split("."))) == []
+
+
+def is_defined(name: list[str]) -> bool:
+    """Read from the sources: the template's own environment has not what the runtime needs."""
+    path, rest = RUNTIME, list(name)
+    while rest and (path / rest[0]).is_dir():
+        path /= rest.pop(0)
+    if not rest:
+        return True
+    file = path / f"{rest.pop(0)}.py"
+    if not file.is_file():
+        return False
+    scope: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    for part in rest:
+        found = [node for node in scope if getattr(node, "name", None) == part]
+        if not found:
+            return False
+        scope = getattr(found[0], "body", [])
+    return True
 
 
 @pytest.mark.timeout(600)
