@@ -99,7 +99,7 @@ class CompressedWebSocketProtocol(WebSocketProtocol):
             return
         connection.extensions = extensions
         window = cast(PerMessageDeflate, extensions[0]).local_max_window_bits
-        caches, key = connection.hub.deflated, (window, self.minimum)
+        caches, key = connection.shared.deflated, (window, self.minimum)
         if key not in caches:
             caches[key] = DeflatedFrames(*key)
         connection.frames = caches[key]
