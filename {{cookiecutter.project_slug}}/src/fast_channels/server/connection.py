@@ -21,6 +21,7 @@ Invariants
 - The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: the
   client's close frame, its own close, a broken rule, the server's shutdown, or the lost connection.
 - After our last frame the transport is closed, or aborted within ``CLOSE_TIMEOUT`` seconds.
+- A connection has at most one deadline: a ping's or pong's, and after the first close frame its end's.
 - ``ready`` if and only if the phase is OPEN and the transport takes more: a message may be queued.
 - Frames leave in the order in which they were queued, whatever their kind.
 - While the transport is paused no message is queued: ``send`` waits. So a connection holds at most
@@ -49,7 +50,7 @@ from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol as Parser
 from ..type_defs import Event, Receive, Scope, Send
 from .frames import BINARY, CLOSE, FINAL, LONG, PING, PONG, SHORT, TEXT, FrameCache, frame
 from .receive_buffer import ReceiveBuffer, disconnect
-from .shared import SharedState
+from .shared import Deadlines, Member, SharedState
 
 try:
     from websockets.speedups import apply_mask
@@ -126,6 +127,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_blocked",
+        "_deadline",
         "_fragments",
         "_fragments_count",
         "_framing_over",
@@ -155,6 +157,7 @@ class Connection(asyncio.Protocol):
         self.shared = shared
         self.handshake: Handshake | None = handshake
         self.phase = Phase.HANDSHAKE
+        self._deadline: Deadlines[Member] | None = None
         # Incoming
         self.receive_buffer = ReceiveBuffer(shared.loop, shared.max_queue, self)
         self.extensions: Sequence[Extension] = ()
@@ -259,7 +262,7 @@ class Connection(asyncio.Protocol):
         self.ready = not self._paused
         self.shared.connections.add(self)
         self.transport.set_protocol(self)
-        self.shared.pings.add(self)
+        self._set_deadline(self.shared.pings)
         if self._reading_paused:
             self.resume_reading()
 
@@ -289,8 +292,8 @@ class Connection(asyncio.Protocol):
     def resume_reading(self) -> None:
         """Read on in the next loop turn, so that an application that is fed does not keep this one."""
         self.shared.loop.call_soon(self._read_on)
-        if self.shared.pongs.discard(self):  # the pong may be behind what was not read
-            self.shared.pongs.add(self)
+        if self._deadline is self.shared.pongs:  # the pong may be behind what was not read
+            self._deadline.add(self)
 
     def _read_on(self) -> None:
         if not self._reading_paused or self.receive_buffer.full:
@@ -538,7 +541,7 @@ class Connection(asyncio.Protocol):
         parser.send_close(code, reason)
         self._send_answers(parser)
         self._end(disconnect(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
-        self.shared.close_answers.add(self)
+        self._set_deadline(self.shared.close_answers)
         if self._reading_paused:  # the client's answer may be behind what nobody will receive
             self.receive_buffer.full = False
             self.resume_reading()
@@ -550,8 +553,7 @@ class Connection(asyncio.Protocol):
         if self.receive_buffer.is_empty:
             self.answer_close()
         else:
-            self.shared.stop_deadlines(self)
-            self.shared.last_answers.add(self)
+            self._set_deadline(self.shared.last_answers)
 
     def answer_close(self) -> None:
         """Answer the client's close frame, if one waits for it."""
@@ -568,7 +570,7 @@ class Connection(asyncio.Protocol):
         self._end(disconnect(close.code, close.reason))
         if clean:
             self.transport.close()
-            self.shared.close_answers.add(self)
+            self._set_deadline(self.shared.close_answers)
         else:
             self._linger()
 
@@ -585,13 +587,12 @@ class Connection(asyncio.Protocol):
             if self._reading_paused:
                 self._reading_paused = False
                 self.transport.resume_reading()
-        self.shared.lingering.add(self)
+        self._set_deadline(self.shared.lingering)
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
         self._close(SHUTDOWN)
-        self.shared.close_answers.discard(self)
-        self.shared.lingering.add(self)
+        self._set_deadline(self.shared.lingering)
 
     def _end(self, event: Event) -> None:
         """No message is sent any more, and this is the application's final event, if none is yet."""
@@ -600,11 +601,16 @@ class Connection(asyncio.Protocol):
         self.ready = False
         self._wake_senders()
         self.flush()
-        self.shared.stop_deadlines(self)
+        self._set_deadline(None)
         self.receive_buffer.put(event)
 
-    def abort(self) -> None:
-        self.transport.abort()
+    def _set_deadline(self, deadlines: Deadlines[Member] | None) -> None:
+        """Have at most this one from now on."""
+        if self._deadline is not None:
+            self._deadline.discard(self)
+        self._deadline = deadlines
+        if deadlines is not None:
+            deadlines.add(self)
 
     def eof_received(self) -> None:
         self.flush()
@@ -623,19 +629,19 @@ class Connection(asyncio.Protocol):
         """Send a ping; its answer is due within ``ws_ping_timeout`` seconds."""
         self._ping = random.getrandbits(32).to_bytes(4, "big")
         self.send_frame(frame(PING, self._ping))
-        pongs = self.shared.pongs
-        (pongs if pongs.delay else self.shared.pings).add(self)
+        shared = self.shared
+        self._set_deadline(shared.pongs if shared.pongs.delay else shared.pings)
 
     def _ponged(self, payload: bytes) -> None:
         if payload != self._ping or self.phase is not Phase.OPEN:
             return
         self._ping = None
-        if self.shared.pongs.discard(self):
-            self.shared.pings.add(self)
+        if self._deadline is self.shared.pongs:
+            self._set_deadline(self.shared.pings)
 
     def ping_unanswered(self) -> None:
         """Close, unless the answer may be among what waits to be read."""
         if self._reading_paused:
-            self.shared.pongs.add(self)
+            self._set_deadline(self.shared.pongs)
         else:
             self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")

@@ -229,6 +229,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _respond_with_error(self) -> None:
         if not self.answered:
+            self._log(HTTPStatus.INTERNAL_SERVER_ERROR.value)
             self._respond(response(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error"))
 
     def refuse(self) -> None:

@@ -42,8 +42,6 @@ class Deadlines(Generic[T]):
     Without a delay, that is None or 0, nothing is ever added.
     """
 
-    __slots__ = ("_due", "_expired", "_loop", "_slack", "_timer", "delay")
-
     def __init__(
         self, loop: asyncio.AbstractEventLoop, delay: float | None, expired: Callable[[T], None]
     ) -> None:
@@ -85,6 +83,8 @@ class Deadlines(Generic[T]):
 class Member(Protocol):
     """A connection, as far as what it shares with others calls it."""
 
+    transport: asyncio.Transport
+
     def flush(self) -> None: ...
 
     def ping(self) -> None: ...
@@ -92,8 +92,6 @@ class Member(Protocol):
     def ping_unanswered(self) -> None: ...
 
     def answer_close(self) -> None: ...
-
-    def abort(self) -> None: ...
 
 
 class Requester(Protocol):
@@ -116,16 +114,18 @@ class SharedState:
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Member] = []
-        # When a ping is due, and when its answer is.
+        # A connection is in one of these at a time. When a ping is due, and when its answer is.
         self.pings = Deadlines[Member](loop, config.ws_ping_interval, lambda each: each.ping())
         self.pongs = Deadlines[Member](
             loop, config.ws_ping_timeout, lambda each: each.ping_unanswered()
         )
         # When the client's answer to our close frame is due, and the application's to what came before
         # the client's.
-        self.close_answers = Deadlines[Member](loop, CLOSE_TIMEOUT, lambda each: each.abort())
+        self.close_answers = Deadlines[Member](
+            loop, CLOSE_TIMEOUT, lambda each: each.transport.abort()
+        )
         self.last_answers = Deadlines[Member](loop, PATIENCE, lambda each: each.answer_close())
-        self.lingering = Deadlines[Member](loop, LINGER, lambda each: each.abort())
+        self.lingering = Deadlines[Member](loop, LINGER, lambda each: each.transport.abort())
         self.requests = Deadlines[Requester](
             loop, REQUEST_TIMEOUT, lambda each: each.request_expired()
         )
@@ -145,16 +145,6 @@ class SharedState:
         self.frames.forget()
         for frames in self.deflated.values():
             frames.forget()
-
-    def stop_deadlines(self, connection: Member) -> None:
-        for deadlines in (
-            self.pings,
-            self.pongs,
-            self.close_answers,
-            self.last_answers,
-            self.lingering,
-        ):
-            deadlines.discard(connection)
 
 
 _states: WeakKeyDictionary[ServerState, SharedState] = WeakKeyDictionary()
