@@ -210,6 +210,11 @@ class Wire:
 
     def resume_reading(self) -> None: ...
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+
+    def abort(self) -> None:
+        self.closing = True
+
 
 class Subject(Reader):
     """A connection that has been opened."""
