@@ -19,7 +19,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .request import response
-from .shared import shared_state
+from .shared import Deadlines, Requester, shared_state
 
 MAX_PENDING = 64 * 1024  # bytes, as h11's default
 
@@ -31,12 +31,16 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = False
     _in_request = False
 
+    @property
+    def _deadlines(self) -> Deadlines[Requester]:
+        return shared_state(self.config, self.server_state, self.loop).requests
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._start_time()
+        self._deadlines.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_time()
+        self._deadlines.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,23 +64,17 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(response(status, sentence.encode()))
         self.transport.close()
 
-    def _start_time(self) -> None:
-        shared_state(self.config, self.server_state, self.loop).requests.add(self)
-
-    def _stop_time(self) -> None:
-        shared_state(self.config, self.server_state, self.loop).requests.discard(self)
-
     # Steps of a request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = self._in_request = True
-        self._start_time()
+        self._deadlines.add(self)
 
     def on_headers_complete(self) -> None:
         self._pending = 0
         self._in_head = False
-        self._stop_time()
+        self._deadlines.discard(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -86,10 +84,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._pending = 0
         self._in_request = False
-        self._stop_time()
+        self._deadlines.discard(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_request:
-            self._start_time()
+            self._deadlines.add(self)

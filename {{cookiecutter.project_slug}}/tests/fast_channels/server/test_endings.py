@@ -131,7 +131,7 @@ async def test_close(event: Event, expected: tuple[int, str]) -> None:
         await app.send({"type": "websocket.send", "text": "first"})
         await app.send({"type": "websocket.close", **event})
         code, reason = expected
-        for _ in range(2):  # whoever asks again is told again
+        for _ in range(2):  # a further receive is told the same
             told = await app.receive()
             assert told == {"type": "websocket.disconnect", "code": code, "reason": reason}
         for kind in ("websocket.send", "websocket.close"):
