@@ -27,7 +27,7 @@ from rendering import environment, run
 COMPRESSION = ["12.1.5", "12.2.5", "13.1.5", "13.3.5", "13.5.5", "13.7.5"]
 TESTS = [
     f"tests/fast_channels/server/test_{name}.py"
-    for name in ("handshake", "limits", "endings", "fuzz")
+    for name in ("handshake", "limits", "endings", "deflate", "fuzz")
 ]
 
 

@@ -1,4 +1,4 @@
-"""The same protocol with permessage-deflate (RFC 7692), for those who pay for traffic.
+"""The same protocol with permessage-deflate (RFC 7692), for servers whose traffic is paid for.
 
 Without context takeover, in both directions: no compressor stays in memory between two messages
 (64 KiB per socket with it), and a compressed frame fits every socket of the same window, so that it
@@ -99,7 +99,7 @@ class CompressedWebSocketProtocol(WebSocketProtocol):
             return
         connection.extensions = extensions
         window = cast(PerMessageDeflate, extensions[0]).local_max_window_bits
-        caches, key = connection.hub.deflated, (window, self.minimum)
+        caches, key = connection.shared.deflated, (window, self.minimum)
         if key not in caches:
             caches[key] = DeflatedFrames(*key)
         connection.frames = caches[key]

@@ -1,17 +1,16 @@
-"""The opening handshake: a plain request and a plain accept here, all others in ``standard.py``.
+"""The opening handshake: what uvicorn puts on the transport, until the application has answered.
 
-Nearly all handshakes are plain, and uvicorn's class with the ``ServerProtocol`` that it makes for one
-takes longer than all else in a short connection. A handshake that is not plain, which may turn out as
-late as in the application's answer, starts again in ``StandardHandshake``.
+A plain request is read in ``request.py``, what is not plain in ``fallback.py``, which takes longer
+than all else in a short connection. Both give an ``OpeningRequest``: from there on is one way.
 
 Invariants
-- Nothing is sent before it is known which of the two answers the request.
-- After the accept the ``Connection`` has the transport, and nothing of the handshake stays.
+- At most one response is sent. ``answered`` says that it is, or that nobody waits for it any more.
+- After an accept the ``Connection`` has the transport; after any other response, or when the
+  application has ended, the connection is released. Then nothing refers to this object.
 """
 
 import asyncio
 import logging
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Literal, cast
@@ -28,20 +27,17 @@ from uvicorn.protocols.utils import (
 )
 from uvicorn.server import ServerState
 from websockets.extensions import Extension, ServerExtensionFactory
-from websockets.utils import accept_key
 
-from ..type_defs import Event
+from ..type_defs import Event, Headers
 from .connection import Application, Connection
-from .hub import hub_of
-from .inbox import disconnect
-from .request import TOKEN, OpeningRequest, parse, refusal
-from .standard import StandardHandshake
+from .fallback import negotiate
+from .receive_buffer import disconnect
+from .request import OpeningRequest, acceptance, head, parse, response
+from .shared import shared_state
 
 ABNORMAL_CLOSURE = 1006
 # Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
 SOCKETS_SHARE = 0.9
-# In a header's value; a line break among them would let a client's text become a header.
-CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -54,6 +50,7 @@ class WebSocketProtocol(asyncio.Protocol):
     """
 
     transport: asyncio.Transport
+    request: OpeningRequest
 
     def __init__(
         self,
@@ -66,16 +63,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self.server_state = server_state
         self.app_state = app_state
         self.loop = _loop or asyncio.get_running_loop()
-        self.connection: Connection = Connection(hub_of(config, server_state, self.loop), self)
+        self.connection = Connection(shared_state(config, server_state, self.loop), self)
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
         self.scheme: Literal["wss", "ws"] = "ws"
-        self.head = b""
-        self.key = ""
-        self.scope: dict[str, Any] = {}
-        self.is_open = False
-        self.paused = False
-        self.handshake_complete = False
+        self.scope: dict[str, Any] = {}  # empty until the request is there
+        self.answered = False
+        self._client_gone = False
+        self._denial: tuple[int, Headers, bytearray] | None = None  # begun by the application
 
     def extensions(self) -> Sequence[ServerExtensionFactory]:
         """What is accepted of the extensions that a client offers."""
@@ -99,36 +94,44 @@ class WebSocketProtocol(asyncio.Protocol):
             self.scheme = "wss" if is_ssl(self.transport) else "ws"
 
     def data_received(self, data: bytes) -> None:
-        if self.head:
-            self.connection.early(data)
-            return
-        self.head = data
+        if self.scope:
+            self.connection.keep_early(data)
+        elif not self.answered:
+            request = self._read(data)
+            if isinstance(request, OpeningRequest):
+                self._start(request)
+            else:
+                self._respond(request)
+                self.connection.release()
+
+    def _read(self, data: bytes) -> OpeningRequest | bytes:
+        """The request, or the response that refuses it."""
         limit = self.config.limit_concurrency
         if limit is not None and len(self.server_state.connections) > limit * SOCKETS_SHARE:
-            self.transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections."))
-            self.transport.close()
-            self.connection.release()
-            return
+            return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
         request = parse(data)
         if request is None or (request.offers_extensions and self.extensions()):
-            self._give_way(running=False)
-        else:
-            self._start(request)
+            return negotiate(data, self.extensions())
+        return request
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.handshake_complete = True
+        self._client_is_gone()
         self.server_state.connections.discard(cast(Any, self))
-        self.connection.inbox.put_nowait(disconnect(ABNORMAL_CLOSURE))
+
+    def _client_is_gone(self) -> None:
+        self.answered = self._client_gone = True
+        self.connection.receive_buffer.put(disconnect(ABNORMAL_CLOSURE))
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self.connection.pause_writing()
 
     def resume_writing(self) -> None:
-        self.paused = False
+        self.connection.resume_writing()
 
     def shutdown(self) -> None:
         """uvicorn stops."""
-        self._give_way(running=True).shutdown()
+        self._respond_with_error()
+        self._client_is_gone()
 
     # The application
 
@@ -136,7 +139,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Run the application; the scope is that of uvicorn's own protocol."""
         root = self.config.root_path
         raw_path, _, query = request.target.partition("?")
-        self.key = request.key
+        self.request = request
         self.scope = {
             "type": "websocket",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
@@ -153,65 +156,94 @@ class WebSocketProtocol(asyncio.Protocol):
             "state": self.app_state.copy(),
             "extensions": {"websocket.http.response": {}},
         }
-        self.connection.inbox.put_nowait({"type": "websocket.connect"})
+        self.connection.receive_buffer.put({"type": "websocket.connect"})
         app = cast(Application, self.config.loaded_app)
         task = self.loop.create_task(self.connection.run(app, self.scope))
         task.add_done_callback(self.server_state.tasks.discard)
         self.server_state.tasks.add(task)
 
-    async def send(self, event: Event) -> None:
-        """What the application sends before it is connected."""
-        if self.handshake_complete:
-            raise ClientDisconnected
-        response = None if self.transport.is_closing() else self._response(event)
-        if response is None:
-            await self._give_way(running=True).send(cast(Any, event))
-            return
-        logger = self.connection.hub.logger
-        if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                '%s - "WebSocket %s" [accepted]',
-                get_client_addr(cast(Any, self.scope)),
-                get_path_with_query_string(cast(Any, self.scope)),
-            )
-        self.connection.queue(response)
-        self.is_open = True
+    def send(self, event: Event) -> None:
+        """What the application sends before it is connected.
 
-    def _response(self, event: Event) -> bytes | None:
-        """To an accept; None for whatever else the application sends."""
-        if event["type"] != "websocket.accept":
-            return None
+        ``ClientDisconnected`` if the client has gone, ``RuntimeError`` for an event that does not
+        fit, ``ValueError`` for a header that may not be sent.
+        """
+        kind = event["type"]
+        if self._client_gone or (self.transport.is_closing() and not self.answered):
+            raise ClientDisconnected
+        if self.answered:
+            raise RuntimeError(
+                f"Unexpected ASGI message '{kind}', after sending 'websocket.close'."
+            )
+        if self._denial is not None:
+            self._continue_denial(self._denial, event)
+        elif kind == "websocket.accept":
+            self._accept(event)
+        elif kind == "websocket.close":
+            self._log(HTTPStatus.FORBIDDEN.value)
+            self._respond(response(HTTPStatus.FORBIDDEN, b""))
+        elif kind == "websocket.http.response.start":
+            self._begin_denial(event)
+        else:
+            raise RuntimeError(
+                "Expected ASGI message 'websocket.accept', 'websocket.close' "
+                f"or 'websocket.http.response.start' but got '{kind}'."
+            )
+
+    def _accept(self, event: Event) -> None:
+        """The connection takes this object's place."""
         headers = [*self.server_state.default_headers, *(event.get("headers") or ())]
         if subprotocol := event.get("subprotocol"):
             headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        lines = [
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade",
-            b"sec-websocket-accept: %b" % accept_key(self.key).encode(),
-        ]
-        for name, value in headers:
-            if TOKEN.fullmatch(name) is None or CONTROLS.search(value) is not None:
-                raise ValueError(f"Not a header that may be sent: {name!r}: {value!r}")
-            lines.append(b"%b: %b" % (name.lower(), value))
-        return b"\r\n".join((*lines, b"", b""))
+        self.connection.send_frame(acceptance(self.request, headers))
+        self.answered = True
+        self._log("[accepted]")
+        self.server_state.connections.discard(cast(Any, self))
+        self.agreed(self.connection, self.request.extensions)
+        self.connection.begin()
+
+    def _begin_denial(self, event: Event) -> None:
+        status, headers = event["status"], list(event.get("headers", ()))
+        if not 100 <= status < 600:
+            raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
+        head(b"", headers)
+        self._log(status)
+        self._denial = status, headers, bytearray()
+
+    def _continue_denial(self, denial: tuple[int, Headers, bytearray], event: Event) -> None:
+        if event["type"] != "websocket.http.response.body":
+            raise RuntimeError(
+                f"Expected ASGI message 'websocket.http.response.body' but got '{event['type']}'."
+            )
+        status, headers, body = denial
+        body += event["body"]
+        if not event.get("more_body", False):
+            self._respond(response(status, bytes(body), headers))
+
+    def _respond(self, answer: bytes) -> None:
+        """Send a response that is no accept, and close."""
+        self.answered = True
+        self.connection.receive_buffer.put(disconnect(ABNORMAL_CLOSURE))
+        self.transport.write(answer)
+        self.transport.close()
+
+    def _respond_with_error(self) -> None:
+        if not self.answered:
+            self._log(HTTPStatus.INTERNAL_SERVER_ERROR.value)
+            self._respond(response(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error"))
 
     def refuse(self) -> None:
-        """The application ended without an accept."""
-        if not self.handshake_complete:
-            self._give_way(running=True).refuse()
+        """The application has ended, and has not accepted."""
+        self._respond_with_error()
+        self.connection.release()
 
-    # Who comes after
-
-    def _give_way(self, *, running: bool) -> StandardHandshake:
-        """Start again by the standard; the application may be ``running`` already."""
-        standard = StandardHandshake(self, running=running)
-        self.server_state.connections.discard(cast(Any, self))
-        self.connection.handshake = standard
-        self.transport.set_protocol(standard)
-        if not running:  # uvicorn's HTTP side sets this object once more when it has our return
-            self.loop.call_soon(self.transport.set_protocol, standard)
-        standard.start(self.head)
-        return standard
-
-    def hand_over(self, connection: Connection) -> None:
-        """The connection takes this object's place."""
-        self.server_state.connections.discard(cast(Any, self))
+    def _log(self, outcome: object) -> None:
+        logger = self.connection.shared.logger
+        if logger.isEnabledFor(logging.INFO):
+            scope = cast(Any, self.scope)
+            logger.info(
+                '%s - "WebSocket %s" %s',
+                get_client_addr(scope),
+                get_path_with_query_string(scope),
+                outcome,
+            )

@@ -4,6 +4,7 @@
 
 httptools keeps a header until its end, however long: 150 MiB of one take 285 MiB and hold every
 socket up for 13 s. And uvicorn waits for the rest of a request as long as the connection lasts.
+It knows nothing of WebSockets but what all connections of a server share.
 
 Invariants
 - At most ``MAX_PENDING`` bytes and one read come between two steps of a request: its head, a piece of
@@ -13,12 +14,12 @@ Invariants
 """
 
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .hub import Hub, hub_of
-from .request import refusal
+from .request import response
+from .shared import Deadlines, Requester, shared_state
 
 MAX_PENDING = 64 * 1024  # bytes, as h11's default
 
@@ -31,15 +32,15 @@ class HttpProtocol(HttpToolsProtocol):
     _in_request = False
 
     @property
-    def hub(self) -> Hub:
-        return hub_of(self.config, self.server_state, self.loop)
+    def _deadlines(self) -> Deadlines[Requester]:
+        return shared_state(self.config, self.server_state, self.loop).requests
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.hub.requests.add(cast(Any, self))
+        self._deadlines.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.hub.requests.discard(cast(Any, self))
+        self._deadlines.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,7 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         if self._in_head and (self.cycle is None or self.cycle.response_complete):
-            self.transport.write(refusal(status, sentence))
+            self.transport.write(response(status, sentence.encode()))
         self.transport.close()
 
     # Steps of a request
@@ -68,12 +69,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = self._in_request = True
-        self.hub.requests.add(cast(Any, self))
+        self._deadlines.add(self)
 
     def on_headers_complete(self) -> None:
         self._pending = 0
         self._in_head = False
-        self.hub.requests.discard(cast(Any, self))
+        self._deadlines.discard(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -83,10 +84,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._pending = 0
         self._in_request = False
-        self.hub.requests.discard(cast(Any, self))
+        self._deadlines.discard(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_request:
-            self.hub.requests.add(cast(Any, self))
+            self._deadlines.add(self)

@@ -14,9 +14,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ProtocolError
 
-from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol, hub
-from fast_channels.server.connection import Connection
-from fast_channels.server.standard import StandardHandshake
+from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol, shared
+from fast_channels.server.connection import Connection, Phase
 from fast_channels.type_defs import Event, Receive, Scope, Send
 
 from ..support.expect import eventually
@@ -132,7 +131,7 @@ async def test_close(event: Event, expected: tuple[int, str]) -> None:
         await app.send({"type": "websocket.send", "text": "first"})
         await app.send({"type": "websocket.close", **event})
         code, reason = expected
-        for _ in range(2):  # whoever asks again is told again
+        for _ in range(2):  # a further receive is told the same
             told = await app.receive()
             assert told == {"type": "websocket.disconnect", "code": code, "reason": reason}
         for kind in ("websocket.send", "websocket.close"):
@@ -217,7 +216,7 @@ async def test_client_that_does_not_answer_a_close(monkeypatch: pytest.MonkeyPat
     """The connection is aborted, also if bytes for the client are still in a buffer; uvicorn's own
     waits for it to read them.
     """
-    monkeypatch.setattr(hub, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(shared, "CLOSE_TIMEOUT", 0.2)
     app = App()
     async with tuned(app) as address:
         reader, writer = await asyncio.open_connection(*address.split(":"), limit=1024)
@@ -246,7 +245,11 @@ def request() -> bytes:
 
 def connections() -> list[Connection]:
     """Those that are open; others have been freed, also without the garbage collector."""
-    return [each for each in gc.get_objects() if type(each) is Connection and not each._lost]
+    return [
+        each
+        for each in gc.get_objects()
+        if type(each) is Connection and each.phase is not Phase.LOST
+    ]
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -284,7 +287,7 @@ def test_shutdown_delivers_what_is_queued(loop: Any) -> None:
 
 async def test_shutdown_of_clients_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """They do not hold up the server for longer than ``LINGER``, whatever they were doing."""
-    monkeypatch.setattr(hub, "LINGER", 0.3)
+    monkeypatch.setattr(shared, "LINGER", 0.3)
     app = App()
     async with tuned(app, timeout_graceful_shutdown=None) as address:
         reader, writer = await asyncio.open_connection(*address.split(":"))
@@ -352,8 +355,7 @@ async def test_nothing_is_left(protocol: Any, caplog: pytest.LogCaptureFixture) 
                 (connection,) = connections()
                 assert connection.parser is None
                 assert connection.handshake is None
-                handshakes = (protocol, StandardHandshake)
-                assert not any(type(each) in handshakes for each in gc.get_objects())
+                assert not any(type(each) is protocol for each in gc.get_objects())
                 del connection
                 if ending == "close":
                     await client.close()

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from fast_channels.server import WebSocketProtocol
 from fast_channels.server.connection import Connection
-from fast_channels.server.inbox import MAX_BYTES
+from fast_channels.server.receive_buffer import MAX_BYTES
 from fast_channels.type_defs import Receive, Scope, Send
 
 from ..support.expect import eventually
@@ -175,16 +175,16 @@ async def test_slow_application(size: int, held: int) -> None:
     app, count = App(), 200
     options = {"ws_max_queue": 32, "ws_max_size": 2**20}
     async with served(app, **options) as address, raw(app, address) as (_, writer):
-        inbox = app.connection.inbox
+        buffer = app.connection.receive_buffer
         data = b"".join(frame(TEXT, str(n).ljust(size).encode()) for n in range(count))
         writer.write(data + close_frame(4000))
-        await eventually(lambda: inbox.full, "the inbox to be full")
+        await eventually(lambda: buffer.full, "the receive buffer to be full")
         await asyncio.sleep(0.02)  # nothing more is put
-        assert len(inbox._events) == held
+        assert len(buffer._events) == held
         for number in range(count):
             event = await app.receives[0]()
             assert int(event["text"]) == number
-            assert len(inbox._events) <= held
+            assert len(buffer._events) <= held
         assert (await app.receives[0]())["code"] == 4000
 
 
@@ -193,21 +193,25 @@ async def test_a_burst_of_small_messages_is_not_unpacked_at_once() -> None:
     app, count = App(), 30_000
     async with served(app, ws_max_queue=16) as address, raw(app, address) as (_, writer):
         writer.write(frame(TEXT, b"") * count + close_frame())
-        await eventually(lambda: app.connection.inbox.full, "the inbox to be full")
+        await eventually(
+            lambda: app.connection.receive_buffer.full, "the receive buffer to be full"
+        )
         for _ in range(count):
             assert (await app.receives[0]()) == {"type": "websocket.receive", "text": ""}
-            assert len(app.connection.inbox._events) <= 16
+            assert len(app.connection.receive_buffer._events) <= 16
         assert (await app.receives[0]())["type"] == "websocket.disconnect"
 
 
-async def test_close_while_the_inbox_is_full() -> None:
+async def test_close_while_the_receive_buffer_is_full() -> None:
     """The client's answer is found behind messages that nobody receives."""
     app = App()
     async with served(app, ws_max_queue=4) as address, connect(f"ws://{address}/") as client:
         await eventually(lambda: bool(app.sends), "the accept")
         for number in range(20):
             await client.send(str(number))
-        await eventually(lambda: app.connection.inbox.full, "the inbox to be full")
+        await eventually(
+            lambda: app.connection.receive_buffer.full, "the receive buffer to be full"
+        )
         await app.sends[0]({"type": "websocket.close", "code": 4002})
         async with asyncio.timeout(30):
             await client.wait_closed()
@@ -236,7 +240,7 @@ async def test_cancelled_receives_lose_nothing() -> None:
             except asyncio.CancelledError:
                 got.append((await app.receives[0]())["text"])
         assert got == [str(number) for number in range(200)]
-        assert not app.connection.inbox._waiters
+        assert not app.connection.receive_buffer._waiters
 
 
 async def test_two_tasks_receive() -> None:

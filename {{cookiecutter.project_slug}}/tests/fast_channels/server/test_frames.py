@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from websockets.frames import Frame, Opcode
 
+from fast_channels.server.connection import OUTBOX
 from fast_channels.server.frames import BINARY, CACHED_BYTES, LONG, PONG, TEXT, FrameCache, frame
-from fast_channels.server.outgoing import OUTBOX
 
 from ..support.protocol_fuzz import Subject
 
@@ -80,7 +80,7 @@ async def test_a_text_that_lies_about_its_equality() -> None:
     subject.connection.flush()
     texts = ("secret", "secret", "public", "public", "secret")
     assert b"".join(subject.wire.written) == b"".join(frame(TEXT, text.encode()) for text in texts)
-    assert all(type(text) is str for text in subject.hub.frames)
+    assert all(type(text) is str for text in subject.shared.frames)
 
 
 async def test_one_write_per_connection_and_turn() -> None:
@@ -95,7 +95,7 @@ async def test_one_write_per_connection_and_turn() -> None:
     await asyncio.sleep(0)
     a, b = frame(TEXT, b"a"), frame(BINARY, b"b")
     assert subject.wire.written == [a + frame(PONG, b"p") + b + a]
-    assert not subject.hub.frames
+    assert not subject.shared.frames
     await asyncio.sleep(0)
     assert len(subject.wire.written) == 1
 
@@ -112,8 +112,8 @@ async def test_much_is_written_before_the_turn_is_over() -> None:
 async def test_nothing_is_written_to_what_is_closed() -> None:
     """A transport that broke in this turn gets no more; others get theirs."""
     first, second = Subject(1000, compressed=False), Subject(1000, compressed=False)
-    second.connection.hub = first.hub
-    second.connection.frames = first.hub.frames
+    second.connection.shared = first.shared
+    second.connection.frames = first.shared.frames
     for subject in (first, second):
         await subject.connection.send({"type": "websocket.send", "text": "x"})
     first.wire.closing = True

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
-from fast_channels.server import WebSocketProtocol
+from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol
 from fast_channels.server.request import parse
 from fast_channels.type_defs import Receive, Scope, Send
 
@@ -86,6 +88,47 @@ def test_scope(http: Any, path: str) -> None:
         seen.append(scope)
     assert seen[0] == seen[1]
     assert (b"x-twice", b"1") in seen[1]["headers"]
+
+
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, CompressedWebSocketProtocol])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Content-Length: 0",
+        "\r\n".join(f"X-{number}: \xe9" for number in range(110)),
+        "\r\n".join(f"X-{number}: {'x' * 4000}" for number in range(3)),
+        "Sec-WebSocket-Protocol: one, two\r\nSec-WebSocket-Extensions: permessage-deflate",
+    ],
+    ids=["no-body", "many-headers", "long-headers", "extension"],
+)
+def test_scope_of_a_request_that_is_not_plain(protocol: Any, lines: str) -> None:
+    """The same too, whether the library has read the request or we have."""
+    seen = []
+    for each in (WebSocketsSansIOProtocol, protocol):
+        app = App()
+        with (
+            serving_in_thread(app, ws=each, root_path="/api") as address,
+            RawClient(address, "room?a=b", f"{lines}\r\n") as client,
+        ):
+            assert client.status == 101
+            assert "x-greeting: hello" in client.head
+            client.send(close_frame())
+            client.answer()
+        scope = app.scopes[0]
+        assert scope.pop("client")[0] == "127.0.0.1"
+        assert scope.pop("server") == address
+        seen.append(scope)
+    assert seen[0] == seen[1]
+
+
+def test_no_websocket_protocol_of_uvicorn_is_loaded() -> None:
+    """They are not documented; all that is not plain is left to the ``websockets`` library."""
+    code = (
+        "import sys, fast_channels.server\n"
+        "print([name for name in sys.modules if 'uvicorn.protocols.websockets' in name])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"[]\n"
 
 
 @BOTH
@@ -218,6 +261,29 @@ async def test_shutdown_before_the_accept(protocol: Any) -> None:
     assert [event["type"] for event in events] == ["websocket.disconnect"]
 
 
+async def test_an_accept_after_the_shutdown() -> None:
+    """The application learns that its client has gone, by an OSError."""
+    asked = asyncio.Event()
+    outcome: list[Exception] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        asked.set()
+        await receive()
+        try:
+            await send({"type": "websocket.accept"})
+        except OSError as error:
+            outcome.append(error)
+
+    async with serving(app, ws=WebSocketProtocol) as address:
+        connecting = asyncio.ensure_future(connect(f"ws://{address}/").__aenter__())
+        await asked.wait()
+    with pytest.raises(InvalidStatus) as caught:
+        await connecting
+    assert caught.value.response.status_code == 500
+    await eventually(lambda: len(outcome) == 1, "the error")
+
+
 async def test_a_receive_that_waits_during_the_accept() -> None:
     """One task accepts while another already receives, as a consumer does."""
 
@@ -233,23 +299,29 @@ async def test_a_receive_that_waits_during_the_accept() -> None:
         assert await client.recv() == "hello"
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        (b"x-name", b"line\r\nset-cookie: stolen=1"),
-        (b"x-name", b"line\nx: y"),
-        (b"x-name\r\nset-cookie", b"stolen=1"),
-        (b"x-name", b"nul\0"),
-    ],
-)
-def test_a_header_cannot_smuggle_another(header: tuple[bytes, bytes]) -> None:
-    """An application may have put a client's text into its accept."""
+SMUGGLING = [
+    (b"x-name", b"line\r\nset-cookie: stolen=1"),
+    (b"x-name", b"line\nx: y"),
+    (b"x-name\r\nset-cookie", b"stolen=1"),
+    (b"x-name", b"nul\0"),
+]
+
+
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, CompressedWebSocketProtocol])
+@pytest.mark.parametrize("kind", ["accept", "http.response.start"])
+@pytest.mark.parametrize("header", SMUGGLING)
+def test_a_header_cannot_smuggle_another(
+    protocol: Any, kind: str, header: tuple[bytes, bytes]
+) -> None:
+    """An application may have put a client's text into its accept, or into its refusal."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        await send({"type": "websocket.accept", "headers": [header]})
+        await send({"type": f"websocket.{kind}", "status": 403, "headers": [header]})
+        await send({"type": "websocket.http.response.body", "body": b""})
 
-    with serving_in_thread(app) as address, RawClient(address) as client:
+    offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    with serving_in_thread(app, ws=protocol) as address, RawClient(address, "", offer) as client:
         assert client.status == 500
         assert "stolen" not in client.head
 

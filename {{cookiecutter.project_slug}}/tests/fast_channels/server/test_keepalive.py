@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.frames import Frame
 
 from fast_channels.server import WebSocketProtocol
-from fast_channels.server.deadlines import Deadlines
+from fast_channels.server.shared import Deadlines
 from fast_channels.type_defs import Receive, Scope, Send
 
 from ..support.expect import eventually

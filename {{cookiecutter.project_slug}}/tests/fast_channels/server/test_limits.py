@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer import AsyncWebsocketConsumer
-from fast_channels.server import WebSocketProtocol, hub
-from fast_channels.server.connection import Connection
+from fast_channels.server import WebSocketProtocol, shared
+from fast_channels.server.connection import MIN_FRAGMENTS, Connection
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
-from fast_channels.server.incoming import MIN_FRAGMENTS
 from fast_channels.type_defs import Receive, Scope, Send
 
 from ..support.asgi_apps import echo_and_length
@@ -124,7 +123,7 @@ def test_a_consumer_answers_what_came_before_a_close_frame() -> None:
 @pytest.mark.parametrize("end", ["wait", "return", "close", "leave"])
 def test_a_close_frame_is_answered_in_time(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     """By an application that does not receive, one that returns, one that closes; or never."""
-    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    monkeypatch.setattr(shared, "PATIENCE", 0.1)
     told = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,7 +185,7 @@ def test_an_unfinished_head(
     monkeypatch: pytest.MonkeyPatch, request_: bytes, status: bytes
 ) -> None:
     """408, or no word to a client that has said none."""
-    monkeypatch.setattr(hub, "REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.2)
     with limited() as address:
         began = time.monotonic()
         answer = ask(address, request_)
@@ -196,7 +195,7 @@ def test_an_unfinished_head(
 
 def test_a_body_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a 413 the rest of the body may come, and has to in time."""
-    monkeypatch.setattr(hub, "REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.2)
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
     with limited() as address:
         assert ask(address, request, then=b"a").startswith(b"HTTP/1.1 413 ")
@@ -204,7 +203,7 @@ def test_a_body_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_response_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for a request is over when the request is there."""
-    monkeypatch.setattr(hub, "REQUEST_TIMEOUT", 0.1)
+    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.1)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.4)

@@ -108,7 +108,7 @@ class App:
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize(("pause_every", "slow_client"), [(10_000, False), (500, True)])
 def test_both_ways_at_once(loop: Any, pause_every: int, slow_client: bool) -> None:
-    """All arrive in order, unchanged, whoever is the slow one; each ping is answered."""
+    """All arrive in order, unchanged, whichever side is the slow one; each ping is answered."""
     count = COUNT // 4
     there, back = messages(count, 1), messages(count, 2)
     source = random.Random(3)

@@ -14,8 +14,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from fast_channels.server.connection import Connection
-from fast_channels.server.hub import Hub
+from fast_channels.server.connection import Connection, Phase
+from fast_channels.server.shared import SharedState
 
 from .raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, Answer, frame
 
@@ -210,6 +210,11 @@ class Wire:
 
     def resume_reading(self) -> None: ...
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+
+    def abort(self) -> None:
+        self.closing = True
+
 
 class Subject(Reader):
     """A connection that has been opened."""
@@ -217,11 +222,12 @@ class Subject(Reader):
     def __init__(self, max_size: int, compressed: bool) -> None:
         super().__init__()
         config = uvicorn.Config(cast(Any, None), ws_max_size=max_size, ws_ping_interval=None)
-        self.hub = Hub(config, ServerState(), asyncio.get_running_loop())
-        self.connection = Connection(self.hub, cast(Any, None))
+        self.shared = SharedState(config, ServerState(), asyncio.get_running_loop())
+        self.connection = Connection(self.shared, cast(Any, None))
         self.wire = Wire()
         self.connection.transport = cast(Any, self.wire)
-        self.connection.open = self.connection.ready = True
+        self.connection.phase = Phase.OPEN
+        self.connection.ready = True
         if compressed:
             self.connection.extensions = [deflate_extension()]
 
@@ -233,11 +239,11 @@ class Subject(Reader):
 
     def drain(self) -> None:
         """Receive as an application does, until nothing is there and the next loop turn brings no more."""
-        inbox = self.connection.inbox
-        while inbox._events or self.connection._reading_paused:
-            while inbox._events:
+        buffer = self.connection.receive_buffer
+        while buffer._events or self.connection._reading_paused:
+            while buffer._events:
                 try:
-                    inbox.receive().send(None)
+                    buffer.receive().send(None)
                 except StopIteration as stop:
                     event = stop.value
                     self.messages.append(event["text"] if "text" in event else event["bytes"])

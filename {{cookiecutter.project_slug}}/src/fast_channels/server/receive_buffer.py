@@ -1,9 +1,11 @@
 """What the client has sent and the application has not received yet, bounded.
 
+It knows no frames: events come in, and the connection that fills it is told when to stop and go on.
+
 Invariants
 - Events are received in the order in which they were put; the final one, a disconnect, last.
-- Nothing is put after the final event; it is received again by whoever asks again.
-- ``full`` says that reading has to stop; the reader is told once when there is room again.
+- Nothing is put after the final event; a further receive gets it again.
+- ``full`` says that reading has to stop; the source is told once when there is room again.
 """
 
 import asyncio
@@ -20,13 +22,13 @@ def _size(event: Event) -> int:
     return len(event.get("text") or event.get("bytes") or b"")
 
 
-class Reader(Protocol):
-    """Who fills an inbox."""
+class Source(Protocol):
+    """What fills the buffer."""
 
     def resume_reading(self) -> None: ...
 
 
-class Inbox:
+class ReceiveBuffer:
     """The ``receive`` of one connection."""
 
     __slots__ = (
@@ -38,22 +40,22 @@ class Inbox:
         "final",
         "full",
         "on_empty",
-        "reader",
+        "source",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, reader: Reader) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, source: Source) -> None:
         self._loop = loop
         self._limit = limit
         self._events: list[Event] = []
         self._size = 0  # at least the bytes queued
         self._waiters: list[asyncio.Future[None]] = []
-        self.reader: Reader | None = reader  # None when there is nothing more to read
+        self.source: Source | None = source  # None when there is nothing more to read
         self.full = False
         self.final: Event | None = None
         # Called before a receive that finds nothing.
         self.on_empty: Callable[[], None] | None = None
 
-    def put_nowait(self, event: Event) -> None:
+    def put(self, event: Event) -> None:
         """Add an event; a disconnect is the final one. After that, nothing is added."""
         if self.final is not None:
             return
@@ -121,12 +123,16 @@ class Inbox:
         self.full = len(self._events) >= self._limit or self._size >= MAX_BYTES
 
     def _make_room(self) -> None:
-        if len(self._events) > self._limit // 2 or sum(map(_size, self._events)) > MAX_BYTES // 2:
+        """Have the source go on from half of the limits."""
+        if len(self._events) > self._limit // 2:
             return
+        size = sum(map(_size, self._events))
+        if size > MAX_BYTES // 2:
+            return
+        self._size = size
         self.full = False
-        self._size = sum(map(_size, self._events))
-        if self.reader is not None:
-            self.reader.resume_reading()
+        if self.source is not None:
+            self.source.resume_reading()
 
 
 def disconnect(code: int, reason: str | None = None) -> dict[str, Any]:
