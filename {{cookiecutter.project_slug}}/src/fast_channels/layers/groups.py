@@ -4,9 +4,9 @@ Every layer delivers through this module, so that capacity, expiry, overflow and
 receivers exist once. It does no I/O and knows no broker.
 
 Invariants
-- A channel has one mailbox from ``open()`` until ``close()``; closing it leaves all its groups.
+- A channel has one mailbox from ``mailbox_of()`` until ``close()``; closing it leaves all its groups.
 - ``mailboxes`` holds valid names only: who finds a channel here need not check its name again.
-- ``groups[g]`` is never empty: the last member that leaves removes the group.
+- ``members[g]`` is never empty: the last member that leaves removes the group.
 - Each receiver takes its own copy of a message: what one handler changes, no other sees, nor what the
   sender changes afterwards.
 """
@@ -46,7 +46,7 @@ class LocalGroups:
         self._capacity_of = capacity_of
         self._expiry = expiry
         self.mailboxes: dict[str, Mailbox] = {}
-        self.groups: dict[str, dict[str, Mailbox]] = {}
+        self.members: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
         self._on_expired = self.count_expired  # one bound method for all
         self.expirations = ThrottledWarning(logger, "%d message(s) dropped that nobody read for %s s")
@@ -54,7 +54,7 @@ class LocalGroups:
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
         )
 
-    def open(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
+    def mailbox_of(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
         """The mailbox of ``channel``, made if there is none; ``overflow`` changes its policy."""
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
@@ -79,12 +79,12 @@ class LocalGroups:
 
     def join(self, group: str, channel: str) -> bool:
         """Add ``channel`` to ``group``; True if it is the group's first member here."""
-        members = self.groups.get(group)
+        members = self.members.get(group)
         first = members is None
         if members is None:
-            members = self.groups[group] = {}
+            members = self.members[group] = {}
         if channel not in members:
-            members[channel] = self.open(channel)
+            members[channel] = self.mailbox_of(channel)
             self._groups_of[channel] = (*self._groups_of.get(channel, ()), group)
         return first
 
@@ -103,7 +103,7 @@ class LocalGroups:
     def is_member(self, channel: str) -> bool:
         return channel in self._groups_of
 
-    def tell(self, message: Message) -> None:
+    def notify_consumers(self, message: Message) -> None:
         """Put a copy of the layer's own event into each mailbox that a consumer takes from."""
         for mailbox in list(self.mailboxes.values()):
             if mailbox.wants_events:
@@ -125,7 +125,7 @@ class LocalGroups:
         It is shared until they take their copies: in a thousand mailboxes it has the size of one.
         A mailbox that is full drops, which is counted.
         """
-        members = self.groups.get(group)
+        members = self.members.get(group)
         if not members:
             return
         entry = (time.monotonic(), message, copier(message) if len(members) > 1 else None)
@@ -138,15 +138,15 @@ class LocalGroups:
         for mailbox in self.mailboxes.values():
             while mailbox.take() is not None:
                 pass
-        self.groups.clear()
+        self.members.clear()
         self._groups_of.clear()
 
     def _remove(self, group: str, channel: str) -> bool:
-        members = self.groups[group]
+        members = self.members[group]
         members.pop(channel, None)
         if members:
             return False
-        del self.groups[group]
+        del self.members[group]
         return True
 
     def count_expired(self, count: int) -> None:

@@ -50,7 +50,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
         self._names = ChannelNames()
-        self._local = LocalGroups(self.get_capacity, expiry)
+        self._groups = LocalGroups(self.get_capacity, expiry)
         self._returned: dict[str, deque[Delivery]] = {}
         self._leased: dict[tuple[str, str], Message] = {}  # by channel and id
         # By channel; when they are due, by the monotonic clock, and in which order they came.
@@ -62,20 +62,20 @@ class InMemoryChannelLayer(BaseChannelLayer):
     @property
     def dropped(self) -> int:
         """Messages dropped because a receiver's mailbox was full, since the layer was made."""
-        return self._local.drops.total
+        return self._groups.drops.total
 
     @property
     def expired(self) -> int:
         """Messages dropped because nobody read them for ``expiry`` seconds."""
-        return self._local.expirations.total
+        return self._groups.expirations.total
 
     async def send(self, channel: str, message: Message) -> None:
-        mailbox = self._local.mailboxes.get(channel)
+        mailbox = self._groups.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
                 return  # its consumer is gone: as with any broker, nobody receives this
-            mailbox = self._local.open(channel)
+            mailbox = self._groups.mailbox_of(channel)
         self.require_valid_message(message)
         own = detached(message)
         if mailbox.full:
@@ -83,7 +83,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         mailbox.put(own)
 
     async def receive(self, channel: str) -> Message:
-        mailbox = self._local.mailboxes.get(channel)
+        mailbox = self._groups.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
@@ -102,30 +102,30 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel = self._names.make(prefix)
-        self._local.open(channel)
+        self._groups.mailbox_of(channel)
         return channel
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if channel in self._local.mailboxes or not self._names.owns(channel):
-            self._local.join(group, channel)
+        if channel in self._groups.mailboxes or not self._names.owns(channel):
+            self._groups.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        self._local.leave(group, channel)
+        self._groups.leave(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_message(message)
         own = detached(message)
-        if group in self._local.groups:
-            self._local.deliver_group(group, own)
+        if group in self._groups.members:
+            self._groups.deliver_group(group, own)
         else:
             self.require_valid_group_name(group)
 
     async def flush(self) -> None:
-        self._local.clear()
+        self._groups.clear()
         self._forget_jobs()
 
     async def close(self) -> None:
@@ -135,10 +135,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         await self.flush()
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._local.open(channel, overflow)
+        return self._groups.mailbox_of(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
-        self._local.close(channel)
+        self._groups.close(channel)
 
     # Jobs: an ``InspectableWorkQueue``, which documents the methods
 
@@ -193,7 +193,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         if letter.message is None:
             raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
-        mailbox = self._local.open(channel)
+        mailbox = self._groups.mailbox_of(channel)
         if mailbox.full:
             raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
         found = await self.discard(channel, letter)
@@ -214,7 +214,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def _wait(self, channel: str) -> None:
         """Until there may be something to take: a message comes, or a delay is over."""
-        waiting = self._local.open(channel).wait()
+        waiting = self._groups.mailbox_of(channel).wait()
         if delayed := self._delayed.get(channel):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delayed[0][0] - time.monotonic()):
@@ -232,7 +232,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def _take(self, channel: str, count: int) -> list[Delivery]:
         self._end_delays(channel)
-        mailbox = self._local.open(channel)
+        mailbox = self._groups.mailbox_of(channel)
         batch: list[Delivery] = []
         returned = self._returned.get(channel)
         while returned and len(batch) < count:
@@ -250,7 +250,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return f"{self._names.process_id}{next(self._ids):016x}"
 
     def _unread(self, channel: str) -> int:
-        mailbox = self._local.mailboxes.get(channel)
+        mailbox = self._groups.mailboxes.get(channel)
         if mailbox is None:
             return 0
         mailbox.drop_expired()
@@ -284,7 +284,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def _wake(self, channel: str) -> None:
         """The receiver that has waited longest, if there is one."""
-        if (mailbox := self._local.mailboxes.get(channel)) is not None:
+        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
             mailbox.poke()
 
     def _forget_jobs(self) -> None:
@@ -300,7 +300,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._wake(channel)  # the wake-up of one that is cancelled is another's
         else:
             self._returned.pop(channel, None)
-        self._local.close_if_idle(channel)
+        self._groups.close_if_idle(channel)
 
     def _is_fresh(self, channel: str) -> bool:
         """Nothing was given back."""
@@ -310,4 +310,4 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._end_delays(channel)
         if returned := self._returned.get(channel):
             return returned.popleft().message
-        return self._local.open(channel).take()
+        return self._groups.mailbox_of(channel).take()

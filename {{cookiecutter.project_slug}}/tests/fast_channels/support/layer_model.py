@@ -155,7 +155,7 @@ class LayerModel:
                 group: {one.name for one in members if self.layer(one.process) is layer}
                 for group, members in self.members.items()
             }
-            assert {group: set(names) for group, names in local(layer).groups.items()} == {
+            assert {group: set(names) for group, names in local(layer).members.items()} == {
                 group: names for group, names in expected.items() if names
             }
 
@@ -173,7 +173,7 @@ class LayerModel:
             await self.close_channel(channel)
         assert sum(layer.dropped for layer in self.layers) == self.dropped
         for layer in self.layers:
-            assert local(layer).groups == {}
+            assert local(layer).members == {}
             assert [name for name in local(layer).mailboxes if "!" in name] == []
 
     async def aclose(self) -> None:
@@ -196,6 +196,6 @@ class LayerModel:
 def local(layer: Any) -> LocalGroups:
     """What the layer's process holds: channels, groups, mailboxes."""
     if isinstance(layer, InMemoryChannelLayer):
-        return layer._local
+        return layer._groups
     locals_ = [peer.local for peer in layer._peers.values()]
     return locals_[0] if locals_ else LocalGroups(lambda channel: 1, None)

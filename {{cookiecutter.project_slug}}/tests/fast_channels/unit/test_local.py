@@ -24,11 +24,11 @@ def waiting(local: LocalGroups, channel: str) -> list[Any]:
 
 def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalGroups) -> None:
     """Opening again gives the same one; another policy may be set then."""
-    mailbox = local.open("small")
-    assert local.open("small", "drop_oldest") is mailbox
+    mailbox = local.mailbox_of("small")
+    assert local.mailbox_of("small", "drop_oldest") is mailbox
     assert (mailbox.capacity, mailbox.overflow) == (2, "drop_oldest")
     with pytest.raises(ValueError, match="overflow"):
-        local.open("small", "typo")  # type: ignore[arg-type]
+        local.mailbox_of("small", "typo")  # type: ignore[arg-type]
 
 
 def test_the_first_joins_and_the_last_leaves(local: LocalGroups) -> None:
@@ -40,7 +40,7 @@ def test_the_first_joins_and_the_last_leaves(local: LocalGroups) -> None:
     assert not local.leave("room", "a")
     assert local.leave("room", "b")
     assert not local.leave("room", "b")
-    assert (local.groups, local.is_member("b")) == ({}, False)
+    assert (local.members, local.is_member("b")) == ({}, False)
 
 
 def test_closing_leaves_all_groups(local: LocalGroups) -> None:
@@ -49,15 +49,15 @@ def test_closing_leaves_all_groups(local: LocalGroups) -> None:
         local.join(group, "a")
     local.join("ours", "b")
     assert sorted(local.close("a")) == ["also mine", "mine"]
-    assert list(local.groups) == ["ours"]
+    assert list(local.members) == ["ours"]
     assert "a" not in local.mailboxes
     assert local.close("a") == []
 
 
 def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalGroups) -> None:
     """So that names that were used once take no memory."""
-    local.open("idle")
-    local.open("filled").put({})
+    local.mailbox_of("idle")
+    local.mailbox_of("filled").put({})
     local.join("room", "member")
     for channel in ("idle", "filled", "member", "unknown"):
         local.close_if_idle(channel)
@@ -83,17 +83,17 @@ def test_a_group_message_reaches_each_member_as_a_copy(local: LocalGroups) -> No
 def test_a_message_to_a_closed_channel_is_nobodys(local: LocalGroups) -> None:
     """`deliver` says so, and makes no mailbox."""
     assert not local.deliver("closed", {})
-    local.open("small")
+    local.mailbox_of("small")
     assert [local.deliver("small", {}) for _ in range(3)] == [True, True, False]
     assert (list(local.mailboxes), local.drops.total) == (["small"], 1)
 
 
 def test_only_consumers_are_told_of_the_layers_events(local: LocalGroups) -> None:
     """A mailbox that a consumer takes from gets a copy; a plain receiver's does not."""
-    local.open("plain")
-    local.open("consumer").wants_events = True
+    local.mailbox_of("plain")
+    local.mailbox_of("consumer").wants_events = True
     event = {"type": "layer.reconnected"}
-    local.tell(event)
+    local.notify_consumers(event)
     (told,) = waiting(local, "consumer")
     assert told == event
     assert told is not event
@@ -105,7 +105,7 @@ def test_clear_keeps_the_mailboxes(local: LocalGroups) -> None:
     local.join("room", "a")
     local.deliver_group("room", {})
     local.clear()
-    assert (local.groups, waiting(local, "a")) == ({}, [])
+    assert (local.members, waiting(local, "a")) == ({}, [])
     assert not local.is_member("a")
 
 

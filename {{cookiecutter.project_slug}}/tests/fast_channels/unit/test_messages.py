@@ -179,7 +179,7 @@ class TestRefused:
         for sending in (layer.send("jobs", {"at": NOW}), layer.group_send("room", {"at": NOW})):
             with pytest.raises(InvalidMessageError):
                 await sending
-        assert layer._local.mailboxes["jobs"].idle
+        assert layer._groups.mailboxes["jobs"].idle
 
 
 class TestEncoders:

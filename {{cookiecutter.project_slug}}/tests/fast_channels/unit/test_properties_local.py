@@ -32,7 +32,7 @@ class LocalMachine(RuleBasedStateMachine):
 
     @rule(channel=channels)
     def open(self, channel: str) -> None:
-        self.local.open(channel)
+        self.local.mailbox_of(channel)
         self.waiting.setdefault(channel, [])
 
     @rule(channel=channels)
@@ -102,7 +102,7 @@ class LocalMachine(RuleBasedStateMachine):
         assert {name: len(box) for name, box in self.local.mailboxes.items()} == {
             name: len(messages) for name, messages in self.waiting.items()
         }
-        assert {group: set(names) for group, names in self.local.groups.items()} == self.members
+        assert {group: set(names) for group, names in self.local.members.items()} == self.members
         for channel in ("a", "b", "c"):
             assert self.local.is_member(channel) == bool(self.groups_of(channel))
         assert self.local.drops.total == self.dropped

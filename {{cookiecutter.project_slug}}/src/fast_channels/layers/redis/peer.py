@@ -163,7 +163,7 @@ class Peer(abc.ABC):
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self.config.own_mailboxes[channel] = self.local.open(channel)
+        self.config.own_mailboxes[channel] = self.local.mailbox_of(channel)
         inbox = self.inbox
         if self.shard_of(inbox).subscriber.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
@@ -174,7 +174,7 @@ class Peer(abc.ABC):
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
-        mailbox = self.local.open(channel, overflow)
+        mailbox = self.local.mailbox_of(channel, overflow)
         mailbox.wants_events = True
         return mailbox
 
@@ -186,7 +186,7 @@ class Peer(abc.ABC):
             await self._add(group, channel)
 
     async def _add(self, group: str, channel: str) -> None:
-        was_member = channel in self.local.groups.get(group, ())
+        was_member = channel in self.local.members.get(group, ())
         self.local.join(group, channel)
         try:
             topic = self.config.topics.group(group)
@@ -296,7 +296,7 @@ class Peer(abc.ABC):
         for server in await self.topology.primaries():
             for key in await _scan(server, self.config.topics.pattern):
                 await server.execute("UNLINK", key)
-        for group in list(self.local.groups):
+        for group in list(self.local.members):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
 

@@ -84,7 +84,7 @@ class PubSubPeer(Peer):
         return self.post(self.config.topics.channel(channel), "", payload)
 
     async def receive_named(self, channel: str) -> Message:
-        mailbox = self.local.open(channel)
+        mailbox = self.local.mailbox_of(channel)
         self._idle.use(channel)
         try:
             topic = self.config.topics.channel(channel)
@@ -131,7 +131,7 @@ class PubSubPeer(Peer):
         if not self._gap:
             return
         self._gap = False
-        self.local.tell({"type": "layer.reconnected"})
+        self.local.notify_consumers({"type": "layer.reconnected"})
         self._call(self._on_reconnect)
 
     def _call(self, hook: Hook | None) -> None:

@@ -156,7 +156,7 @@ class QueuePeer(Peer):
                 forwarder.cancel()
 
     async def _forward(self, channel: str) -> None:
-        mailbox = self.local.open(channel)
+        mailbox = self.local.mailbox_of(channel)
         while True:
             message = await mailbox.get()
             try:
@@ -210,7 +210,7 @@ class QueuePeer(Peer):
         group = self.config.topics.group_of(topic)
         if group is None:
             return list(self.local.mailboxes.values())
-        return list(self.local.groups.get(group, {}).values())
+        return list(self.local.members.get(group, {}).values())
 
     async def flush(self) -> None:
         await super().flush()
