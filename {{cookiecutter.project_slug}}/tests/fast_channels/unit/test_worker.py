@@ -155,7 +155,10 @@ async def test_handler_that_is_cancelled_from_inside(jobs: Ledger) -> None:
 async def test_message_that_kills_its_workers_is_buried(jobs: Ledger, bench: Bench) -> None:
     """A message whose every attempt ended with its worker's death is not tried for ever."""
     bench.gate.set()
-    await jobs.reject(Delivery("jobs", {"type": "job", "number": 0}, "id", attempt=5))
+    await put(jobs, 1)
+    for _ in range(5):
+        (delivery,) = await jobs.lease("jobs")
+        await jobs.reject(delivery)
     async with Worker(jobs, {"jobs": bench.app}, max_attempts=5):
         await jobs.buried()
     assert bench.started == []

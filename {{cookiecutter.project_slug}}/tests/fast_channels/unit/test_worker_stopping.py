@@ -238,7 +238,7 @@ async def test_a_job_that_ignores_its_cancellation_is_left_behind(
     async with asyncio.timeout(10):
         async with Worker(jobs, {"jobs": app}, drain_timeout=0.01):
             await put(jobs, 1)
-            await eventually(lambda: len(jobs._leased) == 1, "the handler to start")
+            await eventually(lambda: len(jobs._jobs) == 1, "the handler to start")
         assert jobs.rejected == [(0.0, False)]
         assert caplog.text.count("ignore their cancellation: message ") == 1
         (delivery,) = await jobs.lease("jobs")
