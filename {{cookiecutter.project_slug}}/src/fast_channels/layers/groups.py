@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..mailbox import Mailbox, Message, Overflow
-from ..messages import IMMUTABLE
+from ..messages import is_flat
 from .throttled import ThrottledWarning
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def copier(message: Message) -> Callable[[], Message]:
     Most messages are flat: a shallow copy of those is independent. Marshal copies the rest four to ten
     times faster than a deep copy does, which is left for what an own serializer may have made.
     """
-    if IMMUTABLE.issuperset(map(type, message.values())):
+    if is_flat(message):
         return message.copy
     try:
         return partial(marshal.loads, marshal.dumps(message))
@@ -79,10 +79,8 @@ class LocalGroups:
 
     def join(self, group: str, channel: str) -> bool:
         """Add ``channel`` to ``group``; True if it is the group's first member here."""
-        members = self.members.get(group)
-        first = members is None
-        if members is None:
-            members = self.members[group] = {}
+        members = self.members.setdefault(group, {})
+        first = not members
         if channel not in members:
             members[channel] = self.mailbox_of(channel)
             self._groups_of[channel] = (*self._groups_of.get(channel, ()), group)
