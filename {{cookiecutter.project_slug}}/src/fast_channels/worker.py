@@ -1,6 +1,6 @@
 """Runs the consumers of jobs, in a process of their own: the counterpart of ``runworker``.
 
-It knows a layer by ``WorkQueue`` alone, and sockets not at all.
+Of a layer it knows what ``WorkQueue`` says, of sockets nothing.
 
 Invariants
 - A job is acknowledged after its handler has returned, never before.
@@ -57,13 +57,13 @@ class NoAttemptEnded(Exception):
 
 
 class HandlerTask(asyncio.Task[None]):
-    """May be left behind, and then ends unfinished with its loop, which has been told of before."""
+    """May be left behind: then it goes unfinished with its loop, of which one warning is enough."""
 
     __slots__ = ()
 
     def __del__(self) -> None:
-        if self.done():
-            super().__del__()  # else it logs that a pending task was destroyed
+        if self.done():  # else asyncio logs that a pending task was destroyed
+            super().__del__()
 
 
 class Worker:

@@ -147,8 +147,8 @@ async def test_connections_leave_nothing(memory_layer: InMemoryChannelLayer) -> 
     await connections(memory_layer, CONNECTIONS)
     gc.collect()
     assert len(gc.get_objects()) - objects < 500
-    local = memory_layer._groups
-    assert (local.mailboxes, local.members, local._groups_of) == ({}, {}, {})
+    held = memory_layer._groups
+    assert (held.mailboxes, held.members, held._groups_of) == ({}, {}, {})
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

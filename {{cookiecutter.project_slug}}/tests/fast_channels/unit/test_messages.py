@@ -1,6 +1,7 @@
 """What a message may hold: the same on every layer, and an error that says where it holds more."""
 
 import asyncio
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -272,6 +273,23 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@sequences(400, 1)
+@example({"text": "🎉 \ud83d"})
+@example({"text": "🎉", "number": 2**64 - 1})
+@example({"number": 2**64})
+@given(st.dictionaries(st.text(max_size=3) | KEYS, LEAVES, max_size=4))
+def test_a_flat_message_takes_a_short_way_to_json(message: dict[Any, Any]) -> None:
+    """To the bytes, or the refusal, of the long one."""
+    try:
+        expected = json.dumps(plain(message, json=True), separators=(",", ":")).encode()
+    except InvalidMessageError as error:
+        with pytest.raises(InvalidMessageError) as caught:
+            JSONSerializer().serialize(message)
+        assert str(caught.value) == str(error).replace("bytearray", "bytes")
+    else:
+        assert JSONSerializer().serialize(message) == expected
 
 
 class Layers:

@@ -118,6 +118,17 @@ async def test_retried_later_each_time_then_buried(jobs: Ledger, lease: float | 
     assert jobs.acknowledged == []
 
 
+async def test_an_attempt_of_a_large_number_waits_no_longer(jobs: Ledger) -> None:
+    """Where twice the delay for each attempt would be more than a float holds."""
+    await put(jobs, 1)
+    for _ in range(1099):
+        (delivery,) = await jobs.lease("jobs")
+        await jobs.reject(delivery)
+    async with Worker(jobs, {"jobs": raising(KeyError())}, max_attempts=1101):
+        await jobs.buried()
+    assert jobs.rejected[1099:] == [(60, False), (60, True)]
+
+
 async def test_failure_is_logged(jobs: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     """Each failed attempt is in the log, with its number, its channel and the traceback."""
     async with Worker(jobs, {"jobs": raising(KeyError("the reason"))}, max_attempts=2):
