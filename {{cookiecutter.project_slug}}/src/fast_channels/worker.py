@@ -324,7 +324,7 @@ class Worker:
     async def _renew_one(self, job: Job) -> None:
         try:
             job.lost = not await self._queue.renew(job.delivery)
-        except ChannelLayerUnavailable as error:
+        except Exception as error:  # the worker goes on
             logger.warning("The lease of message %s is not renewed: %s", job.delivery.id, error)
         if job.lost and job in self._held:  # else it was acknowledged meanwhile
             logger.warning("The lease of message %s was lost", job.delivery.id)

@@ -5,7 +5,7 @@ receivers exist once. It does no I/O and knows no broker.
 
 Invariants
 - A channel has one mailbox from ``mailbox_of()`` until ``close()``; closing it leaves all its groups.
-- ``mailboxes`` holds valid names only: who finds a channel here need not check its name again.
+- ``mailboxes`` holds valid names only: a caller that finds a channel here need not check its name again.
 - ``members[g]`` is never empty: the last member that leaves removes the group.
 - Each receiver takes its own copy of a message: what one handler changes, no other sees, nor what the
   sender changes afterwards.
@@ -58,9 +58,9 @@ class LocalGroups:
         """The mailbox of ``channel``, made if there is none; ``overflow`` changes its policy."""
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
-            mailbox = Mailbox(self._capacity_of(channel), expiry=self._expiry)
-            mailbox.on_expired = self._on_expired
-            self.mailboxes[channel] = mailbox
+            mailbox = self.mailboxes[channel] = Mailbox(
+                self._capacity_of(channel), expiry=self._expiry, on_expired=self._on_expired
+            )
         if overflow is not None:
             mailbox.set_overflow(overflow)
         return mailbox
@@ -88,8 +88,8 @@ class LocalGroups:
 
     def leave(self, group: str, channel: str) -> bool:
         """Remove ``channel`` from ``group``; True if no member is left here."""
-        groups = self._groups_of.get(channel)
-        if groups is None or group not in groups:
+        groups = self._groups_of.get(channel, ())
+        if group not in groups:
             return False
         remaining = tuple(other for other in groups if other != group)
         if remaining:

@@ -243,7 +243,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return [Delivery(channel, copier(job.message)(), job.id, job.attempt) for job in jobs]
 
     def _next(self, channel: str) -> Message | None:
-        """For a plain receiver, who acknowledges nothing."""
+        """For a plain receiver, which acknowledges nothing."""
         if (job := self._next_given_back(channel)) is not None:
             del self._jobs[channel, job.id]
             return job.message
