@@ -1,4 +1,4 @@
-"""The bounded buffer in which messages wait for one channel's receivers.
+"""The bounded buffer in which messages wait for one channel's receivers, which knows no layer.
 
 Invariants
 - A message is taken only by ``take()``, in the caller's own step: a receiver that is cancelled
@@ -11,6 +11,7 @@ Invariants
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from threading import get_ident
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ Entry = tuple[float, Message, Callable[[], Message] | None]
 Overflow = Literal["drop_newest", "drop_oldest", "close"]
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Mailbox:
     """A first-in-first-out buffer of at most ``capacity`` messages.
 
@@ -30,36 +32,22 @@ class Mailbox:
     messages for ever.
     """
 
-    __slots__ = (
-        "_messages",
-        "_waiters",
-        "capacity",
-        "dropped",
-        "expired",
-        "expiry",
-        "on_expired",
-        "on_overflow",
-        "overflow",
-        "overflowed",
-        "wants_events",
-    )
+    capacity: int
+    _: KW_ONLY
+    expiry: float | None = None
+    overflow: Overflow = "drop_newest"
+    overflowed: bool = False
+    on_overflow: Callable[[], object] | None = None  # called when "close" drops, in the putter's thread
+    wants_events: bool = False  # a consumer takes from here, which understands the layer's events
+    dropped: int = 0
+    expired: int = 0
+    on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
+    # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
+    _messages: list[Entry] = field(default_factory=list)
+    _waiters: list[tuple[asyncio.Future[None], int]] = field(default_factory=list)  # and their threads
 
-    def __init__(
-        self, capacity: int, *, expiry: float | None = None, overflow: Overflow = "drop_newest"
-    ) -> None:
-        self.capacity = capacity
-        self.expiry = expiry
-        self.set_overflow(overflow)
-        self.overflowed = False
-        # Called, in the putter's thread, when the policy "close" drops a message.
-        self.on_overflow: Callable[[], object] | None = None
-        self.wants_events = False  # a consumer takes from here, who understands the layer's events
-        self.dropped = 0
-        self.expired = 0
-        self.on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
-        # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
-        self._messages: list[Entry] = []
-        self._waiters: list[tuple[asyncio.Future[None], int]] = []  # and their threads
+    def __post_init__(self) -> None:
+        self.set_overflow(self.overflow)
 
     def __len__(self) -> int:
         return len(self._messages)

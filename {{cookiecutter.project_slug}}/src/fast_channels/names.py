@@ -1,4 +1,4 @@
-"""Rules of channel and group names, and of capacities chosen by name. It does no I/O.
+"""The rules of channel and group names. It does no I/O and knows no layer.
 
 A name is ASCII letters, digits, ``-``, ``_`` and ``.``, shorter than 100 characters (the rule of
 the Django Channels channel layer specification). A channel name may hold one ``!``: what stands
@@ -6,10 +6,8 @@ before it (the non-local name) says which process owns the channel, what stands 
 consumer there.
 """
 
-import fnmatch
 import re
 import uuid
-from collections.abc import Mapping
 from functools import lru_cache
 from itertools import count
 from typing import TypeGuard
@@ -20,8 +18,6 @@ MAX_NAME_LENGTH = 100
 PROCESS_ID_LENGTH = 16
 CHANNEL_NAME = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
 GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
-
-Capacities = list[tuple[re.Pattern[str], int]]
 
 
 def invalid(kind: str, name: object) -> InvalidNameError:
@@ -57,16 +53,6 @@ def _is_group_name(name: str) -> bool:
     return has_valid_length(name) and GROUP_NAME.match(name) is not None
 
 
-def is_process_local(channel: str) -> bool:
-    return "!" in channel
-
-
-def non_local_name(channel: str) -> str:
-    """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""
-    head, mark, _ = channel.partition("!")
-    return head + mark
-
-
 def owner_of(channel: str) -> str | None:
     """The id of the process that owns the channel, None for a named channel."""
     head, mark, _ = channel.partition("!")
@@ -87,19 +73,3 @@ class ChannelNames:
 
     def owns(self, channel: str) -> bool:
         return owner_of(channel) == self.process_id
-
-
-def compile_capacities(by_name: Mapping[str | re.Pattern[str], int]) -> Capacities:
-    """Turn ``{"http.*": 10, re.compile("^a"): 20}`` into patterns; a str is a shell-style glob."""
-    return [
-        (re.compile(fnmatch.translate(key)) if isinstance(key, str) else key, capacity)
-        for key, capacity in by_name.items()
-    ]
-
-
-def capacity_of(channel: str, capacities: Capacities, default: int) -> int:
-    """The capacity of the first pattern that matches ``channel``, else ``default``."""
-    for pattern, capacity in capacities:
-        if pattern.match(channel):
-            return capacity
-    return default

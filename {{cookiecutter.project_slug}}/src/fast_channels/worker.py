@@ -1,17 +1,19 @@
-"""Runs consumers of named channels in a process of their own: the counterpart of ``runworker``.
+"""Runs the consumers of jobs, in a process of their own: the counterpart of ``runworker``.
+
+Of a layer it knows what ``WorkQueue`` says, of sockets nothing.
 
 Invariants
-- A message is acknowledged after its handler has returned, never before.
-- A handler that raises gives its message back for another attempt, later each time; after
+- A job is acknowledged after its handler has returned, never before.
+- A job whose handler raises is given back for another attempt, later each time; after
   ``max_attempts`` it goes to the layer's dead letters.
-- What a handler holds is renewed while it runs; when the process dies, its leases end. A handler whose
-  lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
-- Handlers begin in the order in which their messages were leased, each in a task of its own, at most
-  ``concurrency`` at once. At most ``MOST_HELD`` times as many messages are held: what has been handled
+- The lease of a job is renewed while its handler runs; when the process dies, its leases end. A handler
+  whose lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
+- Handlers begin in the order in which their jobs were leased, each in a task of its own, at most
+  ``concurrency`` at once. At most ``MOST_HELD`` times as many jobs are held: what has been handled
   is held until its acknowledgement is confirmed.
-- Stopping takes no new message, waits up to ``drain_timeout`` for running handlers, then cancels
-  them and gives their messages back. A handler that goes on for ``CANCEL_TIMEOUT`` all the same is left
-  behind: its message is given back too, and nothing waits for its task, not even ``asyncio.run``.
+- Stopping takes no new job, waits up to ``drain_timeout`` for running handlers, then cancels them and
+  gives their jobs back. A handler that goes on for ``CANCEL_TIMEOUT`` all the same is left behind: its
+  job is given back too, and nothing waits for its task, not even ``asyncio.run``.
 """
 
 import asyncio
@@ -20,8 +22,9 @@ import math
 import random
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from .consumer.base import AsyncConsumer, ConsumerApp
@@ -33,15 +36,15 @@ from .tasks import cancel_and_wait, is_cancelled
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY = 1.0  # seconds before a failed message's second attempt; doubles with each attempt
+FIRST_RETRY = 1.0  # seconds before a failed job's second attempt; doubles with each attempt
 LONGEST_RETRY = 60.0
-MOST_HELD = 10  # messages for each handler that may run
+MOST_HELD = 10  # jobs for each handler that may run
 CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it is cancelled again
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A message that is held: leased, and not yet acknowledged or given back."""
+    """What is held: leased, and not yet acknowledged or given back."""
 
     delivery: Delivery
     app: ConsumerApp
@@ -53,8 +56,18 @@ class NoAttemptEnded(Exception):
     """The reason of a dead letter whose last handlers neither returned nor raised."""
 
 
+class HandlerTask(asyncio.Task[None]):
+    """May be left behind: then it goes unfinished with its loop, of which one warning is enough."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if self.done():  # else asyncio logs that a pending task was destroyed
+            super().__del__()
+
+
 class Worker:
-    """Leases messages of the channels in ``routes`` and dispatches each to a new consumer.
+    """Leases jobs of the channels in ``routes`` and dispatches each to a new consumer.
 
     ``routes`` maps a channel name to a consumer class, or to what its ``as_asgi()`` returned. The
     consumer's scope is ``{"type": "channel", "channel": name, "id": str, "attempt": int}``; its own
@@ -86,11 +99,11 @@ class Worker:
         self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
-        self._running: dict[Job, asyncio.Task[None]] = {}
         self._working: list[asyncio.Task[None]] = []  # leasing, and renewing
         self._stopping = False
-        self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._held: set[Job] = set()
+        self._running: dict[Job, HandlerTask] = {}
+        self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._handled: list[Job] = []  # in this turn of the loop
         self._freed = asyncio.Event()
         self._stop_at = math.inf  # when no acknowledgement is tried again
@@ -124,13 +137,11 @@ class Worker:
         for job, task in self._running.items():
             task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
         tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
-        for task in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            # Else asyncio.run waits for it before it closes the loop, and complains of it after that.
-            asyncio._unregister_task(task)
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        for left in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
+            asyncio._unregister_task(left)  # else asyncio.run waits for it before it closes the loop
         for job in list(self._running):
             del self._running[job]
-            self._settle(self._reject(job))
+            self._reject(job)
 
     async def run(self) -> None:
         """Work until SIGINT or SIGTERM, then drain."""
@@ -148,6 +159,8 @@ class Worker:
             for number in signals:
                 loop.remove_signal_handler(number)
 
+    # Leasing
+
     async def _work(self) -> None:
         while True:
             while not (room := self._room):
@@ -158,60 +171,54 @@ class Worker:
 
     @property
     def _room(self) -> int:
-        """How many more messages may be held."""
+        """How many more jobs may be held."""
         free = self._concurrency - len(self._running)
         return max(min(free, MOST_HELD * self._concurrency - len(self._held)), 0)
 
     async def _lease(self, room: int) -> bool:
-        """Take messages of whichever channels have some first; False if leasing failed."""
-        if len(self._routes) > 1:
-            return await self._lease_of_several(room)
-        ((channel, app),) = self._routes.items()
-        try:
-            deliveries = await self._queue.lease(channel, room)
-        except Exception as error:
-            _log_lease(error)
-            return False
-        self._hold([Job(delivery, app) for delivery in deliveries])
-        return True
-
-    async def _lease_of_several(self, room: int) -> bool:
+        """Take jobs of whichever channels have some first; False if leasing failed."""
+        if len(self._routes) == 1:
+            ((channel, app),) = self._routes.items()
+            jobs = await self._lease_of(channel, app, room)
+            self._hold(jobs)
+            return bool(jobs)
         count = max(1, room // len(self._routes))
-        leases = {
-            asyncio.create_task(self._queue.lease(channel, count)): app
+        leases = [
+            asyncio.create_task(self._lease_of(channel, app, count))
             for channel, app in self._routes.items()
-        }
+        ]
+        jobs = []
         try:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            jobs = await _collect(leases)
+            for lease in leases:
+                lease.cancel()  # which loses nothing
+            for leased in await asyncio.gather(*leases, return_exceptions=True):
+                if not isinstance(leased, BaseException):
+                    jobs += leased
             if len(jobs) > room:  # one of each of too many channels: each gets its turn
                 random.shuffle(jobs)
             self._hold(jobs)
         return bool(jobs)
+
+    async def _lease_of(self, channel: str, app: ConsumerApp, count: int) -> list[Job]:
+        """None at all if leasing failed."""
+        try:
+            return [Job(delivery, app) for delivery in await self._queue.lease(channel, count)]
+        except Exception as error:
+            logger.error("Cannot lease a message; trying again: %r", error)
+            return []
 
     def _hold(self, jobs: list[Job]) -> None:
         """Run as many as may, and give the others back, which no handler has seen."""
         self._held.update(jobs)
         free = 0 if self._stopping else self._concurrency - len(self._running)
         for job in jobs[:free]:
-            self._running[job] = self._loop.create_task(self._handle(job))
+            self._running[job] = HandlerTask(self._handle(job), loop=self._loop)
         for job in jobs[free:]:
-            self._settle(self._release(job))
+            self._settle([job], partial(self._queue.release, job.delivery))
 
-    def _settle(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-
-    async def _release(self, job: Job) -> None:
-        try:
-            await self._queue.release(job.delivery)
-        except Exception as error:  # the worker goes on
-            _log_left(job.delivery, error)
-        finally:
-            self._held.discard(job)
-            self._freed.set()
+    # Handling
 
     async def _handle(self, job: Job) -> None:
         # What follows the handler awaits nothing, so that no second cancellation can cut it off.
@@ -221,11 +228,11 @@ class Worker:
             self._acknowledge_soon(job)
         except asyncio.CancelledError as error:
             if is_cancelled():
-                self._settle(self._reject(job))
+                self._reject(job)
                 raise
-            self._settle(self._failed(job, error))  # something that it awaited was cancelled
+            self._failed(job, error)  # something that it awaited was cancelled
         except Exception as error:
-            self._settle(self._failed(job, error))
+            self._failed(job, error)
         else:
             self._acknowledge_soon(job)
         finally:
@@ -247,32 +254,7 @@ class Worker:
         consumer.bind_layer()
         return consumer
 
-    def _acknowledge_soon(self, job: Job) -> None:
-        """One acknowledgement for all that is handled in one turn of the loop."""
-        self._handled.append(job)
-        if len(self._handled) == 1:
-            self._settle(self._acknowledge())
-
-    async def _acknowledge(self) -> None:
-        """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
-        jobs, self._handled = self._handled, []
-        deadline = time.monotonic() + (self._queue.lease_time or 0.0)
-        try:
-            while True:
-                try:
-                    return await self._queue.acknowledge(*(job.delivery for job in jobs))
-                except ChannelLayerUnavailable:
-                    if time.monotonic() + FIRST_RETRY > min(deadline, self._stop_at):
-                        raise
-                    await asyncio.sleep(FIRST_RETRY)
-        except Exception as error:  # the worker goes on
-            for job in jobs:
-                _log_left(job.delivery, error)
-        finally:
-            self._held.difference_update(jobs)
-            self._freed.set()
-
-    async def _failed(self, job: Job, error: BaseException) -> None:
+    def _failed(self, job: Job, error: BaseException) -> None:
         delivery = job.delivery
         logger.error(
             "Attempt %d of %d at message %s of %s failed",
@@ -282,48 +264,70 @@ class Worker:
             delivery.channel,
             exc_info=error,
         )
-        await self._reject(
+        doublings = min(delivery.attempt - 1, 30)  # more are no float at some time
+        self._reject(
             job,
-            delay=self._delay(delivery.attempt),
+            delay=min(FIRST_RETRY * 2**doublings, LONGEST_RETRY),
             final=delivery.attempt >= self._max_attempts,
             reason=_describe(error),
         )
 
-    async def _reject(
-        self, job: Job, *, delay: float = 0.0, final: bool = False, reason: str = ""
-    ) -> None:
-        if job.rejected:  # when it was left behind
-            return
-        job.rejected = True
+    # Settling: the layer confirms what becomes of a job, which is held until then
+
+    def _settle(self, jobs: list[Job], confirm: Callable[[], Awaitable[None]]) -> None:
+        task = self._loop.create_task(self._settled(jobs, confirm))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settled(self, jobs: list[Job], confirm: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._queue.reject(job.delivery, delay=delay, final=final, reason=reason)
+            await confirm()
         except Exception as error:  # the worker goes on
-            _log_left(job.delivery, error)
+            for job in jobs:
+                logger.error("Message %s is left to its lease: %r", job.delivery.id, error)
         finally:
-            self._held.discard(job)
+            self._held.difference_update(jobs)
             self._freed.set()
 
-    def _delay(self, attempt: int) -> float:
-        return float(min(FIRST_RETRY * 2 ** (attempt - 1), LONGEST_RETRY))
+    def _reject(
+        self, job: Job, *, delay: float = 0.0, final: bool = False, reason: str = ""
+    ) -> None:
+        if not job.rejected:  # when it was left behind
+            job.rejected = True
+            reject = partial(self._queue.reject, delay=delay, final=final, reason=reason)
+            self._settle([job], partial(reject, job.delivery))
+
+    def _acknowledge_soon(self, job: Job) -> None:
+        """One acknowledgement for all that is handled in one turn of the loop."""
+        self._handled.append(job)
+        if len(self._handled) == 1:
+            self._settle(self._handled, self._acknowledge)
+
+    async def _acknowledge(self) -> None:
+        """Tried for as long as the lease lasts, so that a short outage repeats no job that is done."""
+        jobs, self._handled = self._handled, []
+        deadline = time.monotonic() + (self._queue.lease_time or 0.0)
+        while True:
+            try:
+                return await self._queue.acknowledge(*(job.delivery for job in jobs))
+            except ChannelLayerUnavailable:
+                if time.monotonic() + FIRST_RETRY > min(deadline, self._stop_at):
+                    raise
+                await asyncio.sleep(FIRST_RETRY)
 
     async def _renew(self, interval: float) -> None:
         """Renew what is held, each ``interval`` seconds; but not what was lost."""
         while True:
             await asyncio.sleep(interval)
-            held = [job for job in self._held if not job.lost]
-            kept = await asyncio.gather(*(self._renew_one(job) for job in held))
-            for job, is_kept in zip(held, kept, strict=True):
-                job.lost = not is_kept
+            await asyncio.gather(*(self._renew_one(job) for job in self._held if not job.lost))
 
-    async def _renew_one(self, job: Job) -> bool:
+    async def _renew_one(self, job: Job) -> None:
         try:
-            kept = await self._queue.renew(job.delivery)
-        except ChannelLayerUnavailable as error:
+            job.lost = not await self._queue.renew(job.delivery)
+        except Exception as error:  # the worker goes on
             logger.warning("The lease of message %s is not renewed: %s", job.delivery.id, error)
-            return True
-        if not kept and job in self._held:  # else it was acknowledged meanwhile
+        if job.lost and job in self._held:  # else it was acknowledged meanwhile
             logger.warning("The lease of message %s was lost", job.delivery.id)
-        return kept
 
 
 def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp:
@@ -335,30 +339,8 @@ def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp
     raise TypeError(f"The route of channel {name!r} must be a consumer class, not {target!r}")
 
 
-def _log_lease(error: BaseException) -> None:
-    logger.error("Cannot lease a message; trying again: %r", error)
-
-
-def _log_left(delivery: Delivery, error: BaseException) -> None:
-    logger.error("Message %s is left to its lease: %r", delivery.id, error)
-
-
 def _describe(error: BaseException) -> str:
     try:
         return repr(error)
     except Exception:  # of a user's class
         return type(error).__name__
-
-
-async def _collect(leases: dict["asyncio.Task[list[Delivery]]", ConsumerApp]) -> list[Job]:
-    """What was leased; the other leases are cancelled, which loses nothing."""
-    for lease in leases:
-        lease.cancel()
-    results = await asyncio.gather(*leases, return_exceptions=True)
-    jobs: list[Job] = []
-    for result, app in zip(results, leases.values(), strict=True):
-        if isinstance(result, list):
-            jobs += [Job(delivery, app) for delivery in result]
-        elif isinstance(result, Exception):
-            _log_lease(result)
-    return jobs

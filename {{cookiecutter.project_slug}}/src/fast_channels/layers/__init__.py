@@ -40,7 +40,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("RedisChannelLayer", "RedisPubSubChannelLayer"):
-        from . import redis  # redis-py is needed only by those who use it
+        from . import redis  # redis-py is needed by an app that uses it only
 
         return getattr(redis, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,18 @@
 """What every channel layer is: the names it accepts, its capacities, its methods.
 
 The interface is that of the Django Channels channel layer specification. A concrete layer adds how
-messages travel; delivery inside the process (``groups``) and mailboxes are shared by all of them.
+messages travel, of which nothing is known here; delivery inside the process (``groups``) and
+mailboxes are shared by all of them.
 """
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .. import names
-from ..exceptions import InvalidMessageError
 from ..mailbox import Mailbox, Message, Overflow
+from ..messages import require_dict
 
 
 class BaseChannelLayer:
@@ -49,11 +51,19 @@ class BaseChannelLayer:
 
     def compile_capacities(
         self, channel_capacity: Mapping[str | re.Pattern[str], int]
-    ) -> names.Capacities:
-        return names.compile_capacities(channel_capacity)
+    ) -> list[tuple[re.Pattern[str], int]]:
+        """``{"http.*": 10, re.compile("^a"): 20}`` as patterns."""
+        return [
+            (re.compile(fnmatch.translate(key)) if isinstance(key, str) else key, capacity)
+            for key, capacity in channel_capacity.items()
+        ]
 
     def get_capacity(self, channel: str) -> int:
-        return names.capacity_of(channel, self.channel_capacity, self.capacity)
+        """That of the first pattern that matches ``channel``, else the layer's."""
+        for pattern, capacity in self.channel_capacity:
+            if pattern.match(channel):
+                return capacity
+        return self.capacity
 
     def match_type_and_length(self, name: object) -> bool:
         return names.has_valid_length(name)
@@ -65,7 +75,7 @@ class BaseChannelLayer:
         specification asks of a server that receives for all its channels at once.
         """
         names.check_channel_name(name)
-        if receive and names.is_process_local(name) and not name.endswith("!"):
+        if receive and "!" in name and not name.endswith("!"):
             raise names.invalid("Channel", name)
         return True
 
@@ -76,11 +86,12 @@ class BaseChannelLayer:
 
     def require_valid_message(self, message: Message) -> None:
         """Raise ``InvalidMessageError`` (a ``TypeError``) unless ``message`` is a dict."""
-        if not isinstance(message, dict):
-            raise InvalidMessageError(f"A message must be a dict, not {type(message).__name__}")
+        require_dict(message)
 
     def non_local_name(self, name: str) -> str:
-        return names.non_local_name(name)
+        """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""
+        head, mark, _ = name.partition("!")
+        return head + mark
 
     # Operations
 

@@ -4,9 +4,9 @@ Every layer delivers through this module, so that capacity, expiry, overflow and
 receivers exist once. It does no I/O and knows no broker.
 
 Invariants
-- A channel has one mailbox from ``open()`` until ``close()``; closing it leaves all its groups.
-- ``mailboxes`` holds valid names only: who finds a channel here need not check its name again.
-- ``groups[g]`` is never empty: the last member that leaves removes the group.
+- A channel has one mailbox from ``mailbox_of()`` until ``close()``; closing it leaves all its groups.
+- ``mailboxes`` holds valid names only: a caller that finds a channel here need not check its name again.
+- ``members[g]`` is never empty: the last member that leaves removes the group.
 - Each receiver takes its own copy of a message: what one handler changes, no other sees, nor what the
   sender changes afterwards.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..mailbox import Mailbox, Message, Overflow
-from ..messages import IMMUTABLE
+from ..messages import is_flat
 from .throttled import ThrottledWarning
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def copier(message: Message) -> Callable[[], Message]:
     Most messages are flat: a shallow copy of those is independent. Marshal copies the rest four to ten
     times faster than a deep copy does, which is left for what an own serializer may have made.
     """
-    if IMMUTABLE.issuperset(map(type, message.values())):
+    if is_flat(message):
         return message.copy
     try:
         return partial(marshal.loads, marshal.dumps(message))
@@ -46,7 +46,7 @@ class LocalGroups:
         self._capacity_of = capacity_of
         self._expiry = expiry
         self.mailboxes: dict[str, Mailbox] = {}
-        self.groups: dict[str, dict[str, Mailbox]] = {}
+        self.members: dict[str, dict[str, Mailbox]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
         self._on_expired = self.count_expired  # one bound method for all
         self.expirations = ThrottledWarning(
@@ -56,13 +56,13 @@ class LocalGroups:
             logger, "%d message(s) dropped, the last for full channel %s (capacity %d, policy %s)"
         )
 
-    def open(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
+    def mailbox_of(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
         """The mailbox of ``channel``, made if there is none; ``overflow`` changes its policy."""
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
-            mailbox = Mailbox(self._capacity_of(channel), expiry=self._expiry)
-            mailbox.on_expired = self._on_expired
-            self.mailboxes[channel] = mailbox
+            mailbox = self.mailboxes[channel] = Mailbox(
+                self._capacity_of(channel), expiry=self._expiry, on_expired=self._on_expired
+            )
         if overflow is not None:
             mailbox.set_overflow(overflow)
         return mailbox
@@ -81,19 +81,17 @@ class LocalGroups:
 
     def join(self, group: str, channel: str) -> bool:
         """Add ``channel`` to ``group``; True if it is the group's first member here."""
-        members = self.groups.get(group)
-        first = members is None
-        if members is None:
-            members = self.groups[group] = {}
+        members = self.members.setdefault(group, {})
+        first = not members
         if channel not in members:
-            members[channel] = self.open(channel)
+            members[channel] = self.mailbox_of(channel)
             self._groups_of[channel] = (*self._groups_of.get(channel, ()), group)
         return first
 
     def leave(self, group: str, channel: str) -> bool:
         """Remove ``channel`` from ``group``; True if no member is left here."""
-        groups = self._groups_of.get(channel)
-        if groups is None or group not in groups:
+        groups = self._groups_of.get(channel, ())
+        if group not in groups:
             return False
         remaining = tuple(other for other in groups if other != group)
         if remaining:
@@ -105,7 +103,7 @@ class LocalGroups:
     def is_member(self, channel: str) -> bool:
         return channel in self._groups_of
 
-    def tell(self, message: Message) -> None:
+    def notify_consumers(self, message: Message) -> None:
         """Put a copy of the layer's own event into each mailbox that a consumer takes from."""
         for mailbox in list(self.mailboxes.values()):
             if mailbox.wants_events:
@@ -127,7 +125,7 @@ class LocalGroups:
         It is shared until they take their copies: in a thousand mailboxes it has the size of one.
         A mailbox that is full drops, which is counted.
         """
-        members = self.groups.get(group)
+        members = self.members.get(group)
         if not members:
             return
         entry = (time.monotonic(), message, copier(message) if len(members) > 1 else None)
@@ -140,15 +138,15 @@ class LocalGroups:
         for mailbox in self.mailboxes.values():
             while mailbox.take() is not None:
                 pass
-        self.groups.clear()
+        self.members.clear()
         self._groups_of.clear()
 
     def _remove(self, group: str, channel: str) -> bool:
-        members = self.groups[group]
+        members = self.members[group]
         members.pop(channel, None)
         if members:
             return False
-        del self.groups[group]
+        del self.members[group]
         return True
 
     def count_expired(self, count: int) -> None:

@@ -1,15 +1,15 @@
 """A channel layer inside one process: for development, tests and single-process apps.
 
 Each message arrives once and in order. Several event loops (threads) of the process may share it.
-What the process held is gone when it ends. The jobs of named channels are leased, acknowledged, tried
-again or given up, as ``jobs`` documents it.
+What the process held is gone when it ends. No broker is known here.
 
-Invariants
-- A message waits in its mailbox, or in the line of those that were given back, which go first; or it
-  is leased; or it is a dead letter.
-- What was given back with a delay counts as leased until that is over. Nothing but the clock ends it: it
-  needs neither the task nor the event loop that gave it back.
-- A lease never ends by itself: who holds a message cannot die without the layer.
+Invariants of jobs
+- A job waits in its channel's mailbox until its first lease. From then on it is one of ``_jobs``, until
+  it is acknowledged, received or a dead letter.
+- It is leased, or stands in the line of those that were given back, which go before the mailbox. It
+  is due there at a time that nothing but the clock brings: it needs neither the task nor the event loop
+  that gave it back. Until then it counts as leased.
+- A lease never ends by itself: a worker cannot die without the layer.
 - Each delivery is a copy: what a failed handler did to its message, the next attempt does not see.
 """
 
@@ -17,10 +17,11 @@ import asyncio
 import contextlib
 import re
 import time
-from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count as count_from
+from math import inf
 from typing import ClassVar
 
 from ..exceptions import ChannelFull, ChannelNotOwned, UndecodableMessage
@@ -34,11 +35,24 @@ from .jobs import DeadLetter, Delivery, Depth, shortened
 DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 
 
-class InMemoryChannelLayer(BaseChannelLayer):
-    """``group_expiry`` is accepted for compatibility: a member stays until it leaves or closes."""
+@dataclass(eq=False, slots=True)
+class Job:
+    """A message that has been leased."""
 
-    lease_time: float | None = None  # a lease never ends by itself
+    message: Message  # as it was sent
+    id: str
+    attempt: int = 1
+    due: float = inf  # when it may be leased again, by the monotonic clock; while it is leased: never
+
+
+class InMemoryChannelLayer(BaseChannelLayer):
+    """An ``InspectableWorkQueue``, whose leases end only with the process.
+
+    ``group_expiry`` is accepted for compatibility: a member stays until it leaves or closes.
+    """
+
     extensions: ClassVar[list[str]] = ["groups", "flush"]
+    lease_time: float | None = None
 
     def __init__(
         self,
@@ -50,45 +64,44 @@ class InMemoryChannelLayer(BaseChannelLayer):
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
         self._names = ChannelNames()
-        self._local = LocalGroups(self.get_capacity, expiry)
-        self._returned: dict[str, deque[Delivery]] = {}
-        self._leased: dict[tuple[str, str], Message] = {}  # by channel and id
-        # By channel; when they are due, by the monotonic clock, and in which order they came.
-        self._delayed: dict[str, list[tuple[float, int, Delivery]]] = {}
-        self._dead: dict[str, deque[DeadLetter]] = {}
-        self._receipts = count_from(1)
-        self._ids = count_from(1)
+        self._groups = LocalGroups(self.get_capacity, expiry)
+        self._numbers = count_from(1)
+        self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id
+        self._given_back: dict[str, list[tuple[float, int, Job]]] = {}  # heaps, by channel
+        self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
 
     @property
     def dropped(self) -> int:
         """Messages dropped because a receiver's mailbox was full, since the layer was made."""
-        return self._local.drops.total
+        return self._groups.drops.total
 
     @property
     def expired(self) -> int:
         """Messages dropped because nobody read them for ``expiry`` seconds."""
-        return self._local.expirations.total
+        return self._groups.expirations.total
+
+    # Channels and groups
 
     async def send(self, channel: str, message: Message) -> None:
-        mailbox = self._local.mailboxes.get(channel)
+        mailbox = self._groups.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
                 return  # its consumer is gone: as with any broker, nobody receives this
-            mailbox = self._local.open(channel)
+            mailbox = self._groups.mailbox_of(channel)
         self.require_valid_message(message)
         own = detached(message)
         if mailbox.full:
-            raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+            raise _channel_full(channel, mailbox)
         mailbox.put(own)
 
     async def receive(self, channel: str) -> Message:
-        mailbox = self._local.mailboxes.get(channel)
+        mailbox = self._groups.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
                 raise ChannelNotOwned(channel)
-        elif self._is_fresh(channel) and (message := mailbox.take()) is not None:
+        elif channel not in self._given_back and (message := mailbox.take()) is not None:
             if mailbox.idle:
                 self._tidy(channel)
             return message
@@ -102,31 +115,33 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel = self._names.make(prefix)
-        self._local.open(channel)
+        self._groups.mailbox_of(channel)
         return channel
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if channel in self._local.mailboxes or not self._names.owns(channel):
-            self._local.join(group, channel)
+        if channel in self._groups.mailboxes or not self._names.owns(channel):
+            self._groups.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        self._local.leave(group, channel)
+        self._groups.leave(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_message(message)
         own = detached(message)
-        if group in self._local.groups:
-            self._local.deliver_group(group, own)
+        if group in self._groups.members:
+            self._groups.deliver_group(group, own)
         else:
             self.require_valid_group_name(group)
 
     async def flush(self) -> None:
-        self._local.clear()
-        self._forget_jobs()
+        self._groups.clear()
+        self._jobs.clear()
+        self._given_back.clear()
+        self._dead.clear()
 
     async def close(self) -> None:
         await self.flush()
@@ -135,17 +150,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
         await self.flush()
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._local.open(channel, overflow)
+        return self._groups.mailbox_of(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
-        self._local.close(channel)
+        self._groups.close(channel)
 
-    # Jobs: an ``InspectableWorkQueue``, which documents the methods
+    # Jobs
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
         self.require_valid_channel_name(channel)
         try:
-            while not (batch := self._take(channel, count)):
+            while not (batch := self._lease(channel, count)):
                 await self._wait(channel)
             return batch
         finally:
@@ -153,32 +168,37 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def acknowledge(self, *deliveries: Delivery) -> None:
         for delivery in deliveries:
-            self._leased.pop((delivery.channel, delivery.id), None)
+            self._jobs.pop((delivery.channel, delivery.id), None)
 
     async def renew(self, delivery: Delivery) -> bool:
         return True
 
     async def release(self, delivery: Delivery) -> None:
-        self._offer_again(self._as_sent(delivery))
+        if (job := self._leased(delivery)) is not None:
+            self._give_back(delivery.channel, job)
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
     ) -> None:
-        delivery = self._as_sent(delivery)
+        if (job := self._leased(delivery)) is None:
+            return
         if final:
-            self._bury(delivery, reason)
+            del self._jobs[delivery.channel, job.id]
+            self._bury(delivery.channel, job, reason)
         else:
-            again = delivery._replace(attempt=delivery.attempt + 1)
-            entry = (time.monotonic() + delay, next(self._receipts), again)
-            heappush(self._delayed.setdefault(again.channel, []), entry)
-            self._wake(again.channel)  # to wait until this is due
+            job.attempt += 1
+            self._give_back(delivery.channel, job, delay)
 
     async def depth(self, channel: str) -> Depth:
         self.require_valid_channel_name(channel)
-        self._end_delays(channel)
+        now = time.monotonic()
+        jobs = [job for (name, _), job in list(self._jobs.items()) if name == channel]
+        due = sum(job.due <= now for job in jobs)
+        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
+            mailbox.drop_expired()
         return Depth(
-            waiting=self._unread(channel) + len(self._returned.get(channel, ())),
-            leased=sum(name == channel for name, _ in self._leased),
+            waiting=due + (0 if mailbox is None else len(mailbox)),
+            leased=len(jobs) - due,
             dead=len(self._dead.get(channel, ())),
         )
 
@@ -186,128 +206,102 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self, channel: str, count: int = 100, after: str = ""
     ) -> list[DeadLetter]:
         self.require_valid_channel_name(channel)
-        letters = self._dead.get(channel, ())
+        letters = self._dead.get(channel, {}).values()
         return [one for one in letters if int(one.receipt) > int(after or 0)][:count]
 
     async def replay(self, channel: str, letter: DeadLetter) -> bool:
         self.require_valid_channel_name(channel)
         if letter.message is None:
             raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
-        mailbox = self._local.open(channel)
+        mailbox = self._groups.mailbox_of(channel)
         if mailbox.full:
-            raise ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+            raise _channel_full(channel, mailbox)
         found = await self.discard(channel, letter)
         if found:
-            self._return(Delivery(channel, copier(letter.message)(), letter.id, attempt=1))
+            job = Job(copier(letter.message)(), letter.id)
+            self._jobs[channel, job.id] = job
+            self._give_back(channel, job)
         return found
 
     async def discard(self, channel: str, letter: DeadLetter) -> bool:
         self.require_valid_channel_name(channel)
-        letters = self._dead.get(channel, deque())
-        kept = [one for one in letters if one.receipt != letter.receipt]
-        found = len(kept) < len(letters)
-        if kept:
-            self._dead[channel] = deque(kept, maxlen=DEAD_LETTERS_KEPT)
-        else:
+        letters = self._dead.get(channel, {})
+        found = letters.pop(letter.receipt, None) is not None
+        if not letters:
             self._dead.pop(channel, None)
         return found
 
-    async def _wait(self, channel: str) -> None:
-        """Until there may be something to take: a message comes, or a delay is over."""
-        waiting = self._local.open(channel).wait()
-        if delayed := self._delayed.get(channel):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delayed[0][0] - time.monotonic()):
-                    await waiting
-        else:
-            await waiting
+    def _lease(self, channel: str, count: int) -> list[Delivery]:
+        jobs: list[Job] = []
+        while len(jobs) < count and (again := self._next_given_back(channel)) is not None:
+            jobs.append(again)
+        mailbox = self._groups.mailbox_of(channel)
+        while len(jobs) < count and (message := mailbox.take()) is not None:
+            job = Job(message, f"{self._names.process_id}{next(self._numbers):016x}")
+            self._jobs[channel, job.id] = job
+            jobs.append(job)
+        return [Delivery(channel, copier(job.message)(), job.id, job.attempt) for job in jobs]
 
-    def _end_delays(self, channel: str) -> None:
-        """What is due may be taken."""
-        delayed = self._delayed.get(channel)
-        while delayed and delayed[0][0] <= time.monotonic():
-            self._offer_again(heappop(delayed)[2])
-        if not delayed:
-            self._delayed.pop(channel, None)
+    def _next(self, channel: str) -> Message | None:
+        """For a plain receiver, which acknowledges nothing."""
+        if (job := self._next_given_back(channel)) is not None:
+            del self._jobs[channel, job.id]
+            return job.message
+        return self._groups.mailbox_of(channel).take()
 
-    def _take(self, channel: str, count: int) -> list[Delivery]:
-        self._end_delays(channel)
-        mailbox = self._local.open(channel)
-        batch: list[Delivery] = []
-        returned = self._returned.get(channel)
-        while returned and len(batch) < count:
-            again = returned.popleft()
-            batch.append(self._hold(channel, again.message, again.id, again.attempt))
-        while len(batch) < count and (message := mailbox.take()) is not None:
-            batch.append(self._hold(channel, message, self._make_id(), 1))
-        return batch
+    def _next_given_back(self, channel: str) -> Job | None:
+        """A job that is due; from now on it is leased again."""
+        while (line := self._given_back.get(channel)) and line[0][0] <= time.monotonic():
+            job = heappop(line)[2]
+            if not line:
+                del self._given_back[channel]
+            if self._jobs.get((channel, job.id)) is job:  # not acknowledged since
+                job.due = inf
+                return job
+        return None
 
-    def _hold(self, channel: str, message: Message, id: str, attempt: int) -> Delivery:
-        self._leased[channel, id] = message
-        return Delivery(channel, copier(message)(), id, attempt)
+    def _leased(self, delivery: Delivery) -> Job | None:
+        """The job, if this delivery is the one that has it."""
+        job = self._jobs.get((delivery.channel, delivery.id))
+        if job is None or job.due < inf or job.attempt != delivery.attempt:
+            return None
+        return job
 
-    def _make_id(self) -> str:
-        return f"{self._names.process_id}{next(self._ids):016x}"
+    def _give_back(self, channel: str, job: Job, delay: float = 0.0) -> None:
+        job.due = time.monotonic() + delay
+        line = self._given_back.setdefault(channel, [])
+        heappush(line, (job.due, next(self._numbers), job))
+        self._wake(channel)  # to take it, or to wait until it is due
 
-    def _unread(self, channel: str) -> int:
-        mailbox = self._local.mailboxes.get(channel)
-        if mailbox is None:
-            return 0
-        mailbox.drop_expired()
-        return len(mailbox)
-
-    def _as_sent(self, delivery: Delivery) -> Delivery:
-        key = (delivery.channel, delivery.id)
-        return delivery._replace(message=self._leased.setdefault(key, delivery.message))
-
-    def _bury(self, delivery: Delivery, reason: str) -> None:
-        del self._leased[delivery.channel, delivery.id]
-        letters = self._dead.setdefault(delivery.channel, deque(maxlen=DEAD_LETTERS_KEPT))
-        letters.append(
-            DeadLetter(
-                id=delivery.id,
-                message=delivery.message,
-                attempts=delivery.attempt,
-                reason=shortened(reason),
-                at=time.time(),
-                receipt=str(next(self._receipts)),
-            )
+    def _bury(self, channel: str, job: Job, reason: str) -> None:
+        receipt = str(next(self._numbers))
+        letters = self._dead.setdefault(channel, {})
+        letters[receipt] = DeadLetter(
+            job.id, job.message, job.attempt, shortened(reason), time.time(), receipt
         )
+        if len(letters) > DEAD_LETTERS_KEPT:
+            del letters[next(iter(letters))]
 
-    def _offer_again(self, delivery: Delivery) -> None:
-        if self._leased.pop((delivery.channel, delivery.id), None) is not None:  # not flushed since
-            self._return(delivery)
-
-    def _return(self, delivery: Delivery) -> None:
-        self._returned.setdefault(delivery.channel, deque()).append(delivery)
-        self._wake(delivery.channel)
+    async def _wait(self, channel: str) -> None:
+        """Until there may be something to take: a message comes, or a job is due."""
+        mailbox = self._groups.mailbox_of(channel)
+        if not (line := self._given_back.get(channel)):
+            return await mailbox.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(line[0][0] - time.monotonic()):
+                await mailbox.wait()
 
     def _wake(self, channel: str) -> None:
         """The receiver that has waited longest, if there is one."""
-        if (mailbox := self._local.mailboxes.get(channel)) is not None:
+        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
             mailbox.poke()
 
-    def _forget_jobs(self) -> None:
-        self._returned.clear()
-        self._leased.clear()
-        self._delayed.clear()
-        self._dead.clear()
-
     def _tidy(self, channel: str) -> None:
-        if self._names.owns(channel):
-            return
-        if self._returned.get(channel) or channel in self._delayed:
-            self._wake(channel)  # the wake-up of one that is cancelled is another's
-        else:
-            self._returned.pop(channel, None)
-        self._local.close_if_idle(channel)
+        if channel in self._given_back:
+            self._wake(channel)  # the wake-up of a receiver that was cancelled is another's
+        elif not self._names.owns(channel):
+            self._groups.close_if_idle(channel)
 
-    def _is_fresh(self, channel: str) -> bool:
-        """Nothing was given back."""
-        return channel not in self._returned and channel not in self._delayed
 
-    def _next(self, channel: str) -> Message | None:
-        self._end_delays(channel)
-        if returned := self._returned.get(channel):
-            return returned.popleft().message
-        return self._local.open(channel).take()
+def _channel_full(channel: str, mailbox: Mailbox) -> ChannelFull:
+    return ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")

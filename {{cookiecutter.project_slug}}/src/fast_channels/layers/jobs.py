@@ -1,11 +1,11 @@
-"""Work queues: named channels whose messages are leased, then acknowledged or given up.
+"""Jobs: messages of named channels that a worker leases, then acknowledges or gives up.
 
 At least once: a delivery that is neither acknowledged nor rejected, because its worker died, is
-leased again to another worker. Layers that can promise this derive from ``WorkQueue``; those whose
-queues an operator can look into, from ``InspectableWorkQueue``.
+leased again to another worker. A layer that can promise this is a ``WorkQueue``; one whose jobs an
+operator can look into, an ``InspectableWorkQueue``. How it keeps them is not known here.
 
-Who has lost a lease
-- may still acknowledge: the work is done, so the message goes, although another worker has it now;
+A worker that has lost a lease
+- may still acknowledge: the work is done, so the job goes, although another worker has it now;
 - has no other say: ``renew``, ``release`` and ``reject`` do nothing to the new holder's lease.
 """
 
@@ -17,11 +17,11 @@ from ..mailbox import Message
 REASON_LENGTH = 500  # characters of a dead letter's reason that are kept
 
 
-class Delivery(NamedTuple):  # one for each message: made in half the time of a frozen dataclass
-    """One lease of one message.
+class Delivery(NamedTuple):  # one for each lease: made in half the time of a frozen dataclass
+    """One lease of one job.
 
-    ``id`` is the same at each delivery of the message, so that a handler can be idempotent.
-    ``attempt`` counts from 1. ``receipt`` is the layer's own name of the message.
+    ``id`` is the same at each delivery of the job, so that a handler can be idempotent.
+    ``attempt`` counts from 1. ``receipt`` is the layer's own name of the job.
     """
 
     channel: str
@@ -33,7 +33,7 @@ class Delivery(NamedTuple):  # one for each message: made in half the time of a 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was given up.
+    """A job that was given up.
 
     ``id`` is the one that its deliveries had. ``message`` is None if it cannot be decoded.
     ``attempts`` is how often it was delivered, ``reason`` why it was given up, ``at`` when, in
@@ -50,7 +50,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many messages of a named channel wait for a worker, are leased, and are dead letters.
+    """How many jobs of a channel wait for a worker, are leased, and are dead letters.
 
     What waits for another attempt after a failure counts as leased.
     """
@@ -67,11 +67,11 @@ class WorkQueue(Protocol):
     lease_time: float | None
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
-        """Wait for at least one message of ``channel`` and take up to ``count`` of them."""
+        """Wait for at least one job of ``channel`` and take up to ``count`` of them."""
         ...
 
     async def acknowledge(self, *deliveries: Delivery) -> None:
-        """The messages are dealt with and never delivered again."""
+        """The jobs are dealt with and never delivered again."""
         ...
 
     async def renew(self, delivery: Delivery) -> bool:
@@ -79,15 +79,15 @@ class WorkQueue(Protocol):
         ...
 
     async def release(self, delivery: Delivery) -> None:
-        """Give back, at once, a message that no handler has seen: not counted as an attempt."""
+        """Give back, at once, a job that no handler has seen: not counted as an attempt."""
         ...
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
     ) -> None:
-        """Give the message back for an attempt in ``delay`` seconds, of which there may be more than a
+        """Give the job back for an attempt in ``delay`` seconds, of which there may be more than a
         lease has; or, if this was the ``final`` one, to the dead letters with the ``reason``, of which
-        500 characters are kept. A delay lets no message outlive its expiry.
+        500 characters are kept. A delay lets no job outlive its expiry.
         """
         ...
 

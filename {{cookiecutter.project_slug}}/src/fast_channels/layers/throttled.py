@@ -1,4 +1,4 @@
-"""Counts what goes wrong in numbers, and logs it at a bounded rate: an overload must not fill a disk."""
+"""A warning that is counted, and logged at a bounded rate: an overload must not fill a disk."""
 
 import logging
 import time

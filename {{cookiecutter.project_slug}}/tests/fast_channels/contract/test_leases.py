@@ -9,7 +9,7 @@ import pytest
 from fast_channels.layers import Delivery, Depth
 from fast_channels.layers.redis.receivers import Receivers
 
-from ..support.backends import QUEUE, WORK, over
+from ..support.backends import MEMORY, QUEUE, WORK, over
 from ..support.expect import DEADLINE, eventually, messages
 
 MakeLayer = Callable[..., Any]
@@ -204,3 +204,46 @@ async def test_what_was_given_back_can_be_received(layer: Any) -> None:
     (delivery,) = await lease(layer)
     await layer.release(delivery)
     assert await messages(layer, "jobs") == [{"number": 1}]
+
+
+@over(WORK)
+@pytest.mark.parametrize("word", ["release", "reject", "bury"])
+async def test_what_was_acknowledged_is_not_given_back(layer: Any, word: str) -> None:
+    """Nor what was flushed: a worker that says too much makes no second job."""
+    await layer.send("jobs", {"number": 1})
+    (delivery,) = await lease(layer)
+    for end in (lambda: layer.acknowledge(delivery), layer.flush):
+        await end()
+        if word == "release":
+            await layer.release(delivery)
+        else:
+            await layer.reject(delivery, final=word == "bury")
+        assert await layer.depth("jobs") == Depth(waiting=0, leased=0, dead=0)
+
+
+@over(MEMORY)
+async def test_what_was_given_back_is_given_back_once(layer: Any) -> None:
+    """However often its worker says so, there is one job."""
+    await layer.send("jobs", {"number": 1})
+    (delivery,) = await lease(layer)
+    await layer.reject(delivery)
+    await layer.reject(delivery)
+    await layer.release(delivery)
+    (again,) = await lease(layer)
+    assert (again.id, again.attempt) == (delivery.id, 2)
+    await layer.reject(delivery, final=True)
+    assert await layer.depth("jobs") == Depth(waiting=0, leased=1, dead=0)
+
+
+@over(MEMORY)
+async def test_an_acknowledgement_counts_while_the_next_attempt_waits(layer: Any) -> None:
+    await layer.send("jobs", {"number": 1})
+    (delivery,) = await lease(layer)
+    await layer.reject(delivery, delay=0.1)
+    await layer.acknowledge(delivery)
+    waiting = asyncio.create_task(lease(layer))
+    await asyncio.sleep(0.3)
+    assert await layer.depth("jobs") == Depth(waiting=0, leased=0, dead=0)
+    await layer.send("jobs", {"number": 2})
+    (other,) = await waiting
+    assert other.message == {"number": 2}

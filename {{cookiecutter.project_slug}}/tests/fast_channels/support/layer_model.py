@@ -155,7 +155,7 @@ class LayerModel:
                 group: {one.name for one in members if self.layer(one.process) is layer}
                 for group, members in self.members.items()
             }
-            assert {group: set(names) for group, names in local(layer).groups.items()} == {
+            assert {group: set(names) for group, names in local_groups(layer).members.items()} == {
                 group: names for group, names in expected.items() if names
             }
 
@@ -173,8 +173,8 @@ class LayerModel:
             await self.close_channel(channel)
         assert sum(layer.dropped for layer in self.layers) == self.dropped
         for layer in self.layers:
-            assert local(layer).groups == {}
-            assert [name for name in local(layer).mailboxes if "!" in name] == []
+            assert local_groups(layer).members == {}
+            assert [name for name in local_groups(layer).mailboxes if "!" in name] == []
 
     async def aclose(self) -> None:
         """Leaves no task."""
@@ -193,9 +193,9 @@ class LayerModel:
         return {"type": "test", "number": self.sent, "list": []}
 
 
-def local(layer: Any) -> LocalGroups:
+def local_groups(layer: Any) -> LocalGroups:
     """What the layer's process holds: channels, groups, mailboxes."""
     if isinstance(layer, InMemoryChannelLayer):
-        return layer._local
-    locals_ = [peer.local for peer in layer._loop_layers.values()]
-    return locals_[0] if locals_ else LocalGroups(lambda channel: 1, None)
+        return layer._groups
+    found = [each.local for each in layer._loop_layers.values()]
+    return found[0] if found else LocalGroups(lambda channel: 1, None)

@@ -60,6 +60,14 @@ async def put(layer: BaseChannelLayer, count: int, channel: str = "jobs") -> Non
         await layer.send(channel, {"type": "job", "number": number})
 
 
+async def put_after(layer: InMemoryChannelLayer, attempts: int) -> None:
+    """One job, given back so many times."""
+    await put(layer, 1)
+    for _ in range(attempts):
+        (delivery,) = await layer.lease("jobs")
+        await layer.reject(delivery)
+
+
 def raising(error: BaseException) -> type[AsyncConsumer]:
     async def job(self: AsyncConsumer, message: dict[str, Any]) -> None:
         raise error

@@ -130,7 +130,7 @@ async def connections(layer: InMemoryChannelLayer, count: int) -> None:
     """So many visits, a hundred at a time."""
     for _ in range(count // 100):
         visits = [asyncio.create_task(visit()) for _ in range(100)]
-        await eventually(lambda: len(layer._local.groups.get("lobby", ())) == 100, "100 guests")
+        await eventually(lambda: len(layer._groups.members.get("lobby", ())) == 100, "100 guests")
         await layer.group_send("room", {"type": "room.text", "text": "hello"})
         async with asyncio.timeout(30):
             await asyncio.gather(*visits)
@@ -147,8 +147,8 @@ async def test_connections_leave_nothing(memory_layer: InMemoryChannelLayer) -> 
     await connections(memory_layer, CONNECTIONS)
     gc.collect()
     assert len(gc.get_objects()) - objects < 500
-    local = memory_layer._local
-    assert (local.mailboxes, local.groups, local._groups_of) == ({}, {}, {})
+    held = memory_layer._groups
+    assert (held.mailboxes, held.members, held._groups_of) == ({}, {}, {})
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -166,8 +166,8 @@ async def test_connections_leave_no_key(
             await layer.group_send("room", {})
             await layer.send(channel, {})
             await layer.close_channel(channel)
-        held = layer._loop_layer.local
-        assert (held.mailboxes, held.groups, held._groups_of) == ({}, {}, {})
+        held = layer._each.local
+        assert (held.mailboxes, held.members, held._groups_of) == ({}, {}, {})
         assert len(layer._loop_layer._handlers) <= 1  # the inbox's
     assert len(await redis_client.keys(f"{backend.prefix}:*")) <= 2
 

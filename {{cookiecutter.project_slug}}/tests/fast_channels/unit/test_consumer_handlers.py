@@ -165,13 +165,13 @@ async def test_refusals_are_logged_at_a_bounded_rate(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line for all, which names the type and the class."""
-    tally = handlers.ThrottledWarning(handlers.logger, "%d refused, the last: %s")
-    monkeypatch.setattr(handlers, "refusals", tally)
+    warning = handlers.ThrottledWarning(handlers.logger, "%d refused, the last: %s")
+    monkeypatch.setattr(handlers, "refusals", warning)
     async with served(AsyncWebsocketConsumer) as one:
         for _ in range(90):
             await one.layer.send(one.consumer.channel_name, {"type": "send"})
         await one.tell({"type": "send"})
-    assert tally.total == 91
+    assert warning.total == 91
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "'send' to Own: send() is not for messages of the layer" in record.getMessage()

@@ -1,6 +1,7 @@
 """What a message may hold: the same on every layer, and an error that says where it holds more."""
 
 import asyncio
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -179,7 +180,7 @@ class TestRefused:
         for sending in (layer.send("jobs", {"at": NOW}), layer.group_send("room", {"at": NOW})):
             with pytest.raises(InvalidMessageError):
                 await sending
-        assert layer._local.mailboxes["jobs"].idle
+        assert layer._groups.mailboxes["jobs"].idle
 
 
 class TestEncoders:
@@ -272,6 +273,24 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@sequences(400, 1)
+@example({"text": "🎉 \ud83d"})
+@example({"text": "🎉", "number": 2**64 - 1})
+@example({"number": 2**64})
+@given(st.lists(st.tuples(st.text(max_size=3) | KEYS, LEAVES), max_size=4).map(dict))
+def test_a_flat_message_takes_a_short_way_to_json(message: dict[Any, Any]) -> None:
+    """To the bytes, or the refusal, of the long one."""
+    try:
+        expected = json.dumps(plain(message, json=True), separators=(",", ":")).encode()
+    except InvalidMessageError as error:
+        with pytest.raises(InvalidMessageError) as caught:
+            JSONSerializer().serialize(message)
+        said, expected_words = (str(one).replace("bytearray", "bytes") for one in (caught.value, error))
+        assert said == expected_words
+    else:
+        assert JSONSerializer().serialize(message) == expected
 
 
 class Layers:

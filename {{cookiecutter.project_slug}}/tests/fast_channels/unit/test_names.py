@@ -7,6 +7,7 @@ import pytest
 
 from fast_channels import names
 from fast_channels.exceptions import InvalidNameError
+from fast_channels.layers import BaseChannelLayer
 
 GOOD_FOR_BOTH = ["a", "chat.room-1_B", "9", "-", "x" * 99]
 CHANNELS_ONLY = ["specific.abc!def", "web.abc!"]
@@ -62,17 +63,18 @@ def test_a_group_is_never_process_local(name: str) -> None:
 )
 def test_the_non_local_part(name: str, head: str) -> None:
     """Everything up to the `!`, with it."""
-    assert names.non_local_name(name) == head
-    assert names.is_process_local(name) == ("!" in name)
+    assert BaseChannelLayer().non_local_name(name) == head
+    assert (names.owner_of(name) is not None) == ("!" in name)
 
 
 def test_the_first_pattern_that_matches_gives_the_capacity() -> None:
     """A str is a glob over the whole name, a compiled pattern matches from the start."""
-    capacities = names.compile_capacities(
-        {"http.request": 1, "http.*": 2, re.compile("^web"): 3, "*!*": 4}
+    layer = BaseChannelLayer(
+        capacity=9,
+        channel_capacity={"http.request": 1, "http.*": 2, re.compile("^web"): 3, "*!*": 4},
     )
     chosen = {
-        name: names.capacity_of(name, capacities, default=9)
+        name: layer.get_capacity(name)
         for name in ("http.request", "http.request.x", "website", "a!b", "other", "xhttp.y")
     }
     assert chosen == {

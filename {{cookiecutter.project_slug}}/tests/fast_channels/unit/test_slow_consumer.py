@@ -84,7 +84,7 @@ async def overfill(layer: InMemoryChannelLayer) -> Mailbox:
 
 def is_empty(layer: InMemoryChannelLayer) -> bool:
     """No group, and no consumer's channel."""
-    return not layer._local.groups and not any(map(owner_of, layer._local.mailboxes))
+    return not layer._groups.members and not any(map(owner_of, layer._groups.mailboxes))
 
 
 async def read_on(client: ClientConnection, last: int | None = None) -> list[int]:

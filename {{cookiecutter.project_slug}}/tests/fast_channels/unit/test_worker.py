@@ -17,7 +17,7 @@ from fast_channels.layers import (
 from fast_channels.worker import Worker
 
 from ..support.expect import eventually
-from ..support.worker_bench import Bench, Ledger, put, raising
+from ..support.worker_bench import Bench, Ledger, put, put_after, raising
 
 # Handling
 
@@ -118,6 +118,14 @@ async def test_retried_later_each_time_then_buried(jobs: Ledger, lease: float | 
     assert jobs.acknowledged == []
 
 
+async def test_an_attempt_of_a_large_number_waits_no_longer(jobs: Ledger) -> None:
+    """Where twice the delay for each attempt would be more than a float holds."""
+    await put_after(jobs, 1099)
+    async with Worker(jobs, {"jobs": raising(KeyError())}, max_attempts=1101):
+        await jobs.buried()
+    assert jobs.rejected[1099:] == [(60, False), (60, True)]
+
+
 async def test_failure_is_logged(jobs: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     """Each failed attempt is in the log, with its number, its channel and the traceback."""
     async with Worker(jobs, {"jobs": raising(KeyError("the reason"))}, max_attempts=2):
@@ -155,10 +163,32 @@ async def test_handler_that_is_cancelled_from_inside(jobs: Ledger) -> None:
 async def test_message_that_kills_its_workers_is_buried(jobs: Ledger, bench: Bench) -> None:
     """A message whose every attempt ended with its worker's death is not tried for ever."""
     bench.gate.set()
-    await jobs.reject(Delivery("jobs", {"type": "job", "number": 0}, "id", attempt=5))
+    await put_after(jobs, 5)
     async with Worker(jobs, {"jobs": bench.app}, max_attempts=5):
         await jobs.buried()
     assert bench.started == []
+
+
+async def test_a_failing_renewal_is_tried_again(
+    jobs: Ledger, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the layer raises: the handler runs on, and its lease is renewed the next time."""
+    jobs.lease_time = 0.03
+    renewed: list[bool] = []
+
+    async def failing_once(delivery: Delivery) -> bool:
+        renewed.append(bool(renewed))
+        if len(renewed) == 1:
+            raise OSError("broken")
+        return True
+
+    monkeypatch.setattr(jobs, "renew", failing_once)
+    async with Worker(jobs, {"jobs": bench.app}):
+        await put(jobs, 1)
+        await eventually(lambda: renewed[:3] == [False, True, True], "the next renewals")
+        bench.gate.set()
+    assert jobs.acknowledged == [0]
+    assert "is not renewed: broken" in caplog.text
 
 
 async def test_a_failing_lease_is_tried_again(

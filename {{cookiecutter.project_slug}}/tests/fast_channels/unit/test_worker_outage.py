@@ -11,7 +11,7 @@ from fast_channels.worker import Worker
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
-from ..support.worker_bench import Bench, Ledger, put, raising
+from ..support.worker_bench import Bench, Ledger, put, put_after, raising
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_an_error_without_words_is_named(jobs: Ledger) -> None:
 
 async def test_a_message_whose_attempts_never_ended_says_so(jobs: Ledger, bench: Bench) -> None:
     """The reason of a dead letter that no handler's error explains."""
-    await jobs.reject(Delivery("jobs", {"type": "job", "number": 0}, "id", attempt=5))
+    await put_after(jobs, 5)
     async with Worker(jobs, {"jobs": bench.app}, max_attempts=5):
         (letter,) = await jobs.buried()
     assert "workers died" in letter.reason

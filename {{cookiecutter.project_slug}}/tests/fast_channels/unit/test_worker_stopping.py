@@ -26,7 +26,7 @@ async def test_concurrency_is_a_bound(jobs: Ledger, bench: Bench) -> None:
         await eventually(lambda: len(bench.started) == 3, "three handlers")
         await asyncio.sleep(0.02)
         assert len(bench.started) == 3
-        assert len(jobs._local.mailboxes["jobs"]) == 7
+        assert len(jobs._groups.mailboxes["jobs"]) == 7
         bench.gate.set()
         await eventually(lambda: len(jobs.acknowledged) == 10, "all messages")
     assert sorted(bench.ended) == list(range(10))
@@ -238,7 +238,7 @@ async def test_a_job_that_ignores_its_cancellation_is_left_behind(
     async with asyncio.timeout(10):
         async with Worker(jobs, {"jobs": app}, drain_timeout=0.01):
             await put(jobs, 1)
-            await eventually(lambda: len(jobs._leased) == 1, "the handler to start")
+            await eventually(lambda: len(jobs._jobs) == 1, "the handler to start")
         assert jobs.rejected == [(0.0, False)]
         assert caplog.text.count("ignore their cancellation: message ") == 1
         (delivery,) = await jobs.lease("jobs")

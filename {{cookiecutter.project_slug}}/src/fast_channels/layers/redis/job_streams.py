@@ -326,7 +326,7 @@ class JobStreams(NamedChannels):
             self._owner.local.close(channel)
 
     async def _forward(self, channel: str) -> None:
-        mailbox = self._owner.local.open(channel)
+        mailbox = self._owner.local.mailbox_of(channel)
         while True:
             message = await mailbox.get()
             try:

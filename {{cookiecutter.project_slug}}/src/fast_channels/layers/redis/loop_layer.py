@@ -228,7 +228,7 @@ class LoopLayer(Generic[NamedT]):
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self._own_mailboxes[channel] = self.local.open(channel)
+        self._own_mailboxes[channel] = self.local.mailbox_of(channel)
         inbox = self.inbox
         if self.topology.route(inbox).subscriber.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
@@ -239,7 +239,7 @@ class LoopLayer(Generic[NamedT]):
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
-        mailbox = self.local.open(channel, overflow)
+        mailbox = self.local.mailbox_of(channel, overflow)
         mailbox.wants_events = True
         return mailbox
 
@@ -253,7 +253,7 @@ class LoopLayer(Generic[NamedT]):
                 self.named.joined(channel)
 
     async def _join(self, group: str, channel: str) -> None:
-        was_member = channel in self.local.groups.get(group, ())
+        was_member = channel in self.local.members.get(group, ())
         self.local.join(group, channel)
         try:
             topic = self.config.topics.group(group)
@@ -385,7 +385,7 @@ class LoopLayer(Generic[NamedT]):
         group = self.config.topics.group_of(topic)
         if group is None:
             return list(self.local.mailboxes.values())
-        return list(self.local.groups.get(group, {}).values())
+        return list(self.local.members.get(group, {}).values())
 
     # The end
 
@@ -393,7 +393,7 @@ class LoopLayer(Generic[NamedT]):
         for server in await self.topology.primaries():
             for key in await _scan(server, self.config.topics.pattern):
                 await server.execute("UNLINK", key)
-        for group in list(self.local.groups):
+        for group in list(self.local.members):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
         self.named.restart()

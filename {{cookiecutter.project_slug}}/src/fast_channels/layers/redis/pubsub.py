@@ -94,7 +94,7 @@ class Ephemeral(Strategy):
     def on_open(self) -> None:
         if self._gap:
             self._gap = False
-            self._local.tell({"type": "layer.reconnected"})
+            self._local.notify_consumers({"type": "layer.reconnected"})
             self._call(self._on_reconnect)
 
     def _call(self, hook: Hook | None) -> None:

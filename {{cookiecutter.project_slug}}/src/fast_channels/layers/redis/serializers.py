@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
-from ...messages import NOT_CARRIED, missing, pack, plain, unpack
+from ...messages import NOT_CARRIED, is_flat_in_json, missing, pack, plain, unpack
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -145,7 +145,12 @@ class JSONSerializer(BaseMessageSerializer):
 
     def as_bytes(self, message: Message) -> bytes:
         try:
-            return self._encode(unpack(pack(message), str_keys=True)).encode()
+            if not is_flat_in_json(message):
+                message = unpack(pack(message), str_keys=True)
+            encoded = self._encode(message)
+            if "\\ud" in encoded:  # a pair of surrogates, or a lone one, which JSON does not mind
+                pack(message)
+            return encoded.encode()
         except NOT_CARRIED:
             return self._encode(plain(message, json=True)).encode()
 

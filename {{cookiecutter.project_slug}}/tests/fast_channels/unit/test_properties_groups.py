@@ -22,31 +22,31 @@ some_channels = st.lists(channels, min_size=1, max_size=3, unique=True)
 groups = st.sampled_from(["red", "green"])
 
 
-class LocalMachine(RuleBasedStateMachine):
+class GroupsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.local = LocalGroups(lambda channel: CAPACITY, expiry=None)
+        self.local_groups = LocalGroups(lambda channel: CAPACITY, expiry=None)
         self.waiting: dict[str, list[int]] = {}  # open channels and the messages in them
         self.members: dict[str, set[str]] = {}  # never an empty set
         self.sent = self.dropped = 0
 
     @rule(channel=channels)
     def open(self, channel: str) -> None:
-        self.local.open(channel)
+        self.local_groups.mailbox_of(channel)
         self.waiting.setdefault(channel, [])
 
     @rule(channel=channels)
     def close(self, channel: str) -> None:
         """It says which groups have no member any more."""
         left = [group for group, names in self.members.items() if names == {channel}]
-        assert sorted(self.local.close(channel)) == sorted(left)
+        assert sorted(self.local_groups.close(channel)) == sorted(left)
         self.waiting.pop(channel, None)
         for group in list(self.members):
             self.remove(group, channel)
 
     @rule(channel=channels)
     def close_if_idle(self, channel: str) -> None:
-        self.local.close_if_idle(channel)
+        self.local_groups.close_if_idle(channel)
         if not self.waiting.get(channel) and not self.groups_of(channel):
             self.waiting.pop(channel, None)
 
@@ -54,7 +54,7 @@ class LocalMachine(RuleBasedStateMachine):
     def join(self, group: str, names: list[str]) -> None:
         """It says whether this is the group's first member."""
         for channel in names:
-            assert self.local.join(group, channel) == (group not in self.members)
+            assert self.local_groups.join(group, channel) == (group not in self.members)
             self.waiting.setdefault(channel, [])
             self.members.setdefault(group, set()).add(channel)
 
@@ -62,19 +62,19 @@ class LocalMachine(RuleBasedStateMachine):
     def leave(self, group: str, channel: str) -> None:
         """It says whether this was the group's last member."""
         last = self.members.get(group) == {channel}
-        assert self.local.leave(group, channel) == last
+        assert self.local_groups.leave(group, channel) == last
         self.remove(group, channel)
 
     @rule(channel=channels)
     def deliver(self, channel: str) -> None:
         expected = channel in self.waiting and self.has_room(channel)
-        assert self.local.deliver(channel, self.message()) == expected
+        assert self.local_groups.deliver(channel, self.message()) == expected
         if channel in self.waiting:
             self.put(channel)
 
     @rule(group=groups)
     def deliver_group(self, group: str) -> None:
-        self.local.deliver_group(group, self.message())
+        self.local_groups.deliver_group(group, self.message())
         for channel in self.members.get(group, ()):
             self.put(channel)
 
@@ -82,7 +82,7 @@ class LocalMachine(RuleBasedStateMachine):
     def take(self, names: list[str]) -> None:
         """The oldest message, as it was sent, whatever other receivers did to their copies."""
         for channel in self.waiting.keys() & names:
-            message = self.local.mailboxes[channel].take()
+            message = self.local_groups.mailboxes[channel].take()
             if message is None:
                 assert self.waiting[channel] == []
             else:
@@ -92,20 +92,20 @@ class LocalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent % 10 == 9)  # seldom: it empties all
     @rule()
     def clear(self) -> None:
-        self.local.clear()
+        self.local_groups.clear()
         self.members.clear()
         for messages in self.waiting.values():
             messages.clear()
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
-        assert {name: len(box) for name, box in self.local.mailboxes.items()} == {
+        assert {name: len(box) for name, box in self.local_groups.mailboxes.items()} == {
             name: len(messages) for name, messages in self.waiting.items()
         }
-        assert {group: set(names) for group, names in self.local.groups.items()} == self.members
+        assert {group: set(names) for group, names in self.local_groups.members.items()} == self.members
         for channel in ("a", "b", "c"):
-            assert self.local.is_member(channel) == bool(self.groups_of(channel))
-        assert self.local.drops.total == self.dropped
+            assert self.local_groups.is_member(channel) == bool(self.groups_of(channel))
+        assert self.local_groups.drops.total == self.dropped
 
     def message(self) -> dict[str, Any]:
         self.sent += 1
@@ -130,6 +130,6 @@ class LocalMachine(RuleBasedStateMachine):
             self.members.pop(group, None)
 
 
-def test_local_delivery() -> None:
+def test_local_groups() -> None:
     """Members, mailboxes, returned values and counts agree with the model after each step."""
-    run_state_machine_as_test(LocalMachine, settings=sequences(150, 50))
+    run_state_machine_as_test(GroupsMachine, settings=sequences(150, 50))

@@ -1,6 +1,5 @@
 """Channels and groups inside one process, without a loop."""
 
-import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,104 +8,103 @@ import pytest
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.groups import LocalGroups, copier
-from fast_channels.layers.throttled import LOG_INTERVAL, ThrottledWarning
 
 
 @pytest.fixture
-def local() -> LocalGroups:
+def groups() -> LocalGroups:
     return LocalGroups(lambda channel: 2 if channel.startswith("small") else 10, expiry=None)
 
 
-def waiting(local: LocalGroups, channel: str) -> list[Any]:
-    mailbox = local.mailboxes[channel]
+def waiting(groups: LocalGroups, channel: str) -> list[Any]:
+    mailbox = groups.mailboxes[channel]
     return [mailbox.take() for _ in range(len(mailbox))]
 
 
-def test_a_channel_has_one_mailbox_with_its_capacity(local: LocalGroups) -> None:
-    """Opening again gives the same one; another policy may be set then."""
-    mailbox = local.open("small")
-    assert local.open("small", "drop_oldest") is mailbox
+def test_a_channel_has_one_mailbox_with_its_capacity(groups: LocalGroups) -> None:
+    """Asking again gives the same one; another policy may be set then."""
+    mailbox = groups.mailbox_of("small")
+    assert groups.mailbox_of("small", "drop_oldest") is mailbox
     assert (mailbox.capacity, mailbox.overflow) == (2, "drop_oldest")
     with pytest.raises(ValueError, match="overflow"):
-        local.open("small", "typo")  # type: ignore[arg-type]
+        groups.mailbox_of("small", "typo")  # type: ignore[arg-type]
 
 
-def test_the_first_joins_and_the_last_leaves(local: LocalGroups) -> None:
+def test_the_first_joins_and_the_last_leaves(groups: LocalGroups) -> None:
     """`join` and `leave` tell when the process's part of a group begins and ends."""
-    assert local.join("room", "a")
-    assert not local.join("room", "b")
-    assert not local.join("room", "b")
-    assert not local.leave("room", "stranger")
-    assert not local.leave("room", "a")
-    assert local.leave("room", "b")
-    assert not local.leave("room", "b")
-    assert (local.groups, local.is_member("b")) == ({}, False)
+    assert groups.join("room", "a")
+    assert not groups.join("room", "b")
+    assert not groups.join("room", "b")
+    assert not groups.leave("room", "stranger")
+    assert not groups.leave("room", "a")
+    assert groups.leave("room", "b")
+    assert not groups.leave("room", "b")
+    assert (groups.members, groups.is_member("b")) == ({}, False)
 
 
-def test_closing_leaves_all_groups(local: LocalGroups) -> None:
+def test_closing_leaves_all_groups(groups: LocalGroups) -> None:
     """It returns the groups that are empty by it; the mailbox is gone."""
     for group in ("mine", "ours", "also mine"):
-        local.join(group, "a")
-    local.join("ours", "b")
-    assert sorted(local.close("a")) == ["also mine", "mine"]
-    assert list(local.groups) == ["ours"]
-    assert "a" not in local.mailboxes
-    assert local.close("a") == []
+        groups.join(group, "a")
+    groups.join("ours", "b")
+    assert sorted(groups.close("a")) == ["also mine", "mine"]
+    assert list(groups.members) == ["ours"]
+    assert "a" not in groups.mailboxes
+    assert groups.close("a") == []
 
 
-def test_an_idle_named_channel_is_forgotten_unless_a_member(local: LocalGroups) -> None:
+def test_an_idle_named_channel_is_forgotten_unless_a_member(groups: LocalGroups) -> None:
     """So that names that were used once take no memory."""
-    local.open("idle")
-    local.open("filled").put({})
-    local.join("room", "member")
+    groups.mailbox_of("idle")
+    groups.mailbox_of("filled").put({})
+    groups.join("room", "member")
     for channel in ("idle", "filled", "member", "unknown"):
-        local.close_if_idle(channel)
-    assert set(local.mailboxes) == {"filled", "member"}
+        groups.close_if_idle(channel)
+    assert set(groups.mailboxes) == {"filled", "member"}
 
 
-def test_a_group_message_reaches_each_member_as_a_copy(local: LocalGroups) -> None:
+def test_a_group_message_reaches_each_member_as_a_copy(groups: LocalGroups) -> None:
     """Each gets a message of its own; a full one misses it, which is counted."""
     for channel in ("a", "b", "small"):
-        local.join("room", channel)
+        groups.join("room", channel)
     for number in range(3):
-        local.deliver_group("room", {"n": number, "deep": []})
-    received = {channel: waiting(local, channel) for channel in ("a", "b", "small")}
+        groups.deliver_group("room", {"n": number, "deep": []})
+    received = {channel: waiting(groups, channel) for channel in ("a", "b", "small")}
     assert [m["n"] for m in received["a"]] == [0, 1, 2]
     assert [m["n"] for m in received["small"]] == [0, 1]
     assert received["a"][0] == received["b"][0]
     assert received["a"][0] is not received["b"][0]
     assert received["a"][0]["deep"] is not received["b"][0]["deep"]
-    assert local.drops.total == 1
-    local.deliver_group("unknown", {})
+    assert groups.drops.total == 1
+    groups.deliver_group("unknown", {})
 
 
-def test_a_message_to_a_closed_channel_is_nobodys(local: LocalGroups) -> None:
+def test_a_message_to_a_closed_channel_is_nobodys(groups: LocalGroups) -> None:
     """`deliver` says so, and makes no mailbox."""
-    assert not local.deliver("closed", {})
-    local.open("small")
-    assert [local.deliver("small", {}) for _ in range(3)] == [True, True, False]
-    assert (list(local.mailboxes), local.drops.total) == (["small"], 1)
+    assert not groups.deliver("closed", {})
+    groups.mailbox_of("small")
+    assert [groups.deliver("small", {}) for _ in range(3)] == [True, True, False]
+    assert (list(groups.mailboxes), groups.drops.total) == (["small"], 1)
 
 
-def test_only_consumers_are_told_of_the_layers_events(local: LocalGroups) -> None:
+def test_only_consumers_are_told_of_the_layers_events(groups: LocalGroups) -> None:
     """A mailbox that a consumer takes from gets a copy; a plain receiver's does not."""
-    local.open("plain")
-    local.open("consumer").wants_events = True
+    groups.mailbox_of("plain")
+    groups.mailbox_of("consumer").wants_events = True
     event = {"type": "layer.reconnected"}
-    local.tell(event)
-    (told,) = waiting(local, "consumer")
+    groups.notify_consumers(event)
+    (told,) = waiting(groups, "consumer")
     assert told == event
     assert told is not event
-    assert waiting(local, "plain") == []
+    assert waiting(groups, "plain") == []
 
 
-def test_clear_keeps_the_mailboxes(local: LocalGroups) -> None:
+def test_clear_keeps_the_mailboxes(groups: LocalGroups) -> None:
     """Messages and memberships go; open channels stay open."""
-    local.join("room", "a")
-    local.deliver_group("room", {})
-    local.clear()
-    assert (local.groups, waiting(local, "a")) == ({}, [])
-    assert not local.is_member("a")
+    groups.join("room", "a")
+    groups.deliver_group("room", {})
+    groups.clear()
+    assert (groups.members, waiting(groups, "a")) == ({}, [])
+    assert not groups.is_member("a")
 
 
 CYCLE: list[Any] = []
@@ -169,33 +167,15 @@ def test_a_copier_of_a_message_that_contains_itself() -> None:
     assert copied is not CYCLE
 
 
-def test_a_tally_counts_all_and_logs_little(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The first event is logged at once, then at most one line an interval, with the number."""
-    now = 1000.0
-    monkeypatch.setattr("fast_channels.layers.throttled.time.monotonic", lambda: now)
-    tally = ThrottledWarning(logging.getLogger("test"), "%d lost, the last: %s")
-    for number in range(5):
-        tally.add(number)
-    now += LOG_INTERVAL
-    tally.add("late")
-    assert [r.getMessage() for r in caplog.records] == [
-        "1 lost, the last: 0",
-        "5 lost, the last: late",
-    ]
-    assert tally.total == 6
-
-
 def test_a_fan_out_takes_the_memory_of_one_message() -> None:
-    """What waits in a hundred mailboxes is one object; who takes it gets a copy of his own."""
-    local = LocalGroups(lambda channel: 10, expiry=None)
+    """What waits in a hundred mailboxes is one object; each receiver takes a copy of its own."""
+    groups = LocalGroups(lambda channel: 10, expiry=None)
     for number in range(100):
-        local.join("room", f"own.{number}")
+        groups.join("room", f"own.{number}")
     message = {"type": "test", "list": [1]}
-    local.deliver_group("room", message)
-    assert {id(mailbox._messages[0][1]) for mailbox in local.mailboxes.values()} == {id(message)}
-    taken = [mailbox.take() for mailbox in local.mailboxes.values()]
+    groups.deliver_group("room", message)
+    assert {id(mailbox._messages[0][1]) for mailbox in groups.mailboxes.values()} == {id(message)}
+    taken = [mailbox.take() for mailbox in groups.mailboxes.values()]
     assert taken == [message] * 100
     assert len({id(one) for one in taken}) == 100
     assert len({id(one["list"]) for one in taken if one}) == 100
