@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from ..exceptions import StopConsumer
-from ..type_defs import Event, HeadersInput
-from .base import AsyncConsumer, encode_headers
+from ..type_defs import Event, HeadersInput, encode_headers
+from .base import AsyncConsumer
 
 
 class AsyncHttpConsumer(AsyncConsumer):

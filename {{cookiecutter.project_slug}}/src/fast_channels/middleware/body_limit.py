@@ -7,7 +7,7 @@ whole, and a client that sends half of a body holds its endpoint for as long as 
 import asyncio
 
 from ..type_defs import Application, Event, Receive, Scope, Send
-from .base import BaseMiddleware
+from .wrapper import BaseMiddleware
 
 DISCONNECT = {"type": "http.disconnect"}
 
