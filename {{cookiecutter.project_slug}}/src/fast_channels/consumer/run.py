@@ -91,13 +91,6 @@ class Runnable:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
 
 
-def _running_task() -> "asyncio.Task[None]":
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("A consumer runs in a task")
-    return task
-
-
 @dataclass(eq=False, slots=True)
 class Connection:
     """Runs one consumer between its client and its mailbox, in the task that makes it."""
@@ -105,7 +98,7 @@ class Connection:
     consumer: Runnable
     mailbox: Mailbox
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    task: "asyncio.Task[None]" = field(default_factory=_running_task)
+    task: "asyncio.Task[None] | None" = field(default_factory=asyncio.current_task)
     context: Context = field(default_factory=copy_context)  # before the handler that runs
     phase: Phase = OPEN
     frames: list[Event] = field(default_factory=list)
@@ -215,7 +208,7 @@ class Connection:
                     if is_cancelled():
                         raise
                     raise RuntimeError("Something that a handler awaited was cancelled") from error
-            if self.cancelled_by_us:
+            if self.cancelled_by_us and self.task is not None:
                 self.cancelled_by_us = False
                 if self.task.uncancel():
                     raise asyncio.CancelledError  # somebody else has cancelled it as well
@@ -282,5 +275,5 @@ class Connection:
         """By cancelling the task in which it runs."""
         if self.idle:
             self.mailbox.poke()
-        elif not self.task.done():
+        elif self.task is not None and not self.task.done():
             self.cancelled_by_us = self.task.cancel()

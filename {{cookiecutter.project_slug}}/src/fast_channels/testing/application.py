@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn, Self
+from typing import Self
 
 from ..consumer.handlers import strict
 from ..type_defs import Application, Event, Scope, as_application
@@ -41,7 +41,10 @@ class ApplicationCommunicator:
         self, kind: object, failure: BaseException | None, traceback: object
     ) -> None:
         await self.stop(exceptions=False)
-        self._show_unseen_error(failure)
+        if failure is None:
+            self._raise_unseen_error()
+        elif not self._error_seen and (error := self._error()) is not None:
+            failure.add_note(f"{self._name()} failed as well: {error!r}")
 
     async def send_input(self, message: Event) -> None:
         """Give the application one event; what it has not asked for yet, waits.
@@ -107,16 +110,6 @@ class ApplicationCommunicator:
         self._raise_error()
         raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
 
-    async def _unexpected(self, expected: str, event: Event, timeout: float) -> NoReturn:
-        """Raise what went wrong: the application's exception if there is one, else `UnexpectedEvent`.
-
-        An application that has sent its last event has up to `timeout` seconds to fail.
-        """
-        if event["type"] == "websocket.close":
-            await self._until(self._is_done, timeout)
-        self._raise_unseen_error()
-        raise UnexpectedEvent(expected, event)
-
     async def _until_done(self, timeout: float) -> None:
         if not await self._until(self._is_done, timeout):
             await self.stop(exceptions=False)
@@ -156,13 +149,6 @@ class ApplicationCommunicator:
     def _raise_unseen_error(self) -> None:
         if not self._error_seen:
             self._raise_error()
-
-    def _show_unseen_error(self, failure: BaseException | None) -> None:
-        """At the end of `async with`; beside the test's own `failure`, which is the one to raise."""
-        if failure is None:
-            self._raise_unseen_error()
-        elif not self._error_seen and (error := self._error()) is not None:
-            failure.add_note(f"{self._name()} failed as well: {error!r}")
 
     # Internals
 

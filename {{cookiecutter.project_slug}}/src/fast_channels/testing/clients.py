@@ -121,7 +121,10 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""
         event = await self._next_output(timeout, "a WebSocket frame")
         if event["type"] != "websocket.send":
-            await self._unexpected("a WebSocket frame", event, timeout)
+            if event["type"] == "websocket.close":  # its last event; it may still fail
+                await self._until(self._is_done, timeout)
+            self._raise_unseen_error()
+            raise UnexpectedEvent("a WebSocket frame", event)
         text: str | None = event.get("text")
         return text if text is not None else bytes(event["bytes"])
 

@@ -141,7 +141,9 @@ async def test_who_needs_a_layer_is_told_that_there_is_none() -> None:
 
     async with ApplicationCommunicator(Talking, SCOPE) as client:
         await client.send_input(frame(1))
-        with pytest.raises(InvalidChannelLayerError, match="Talking has no channel layer: register"):
+        with pytest.raises(
+            InvalidChannelLayerError, match="Talking has no channel layer: register"
+        ):
             await client.wait()
 
 
