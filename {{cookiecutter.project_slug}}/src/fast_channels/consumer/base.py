@@ -16,7 +16,7 @@ from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Receive, Scope, Send
 from .handlers import handler_name, name_for
-from .run import Connection, Runnable
+from .run import ConsumerRun, Runnable
 
 
 class AsyncConsumer(Runnable):
@@ -61,12 +61,12 @@ class AsyncConsumer(Runnable):
         self._asgi_send = send
         self.bind_layer()
         if not self.has_layer:
-            await Connection(self, Mailbox(capacity=1)).run(receive)
+            await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
             return
         self.channel_name = await self.channel_layer.new_channel()
         try:
             mailbox = self.channel_layer.mailbox(self.channel_name, self.overflow)
-            await Connection(self, mailbox).run(receive)
+            await ConsumerRun(self, mailbox).run(receive)
         finally:
             await self.channel_layer.close_channel(self.channel_name)
 

@@ -1,4 +1,4 @@
-"""Which methods of a consumer a message of the layer may call. Whoever can send to a group can send any type.
+"""Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
 
 Invariants
 - Never what the framework's classes define, overridden or not, except ``LAYER_EVENTS``; nor a name that is

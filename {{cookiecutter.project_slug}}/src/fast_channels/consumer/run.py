@@ -2,24 +2,14 @@
 
 Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
 sends. Neither makes a task per message. A third one exists only to handle the client's disconnect
-beside a handler that does not end.
-
-    OPEN ─┬── the client has disconnected, and nothing else waits ───────────────────▶ ENDING
-      │   ├── ``receive()`` failed: the running handler is cancelled ────────────────▶ ENDING
-      ▼   ├── a handler failed, stopped the consumer, or the server cancelled it ────▶ ENDING
-    CLOSING   (the mailbox overflowed, by the policy "close"; from here as from OPEN)
-      │   │
-      ▼   ▼   the client has disconnected, and a handler runs on ``disconnect_patience``
-    DISCONNECTED, when the disconnect was handled beside the handler
-      ├── the handler ends ──────────────────────────────────────────────────────────▶ ENDING
-      └── it runs on ``disconnect_grace``, and is cancelled ─────────────────────────▶ ENDING
+beside a handler that does not end. ``Phase`` draws the states.
 
 Invariants
 - Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
 - Messages of the layer go first, for their mailbox can only drop what the client's socket can hold
   back; but after as many as the mailbox holds it is the next frame's turn, so that no flood silences
   the client. A client whose own frames come back as messages gives way to the loop's other tasks
-  before its next one: the mailboxes of all who hear it are no larger than its own.
+  before its next one: the mailboxes of all its hearers are no larger than its own.
 - The client's disconnect is handled within ``disconnect_patience`` seconds, also beside a handler that
   is still running; what the client sent before is handled first if that takes no longer.
 - A handler that still runs ``disconnect_grace`` seconds after that is cancelled; so is one that runs
@@ -49,6 +39,19 @@ logger = logging.getLogger(__name__)
 
 
 class Phase(enum.Enum):
+    """How far a run is::
+
+    OPEN ─┬── the client has disconnected, and nothing else waits ───────────────────▶ ENDING
+      │   ├── ``receive()`` failed: the running handler is cancelled ────────────────▶ ENDING
+      ▼   ├── a handler failed, stopped the consumer, or the server cancelled it ────▶ ENDING
+    CLOSING   (the mailbox overflowed, by the policy "close"; from here as from OPEN)
+      │   │
+      ▼   ▼   the client has disconnected, and a handler runs on ``disconnect_patience``
+    DISCONNECTED, when the disconnect was handled beside the handler
+      ├── the handler ends ──────────────────────────────────────────────────────────▶ ENDING
+      └── it runs on ``disconnect_grace``, and is cancelled ─────────────────────────▶ ENDING
+    """
+
     OPEN = enum.auto()
     CLOSING = enum.auto()  # by overflow, and what overflows now changes nothing
     DISCONNECTED = enum.auto()  # what waits is dropped
@@ -59,12 +62,10 @@ OPEN, CLOSING = Phase.OPEN, Phase.CLOSING  # spares a look into the enum for eac
 
 
 class Runnable:
-    """What a connection asks of its consumer, and tells it. All times are in seconds."""
+    """What a run asks of its consumer, and tells it. All times are in seconds."""
 
     handlers: ClassVar[Collection[str] | None] = None
-    final_types: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # of the event that is the client's disconnect
+    final_types: ClassVar[frozenset[str]] = frozenset()  # of the client's disconnect
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
     disconnect_grace: float = 10.0
@@ -91,8 +92,8 @@ class Runnable:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
 
 
-@dataclass(eq=False, slots=True)
-class Connection:
+@dataclass(eq=False, repr=False, slots=True)
+class ConsumerRun:
     """Runs one consumer between its client and its mailbox, in the task that makes it."""
 
     consumer: Runnable
@@ -113,10 +114,9 @@ class Connection:
 
     async def run(self, receive: Receive) -> None:
         """Returns when the client has left or a handler stopped the consumer; raises its error."""
-        if self.mailbox.overflow == "close":  # told in the sender's thread
-            self.mailbox.on_overflow = partial(
-                self.loop.call_soon_threadsafe, self.start_overflow_timer
-            )
+        if self.mailbox.overflow == "close":  # called in the sender's thread
+            in_loop = self.loop.call_soon_threadsafe
+            self.mailbox.on_overflow = partial(in_loop, self.start_overflow_timer)
         reader = self.loop.create_task(self.read(receive))
         try:
             await self.handle()
@@ -125,9 +125,7 @@ class Connection:
             try:
                 await self.consumer.cleanup(error)
             except Exception:
-                logger.exception(
-                    "Cleaning up a %s failed as well", type(self.consumer).__qualname__
-                )
+                logger.exception("Cleaning up %s failed as well", type(self.consumer).__qualname__)
             if not isinstance(error, StopConsumer):
                 raise
         finally:
@@ -169,12 +167,8 @@ class Connection:
     async def handle(self) -> None:
         """Handle messages and frames until the client has disconnected; then that."""
         consumer, mailbox, frames = self.consumer, self.mailbox, self.frames
-        handlers, dispatch, capacity = (
-            consumer.layer_handlers(),
-            consumer.dispatch,
-            mailbox.capacity,
-        )
-        types = handlers.types
+        handlers, dispatch = consumer.layer_handlers(), consumer.dispatch
+        types, capacity = handlers.types, mailbox.capacity
         before_a_frame, gave_way = capacity, False  # how many messages may still go first
         while (phase := self.phase) is OPEN or phase is CLOSING:
             try:

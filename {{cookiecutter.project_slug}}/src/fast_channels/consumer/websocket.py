@@ -102,7 +102,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """One frame from the client; the other argument is None."""
 
     async def disconnect(self, code: int) -> None:
-        """The socket is closed, whoever closed it; called exactly once."""
+        """The socket is closed, by the client, the server or ``close()``; called exactly once."""
 
     # To call
 
@@ -116,13 +116,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
         self._state = State.OPEN
-        await self._send_or_leave(
-            {
-                "type": "websocket.accept",
-                "subprotocol": subprotocol,
-                "headers": encode_headers(headers),
-            }
-        )
+        event: Event = {"type": "websocket.accept", "subprotocol": subprotocol}
+        await self._emit({**event, "headers": encode_headers(headers)})
 
     async def send(  # type: ignore[override]
         self,
@@ -139,7 +134,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             try:
                 await self._asgi_send({"type": "websocket.send", key: data})
             except (OSError, RuntimeError) as error:
-                await self._leave_after(error)
+                await self._close_or_raise(error)
         elif state is State.CONNECTING:
             raise RuntimeError("send() needs an accepted socket; call accept() first")
         if close:
@@ -159,7 +154,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if reason is not None:
             event["reason"] = _close_reason(reason)
         self._state = State.CLOSED  # before the event, so that nobody else closes meanwhile
-        await self._send_or_leave(event)
+        await self._emit(event)
 
     # ASGI events
 
@@ -223,13 +218,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     # Internals
 
-    async def _send_or_leave(self, event: Event) -> None:
+    async def _emit(self, event: Event) -> None:
+        """Send an event of the protocol, unless the client has left."""
         try:
             await self._asgi_send(event)
         except (OSError, RuntimeError) as error:
-            await self._leave_after(error)
+            await self._close_or_raise(error)
 
-    async def _leave_after(self, error: OSError | RuntimeError) -> None:
+    async def _close_or_raise(self, error: OSError | RuntimeError) -> None:
         """CLOSED if the client has left; else raise the server's error.
 
         Servers raise OSError for a client that has left, or swallow an accept then, and take what

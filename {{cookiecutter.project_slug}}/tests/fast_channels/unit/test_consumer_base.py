@@ -131,7 +131,7 @@ async def test_without_a_layer() -> None:
         assert await client.receive_output() == {"type": "name", "channel": "", "layer": None}
 
 
-async def test_who_needs_a_layer_is_told_that_there_is_none() -> None:
+async def test_a_missing_layer_is_named() -> None:
     """An error that says what to do in the place of an attribute that is None; hasattr() says no."""
 
     class Talking(Recorder):

@@ -214,7 +214,7 @@ async def test_a_handlers_own_value_error_is_an_error(caplog: pytest.LogCaptureF
 
 
 async def test_what_receive_raises_can_be_answered() -> None:
-    """Who overrides receive() gets the ValueError, and the socket stays open, on a server too."""
+    """An overridden receive() gets the ValueError, and the socket stays open, on a server too."""
 
     class Patient(Echo):
         async def receive(
