@@ -190,7 +190,9 @@ class ConsumerRun:
                     await asyncio.sleep(0)
                 elif frames:
                     self.context = copy_context()
-                    await dispatch(self.next_frame())
+                    if self.room is not None and not self.room.done():
+                        self.room.set_result(None)
+                    await dispatch(frames.pop(0))
                     before_a_frame, gave_way = capacity, False
                 elif self.disconnect_event is not None:
                     break
@@ -213,11 +215,6 @@ class ConsumerRun:
             await self.disconnect_task
         else:
             await self.handle_disconnect()
-
-    def next_frame(self) -> Event:
-        if self.room is not None and not self.room.done():
-            self.room.set_result(None)
-        return self.frames.pop(0)
 
     async def close_on_overflow(self) -> None:
         self.phase = CLOSING

@@ -177,10 +177,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def websocket_receive(self, message: Event) -> None:
         if self._state is State.CLOSED:
             return
-        if (text := message.get("text")) is not None:
-            await self.receive(text_data=text)
-        else:
-            await self.receive(bytes_data=message["bytes"])
+        try:
+            if (text := message.get("text")) is not None:
+                await self.receive(text_data=text)
+            else:
+                await self.receive(bytes_data=message["bytes"])
+        except ValueError as error:
+            await self._refuse_frame(message, error)
 
     async def websocket_disconnect(self, message: Event) -> None:
         await self._disconnect(message.get("code", 1005))
@@ -238,6 +241,10 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                 raise error
         self._state = State.CLOSED
 
+    async def _refuse_frame(self, message: Event, error: ValueError) -> None:
+        """Close if ``receive()`` raised because of the frame, and the client is to blame."""
+        raise error
+
     async def _disconnect(self, code: int) -> None:
         if self._disconnected:
             return
@@ -272,15 +279,12 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
             raise
         await self.receive_json(content, **kwargs)
 
-    async def websocket_receive(self, message: Event) -> None:
-        try:
-            await super().websocket_receive(message)
-        except ValueError as error:
-            if error is not self._unreadable or strict.get():
-                raise
-            unreadable.add(type(self).__qualname__, error)
-            code = UNSUPPORTED_DATA if message.get("text") is None else INVALID_DATA
-            await self.close(code, "expected JSON in a text frame")
+    async def _refuse_frame(self, message: Event, error: ValueError) -> None:
+        if error is not self._unreadable or strict.get():
+            raise error
+        unreadable.add(type(self).__qualname__, error)
+        code = UNSUPPORTED_DATA if message.get("text") is None else INVALID_DATA
+        await self.close(code, "expected JSON in a text frame")
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """One decoded frame from the client."""
