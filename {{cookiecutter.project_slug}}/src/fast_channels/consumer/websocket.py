@@ -190,14 +190,12 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         raise StopConsumer
 
     async def cleanup(self, error: BaseException) -> None:
-        code = INTERNAL_ERROR
+        if not isinstance(error, Exception):  # cancelled: the server shuts down
+            await self._disconnect(GOING_AWAY)
+            return
+        code = NORMAL_CLOSURE if isinstance(error, StopConsumer) else INTERNAL_ERROR
         try:
-            if isinstance(error, StopConsumer):
-                code = NORMAL_CLOSURE
-                await self.close()
-            elif not isinstance(error, Exception):
-                code = GOING_AWAY  # cancelled: the server shuts down
-            else:
+            if code == INTERNAL_ERROR:
                 logger.error(
                     "A handler of %s failed; its socket %s is closed with %d: %r",
                     type(self).__qualname__,
@@ -205,8 +203,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                     code,
                     error,
                 )
-                if self._state is OPEN:  # before accept() the server itself answers with HTTP 500
-                    await self.close(code)
+            # A handler that fails before accept(): the server itself answers with HTTP 500.
+            if code == NORMAL_CLOSURE or self._state is OPEN:
+                await self.close(code)
         finally:
             await self._disconnect(code)
 
