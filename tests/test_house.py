@@ -21,6 +21,8 @@ PUBLIC_TWICE = {"base", "http", "websocket", "utils", "type_defs"}
 # Module (with what is below it) -> what it must not import. Data flows socket, consumer, layer, broker.
 FORBIDDEN = {
     "fast_channels.exceptions": ("fast_channels",),
+    "fast_channels.tasks": ("fast_channels",),
+    "fast_channels.type_defs": ("fast_channels",),
     "fast_channels.names": (
         "fast_channels.consumer",
         "fast_channels.layers",

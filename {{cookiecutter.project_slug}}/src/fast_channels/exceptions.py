@@ -2,6 +2,7 @@
 
 FastChannelsError
 ├── InvalidChannelLayerError (ValueError)    a layer that is not registered or cannot work
+│   └── NoChannelLayer (AttributeError)      a consumer without a layer needs one
 ├── InvalidNameError (TypeError)             a channel or group name that breaks the name rules
 ├── InvalidMessageError (TypeError)          no dict, or one that holds what messages do not carry
 ├── MessageTooLarge                          a message over the layer's size limit
@@ -11,7 +12,7 @@ FastChannelsError
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
 ├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
 ├── UnhandledMessage (ValueError)            a message that no handler of the consumer is for
-└── two more in ``testing.errors``           what communicators say of the application they drive
+└── two more in ``testing``                  what communicators say of the application they drive
 
 ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.
 ├── AcceptConnection
@@ -26,6 +27,10 @@ class FastChannelsError(Exception):
 
 class InvalidChannelLayerError(FastChannelsError, ValueError):
     """A layer alias is unknown, or a layer's configuration cannot work."""
+
+
+class NoChannelLayer(InvalidChannelLayerError, AttributeError):
+    """A consumer without a layer was asked for its ``channel_layer``, which so is no attribute of it."""
 
 
 class InvalidNameError(FastChannelsError, TypeError):

@@ -1,4 +1,4 @@
-"""The end of tasks and of event loops; of this package it knows nothing."""
+"""The end of tasks and of event loops. Knows no module of this package."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def at_loop_end(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, No
 
     The loop does so with its asynchronous generators, after it has cancelled its tasks: at the end of
     `asyncio.run`, `asyncio.Runner`, `async_to_sync`, pytest-asyncio and anyio. A bare `loop.close()`
-    does not; whoever calls it has to call `loop.shutdown_asyncgens()` before.
+    does not: its caller has to call `loop.shutdown_asyncgens()` before.
     """
 
     async def wait() -> AsyncGenerator[None, None]:

@@ -1,19 +1,24 @@
-"""Names for the shapes that consumers, middleware and layers pass around.
+"""The shapes that consumers, middleware and layers pass around, and how they are made of what users give.
 
 Scopes and events are those of the ASGI specification 3.0; the package asgiref spells out each one. The
-callables are the same types as Starlette's, so that a middleware of one fits the other.
+callables are the same types as Starlette's, so that a middleware of one fits the other. Knows no module
+of this package.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol, TypeAlias, cast
-
-# Callables
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+HeadersInput: TypeAlias = Iterable[tuple[str | bytes, str | bytes]]
+
+ChannelMessage: TypeAlias = dict[str, Any]
+"""What travels through a layer; ``fast_channels.messages`` says what it may hold."""
 
 
 class SupportsAsgi(Protocol):
@@ -36,12 +41,10 @@ def as_application(application: Application) -> ASGIApplication:
     return application
 
 
-# Values
+def encode_headers(headers: HeadersInput | None) -> Headers:
+    """Header pairs as ASGI wants them: bytes; a str is encoded as latin-1 (ASGI specification)."""
+    return [(_latin1(name), _latin1(value)) for name, value in headers or ()]
 
-Headers: TypeAlias = list[tuple[bytes, bytes]]
-HeadersInput: TypeAlias = Iterable[tuple[str | bytes, str | bytes]]
 
-# Messages of a channel layer
-
-ChannelMessage: TypeAlias = dict[str, Any]
-"""What travels through a layer; ``fast_channels.messages`` says what it may hold."""
+def _latin1(value: bytes | str) -> bytes:
+    return value.encode("latin-1") if isinstance(value, str) else value

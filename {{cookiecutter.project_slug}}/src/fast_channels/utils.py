@@ -1,4 +1,4 @@
-"""Two public helpers of the names that Django Channels has: sources into one handler, domains."""
+"""Two public helpers, under the names that Django Channels and Django give them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -21,12 +21,12 @@ async def await_many_dispatch(
     - a cancellation likewise: at most one message of each source is dispatched before it takes
       effect, so that none is lost. A second cancellation takes effect at once.
     """
-    calls = {_call(source): source for source in consumer_callables}
+    calls = {asyncio.ensure_future(source()): source for source in consumer_callables}
     drop = False
     try:
         while calls:
             await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-            for call in sorted(filter(_is_done, calls), key=_has_failed):
+            for call in sorted((call for call in calls if call.done()), key=_has_failed):
                 source = calls.pop(call)
                 message = call.result()
                 try:
@@ -34,7 +34,7 @@ async def await_many_dispatch(
                 except Exception:
                     drop = True
                     raise
-                calls[_call(source)] = source
+                calls[asyncio.ensure_future(source())] = source
     finally:
         for call in calls:
             call.cancel()
@@ -45,27 +45,16 @@ async def await_many_dispatch(
                 await dispatch(call.result())
 
 
+def _has_failed(call: asyncio.Future[Any]) -> bool:
+    return call.cancelled() or call.exception() is not None
+
+
 def is_same_domain(host: str, pattern: str) -> bool:
     """Whether `host` is the domain `pattern`, or with a leading dot, it or one of its subdomains.
 
-    Case does not matter. An empty pattern matches nothing. The semantics are those of the function
-    of that name in Django.
+    Case does not matter, and an empty pattern matches nothing, as in Django's function of that name.
     """
     host, pattern = host.lower(), pattern.lower()
     if not pattern.strip("."):
         return False
-    if pattern.startswith("."):
-        return host == pattern[1:] or host.endswith(pattern)
-    return host == pattern
-
-
-def _call(source: Callable[[], Awaitable[MessageT]]) -> asyncio.Future[MessageT]:
-    return asyncio.ensure_future(source())
-
-
-def _is_done(call: asyncio.Future[Any]) -> bool:
-    return call.done()
-
-
-def _has_failed(call: asyncio.Future[Any]) -> bool:
-    return call.cancelled() or call.exception() is not None
+    return host == pattern.removeprefix(".") or (pattern[0] == "." and host.endswith(pattern))

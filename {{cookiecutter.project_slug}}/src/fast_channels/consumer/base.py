@@ -7,45 +7,19 @@ Invariants
   and what happens to a handler that does not end, is said in ``run.py``.
 """
 
-from collections.abc import Collection
-from typing import Any, ClassVar, cast
+from functools import cached_property
+from typing import Any, ClassVar
 
-from ..exceptions import UnhandledMessage
+from ..exceptions import NoChannelLayer, UnhandledMessage
 from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
-from ..type_defs import Event, Headers, HeadersInput, Receive, Scope, Send
-from .handlers import LayerHandlers, handler_name, name_for
-from .run import Connection
+from ..type_defs import Event, Receive, Scope, Send
+from .handlers import handler_name, name_for
+from .run import ConsumerRun, Runnable
 
 
-def encode_headers(headers: HeadersInput | None) -> Headers:
-    """Header pairs as ASGI wants them: bytes; a str is encoded as latin-1 (ASGI specification)."""
-    return [(_latin1(name), _latin1(value)) for name, value in headers or ()]
-
-
-def _latin1(value: bytes | str) -> bytes:
-    return value.encode("latin-1") if isinstance(value, str) else value
-
-
-class ConsumerApp:
-    """A consumer class as an ASGI application: each connection gets an instance of its own.
-
-    An object, not a function: Starlette calls a function as an endpoint, and an object as ASGI.
-    """
-
-    def __init__(self, consumer_class: type["AsyncConsumer"], initkwargs: dict[str, Any]) -> None:
-        self.consumer_class = consumer_class
-        self.consumer_initkwargs = initkwargs
-
-    def __repr__(self) -> str:
-        return f"<ASGI app of {self.consumer_class.__qualname__}>"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
-
-
-class AsyncConsumer:
+class AsyncConsumer(Runnable):
     """Dispatches each message to the method named by its type.
 
     ``channel_layer_alias`` names a registered layer; None takes the one registered as ``"default"``
@@ -58,26 +32,27 @@ class AsyncConsumer:
     """
 
     channel_layer_alias: ClassVar[str | None] = None
-    handlers: ClassVar[Collection[str] | None] = None
     overflow: ClassVar[Overflow] = "drop_newest"
-    backlog: ClassVar[int] = 16
-    disconnect_patience: ClassVar[float] = 0.25
-    disconnect_grace: float = 10.0
-    overflow_grace: ClassVar[float] = 5.0
-    final_types: ClassVar[frozenset[str]] = frozenset()
 
     scope: Scope
-    # None in a consumer without a layer; typed as always there, for the handlers that need one.
-    channel_layer: BaseChannelLayer = cast(BaseChannelLayer, None)
-    channel_name: str = cast(str, None)
-
-    client_has_left = False  # the server has said so; what the client sent before may still wait
+    channel_name = ""  # its own channel; none without a layer, nor for a job
 
     _asgi_send: Send
-    _layer_handlers: ClassVar[LayerHandlers]
+
+    @cached_property  # a plain attribute, and as fast, once it is set
+    def channel_layer(self) -> BaseChannelLayer:
+        """The consumer's layer; ``NoChannelLayer`` if it has none."""
+        raise NoChannelLayer(
+            f"{type(self).__qualname__} has no channel layer: register one as {DEFAULT_ALIAS!r}, "
+            f"or set channel_layer_alias"
+        )
+
+    @property
+    def has_layer(self) -> bool:
+        return hasattr(self, "channel_layer")
 
     @classmethod
-    def as_asgi(cls, **initkwargs: Any) -> ConsumerApp:
+    def as_asgi(cls, **initkwargs: Any) -> "ConsumerApp":
         """An ASGI application; ``initkwargs`` go to each instance's ``__init__``."""
         return ConsumerApp(cls, initkwargs)
 
@@ -85,10 +60,15 @@ class AsyncConsumer:
         self.scope = scope
         self._asgi_send = send
         self.bind_layer()
+        if not self.has_layer:
+            await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
+            return
+        self.channel_name = await self.channel_layer.new_channel()
         try:
-            await Connection(self, await self._open_mailbox()).run(receive)
+            mailbox = self.channel_layer.mailbox(self.channel_name, self.overflow)
+            await ConsumerRun(self, mailbox).run(receive)
         finally:
-            await self._close_channel()
+            await self.channel_layer.close_channel(self.channel_name)
 
     async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
@@ -109,37 +89,26 @@ class AsyncConsumer:
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
 
-    async def cleanup(self, error: BaseException) -> None:
-        """Called once if the consumer ends by ``error``: a handler's, StopConsumer, cancellation."""
-
-    async def overflowed(self) -> None:
-        """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
-
-    @classmethod
-    def layer_handlers(cls) -> LayerHandlers:
-        """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
-        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
-        if found is None:
-            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
-        return found
-
     def bind_layer(self) -> None:
         """Set ``channel_layer``; ``InvalidChannelLayerError`` if the alias is not registered."""
         if self.channel_layer_alias is not None:
             self.channel_layer = channel_layers.require(self.channel_layer_alias)
-        else:
-            self.channel_layer = channel_layers.get(DEFAULT_ALIAS) or self.channel_layer
+        elif (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
+            self.channel_layer = layer
 
-    async def _open_mailbox(self) -> Mailbox:
-        if not self.has_layer:
-            return Mailbox(capacity=1)
-        self.channel_name = await self.channel_layer.new_channel()
-        return self.channel_layer.mailbox(self.channel_name, self.overflow)
 
-    async def _close_channel(self) -> None:
-        if cast(object, self.channel_name) is not None:
-            await self.channel_layer.close_channel(self.channel_name)
+class ConsumerApp:
+    """A consumer class as an ASGI application: each connection gets an instance of its own.
 
-    @property
-    def has_layer(self) -> bool:
-        return cast(object, self.channel_layer) is not None
+    An object, not a function: Starlette calls a function as an endpoint, and an object as ASGI.
+    """
+
+    def __init__(self, consumer_class: type[AsyncConsumer], initkwargs: dict[str, Any]) -> None:
+        self.consumer_class = consumer_class
+        self.consumer_initkwargs = initkwargs
+
+    def __repr__(self) -> str:
+        return f"<ASGI app of {self.consumer_class.__qualname__}>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Which methods of a consumer a message of the layer may call. Whoever can send to a group can send any type.
+"""Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
 
 Invariants
 - Never what the framework's classes define, overridden or not, except ``LAYER_EVENTS``; nor a name that is
@@ -85,7 +85,8 @@ class LayerHandlers:
             return f"{name}() is not for messages of the layer"
         if self._declared:
             return "it is not among the declared handlers"
-        if name in self._of_class or not _is_handler(getattr(consumer, name, _absent)):
+        own = None if name in self._of_class else getattr(consumer, name, None)
+        if name in self._of_class or not (own is None or _is_handler(own)):
             return f"{name} is no async method that takes a message"
         return None  # an instance's own, or dispatch() knows more than its methods say
 
@@ -107,10 +108,6 @@ class LayerHandlers:
                 f"{self._class_name}.handlers must not name what its base classes define: {wrong}"
             )
         return names
-
-
-async def _absent(message: Event) -> None:
-    """Stands for what is not there."""
 
 
 def _framework_names(consumer_class: type) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from ..exceptions import StopConsumer
-from ..type_defs import Event, HeadersInput
-from .base import AsyncConsumer, encode_headers
+from ..type_defs import Event, HeadersInput, encode_headers
+from .base import AsyncConsumer
 
 
 class AsyncHttpConsumer(AsyncConsumer):
@@ -39,13 +39,8 @@ class AsyncHttpConsumer(AsyncConsumer):
         if self._headers_sent:
             raise RuntimeError("The response has been started already")
         self._headers_sent = True
-        await super().send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": encode_headers(headers),
-            }
-        )
+        event: Event = {"type": "http.response.start", "status": status}
+        await super().send({**event, "headers": encode_headers(headers)})
 
     async def send_body(self, body: bytes, *, more_body: bool = False) -> None:
         if not isinstance(body, bytes):

@@ -1,29 +1,33 @@
 """One connection's run: a consumer between its client and its mailbox.
 
 Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
-sends. Neither makes a task per message. A third one exists only to handle the client's leaving beside
-a handler that does not end.
+sends. Neither makes a task per message. A third one exists only to handle the client's disconnect
+beside a handler that does not end. ``Phase`` draws the states.
 
 Invariants
 - Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
 - Messages of the layer go first, for their mailbox can only drop what the client's socket can hold
   back; but after as many as the mailbox holds it is the next frame's turn, so that no flood silences
   the client. A client whose own frames come back as messages gives way to the loop's other tasks
-  before its next one: the mailboxes of all who hear it are no larger than its own.
-- The client's leaving is handled within ``disconnect_patience`` seconds, also beside a handler that
+  before its next one: the mailboxes of all its hearers are no larger than its own.
+- The client's disconnect is handled within ``disconnect_patience`` seconds, also beside a handler that
   is still running; what the client sent before is handled first if that takes no longer.
 - A handler that still runs ``disconnect_grace`` seconds after that is cancelled; so is one that runs
   ``overflow_grace`` seconds after the mailbox overflowed, if the policy is to close.
 - At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
-  does the rest. While they wait, the client's leaving is not seen.
+  does the rest. While they wait, the client's disconnect is not seen.
+- Once the run is over, nothing of it cancels the server's task.
 """
 
 import asyncio
 import contextlib
 import enum
 import logging
-from contextvars import copy_context
-from typing import ClassVar, Protocol, cast
+from collections.abc import Collection
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
 
 from ..exceptions import StopConsumer, UnhandledMessage
 from ..mailbox import Mailbox
@@ -35,132 +39,125 @@ logger = logging.getLogger(__name__)
 
 
 class Phase(enum.Enum):
-    """How far a connection is::
+    """How far a run is::
 
-    OPEN ─── the client has left, and nothing else waits ──────────▶ its leaving is handled ─▶ end
-     ├── it has left, and a handler runs on ``disconnect_patience``:
-     │   its leaving is handled beside it ─▶ LEFT ── the handler returns ────────────────────▶ end
-     │                                        └──── it runs on ``disconnect_grace`` ─▶ OVER ─▶ end
-     └── the server failed to say what the client sends ─────────────────────────────▶ OVER ─▶ end
+    OPEN ─┬── the client has disconnected, and nothing else waits ───────────────────▶ ENDING
+      │   ├── ``receive()`` failed: the running handler is cancelled ────────────────▶ ENDING
+      ▼   ├── a handler failed, stopped the consumer, or the server cancelled it ────▶ ENDING
+    CLOSING   (the mailbox overflowed, by the policy "close"; from here as from OPEN)
+      │   │
+      ▼   ▼   the client has disconnected, and a handler runs on ``disconnect_patience``
+    DISCONNECTED, when the disconnect was handled beside the handler
+      ├── the handler ends ──────────────────────────────────────────────────────────▶ ENDING
+      └── it runs on ``disconnect_grace``, and is cancelled ─────────────────────────▶ ENDING
     """
 
     OPEN = enum.auto()
-    LEFT = enum.auto()  # the leaving has been handled; what waits is dropped
-    OVER = enum.auto()  # no handler is to run any more
+    CLOSING = enum.auto()  # by overflow, and what overflows now changes nothing
+    DISCONNECTED = enum.auto()  # what waits is dropped
+    ENDING = enum.auto()  # no handler is to run any more
 
 
-OPEN = Phase.OPEN  # spares a look into the enum for each message
+OPEN, CLOSING = Phase.OPEN, Phase.CLOSING  # spares a look into the enum for each message
 
 
-class Runnable(Protocol):
-    """What a connection asks of its consumer, and tells it."""
+class Runnable:
+    """What a run asks of its consumer, and tells it. All times are in seconds."""
 
-    final_types: ClassVar[frozenset[str]]
-    backlog: ClassVar[int]
-    disconnect_patience: ClassVar[float]
-    overflow_grace: ClassVar[float]
-    disconnect_grace: float
-    channel_name: str
-    client_has_left: bool
+    handlers: ClassVar[Collection[str] | None] = None
+    final_types: ClassVar[frozenset[str]] = frozenset()  # of the client's disconnect
+    backlog: ClassVar[int] = 16
+    disconnect_patience: ClassVar[float] = 0.25
+    disconnect_grace: float = 10.0
+    overflow_grace: ClassVar[float] = 5.0
+    client_has_left = False  # the server has said so; what the client sent before may still wait
+
+    _layer_handlers: ClassVar[LayerHandlers]
 
     @classmethod
-    def layer_handlers(cls) -> LayerHandlers: ...
-    async def dispatch(self, message: Event, /) -> None: ...
-    async def cleanup(self, error: BaseException, /) -> None: ...
-    async def overflowed(self) -> None: ...
+    def layer_handlers(cls) -> LayerHandlers:
+        """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
+        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
+        if found is None:
+            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
+        return found
+
+    async def dispatch(self, message: Event) -> None:
+        raise NotImplementedError
+
+    async def cleanup(self, error: BaseException) -> None:
+        """Called once if the consumer ends by ``error``: a handler's, StopConsumer, cancellation."""
+
+    async def overflowed(self) -> None:
+        """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
 
 
-class Connection:
-    """Runs one consumer between its client and its mailbox."""
+@dataclass(eq=False, repr=False, slots=True)
+class ConsumerRun:
+    """Runs one consumer between its client and its mailbox, in the task that makes it."""
 
-    __slots__ = (
-        "cancelled_by_us",
-        "consumer",
-        "context",
-        "error",
-        "final",
-        "frames",
-        "leave_task",
-        "leave_timer",
-        "loop",
-        "mailbox",
-        "overflow_timer",
-        "phase",
-        "room",
-        "task",
-        "unhurried",
-        "waiting",
-    )
-
-    def __init__(self, consumer: Runnable, mailbox: Mailbox) -> None:
-        self.consumer = consumer
-        self.mailbox = mailbox
-        self.loop = asyncio.get_running_loop()
-        self.task = cast("asyncio.Task[None]", asyncio.current_task(self.loop))
-        self.context = copy_context()  # as the handlers before the running one left it
-        self.phase = Phase.OPEN
-        self.frames: list[Event] = []
-        self.room: asyncio.Future[None] | None = None  # set when the reader waits for room
-        self.final: Event | None = None  # the client has left
-        self.error: BaseException | None = None  # the server failed to say what the client sends
-        self.waiting: asyncio.Future[None] | None = None  # for something to handle
-        self.leave_timer: asyncio.TimerHandle | None = None
-        self.leave_task: asyncio.Task[None] | None = None  # handles the leaving beside a handler
-        self.overflow_timer: asyncio.TimerHandle | None = None
-        # It closes, by overflow or otherwise: what overflows now changes nothing.
-        self.unhurried = False
-        self.cancelled_by_us = False  # this task, to end the running handler
+    consumer: Runnable
+    mailbox: Mailbox
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    task: "asyncio.Task[None] | None" = field(default_factory=asyncio.current_task)
+    context: Context = field(default_factory=copy_context)  # before the handler that runs
+    phase: Phase = OPEN
+    frames: list[Event] = field(default_factory=list)
+    room: "asyncio.Future[None] | None" = None  # set when the reader waits for room
+    waiting: "asyncio.Future[None] | None" = None  # for something to handle
+    receive_error: BaseException | None = None
+    disconnect_event: Event | None = None
+    disconnect_task: "asyncio.Task[None] | None" = None  # handles that event beside a handler
+    disconnect_timer: asyncio.TimerHandle | None = None
+    overflow_timer: asyncio.TimerHandle | None = None
+    cancelled_by_us: bool = False  # this task, to end the running handler
 
     async def run(self, receive: Receive) -> None:
         """Returns when the client has left or a handler stopped the consumer; raises its error."""
-        if self.mailbox.overflow == "close":
-            self.mailbox.on_overflow = self.on_overflow
+        if self.mailbox.overflow == "close":  # called in the sender's thread
+            in_loop = self.loop.call_soon_threadsafe
+            self.mailbox.on_overflow = partial(in_loop, self.start_overflow_timer)
         reader = self.loop.create_task(self.read(receive))
         try:
             await self.handle()
         except BaseException as error:
-            self.stop_timers()
-            await self.fail(error)
+            self.end()
+            try:
+                await self.consumer.cleanup(error)
+            except Exception:
+                logger.exception("Cleaning up %s failed as well", type(self.consumer).__qualname__)
             if not isinstance(error, StopConsumer):
                 raise
         finally:
-            self.stop_timers()
-            if tasks := [one for one in (reader, self.leave_task) if one and not one.done()]:
+            self.end()
+            if tasks := [one for one in (reader, self.disconnect_task) if one and not one.done()]:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
 
-    # What the client sends
-
     async def read(self, receive: Receive) -> None:
-        """Pass on what the client sends until it has left."""
+        """Pass on what the client sends until it has disconnected."""
+        consumer = self.consumer
         try:
-            while (event := await receive())["type"] not in self.consumer.final_types:
-                while len(self.frames) >= self.consumer.backlog:
+            while (event := await receive())["type"] not in consumer.final_types:
+                while len(self.frames) >= consumer.backlog:
                     self.room = self.loop.create_future()
                     await self.room
                 self.frames.append(event)
                 self.mailbox.poke()
-            self.final = event
-            self.consumer.client_has_left = True
+            self.disconnect_event = event
+            consumer.client_has_left = True
         except BaseException as error:
             if is_cancelled():
                 raise
-            self.error = error
-            self.give_up()
+            self.receive_error = error
+            self.abort()
         if self.idle:
             self.mailbox.poke()
-        elif self.final is not None:
-            self.leave_timer = self.loop.call_later(
-                self.consumer.disconnect_patience, self.start_leaving
+        elif self.disconnect_event is not None:
+            self.disconnect_timer = self.loop.call_later(
+                consumer.disconnect_patience, self.start_disconnect_task
             )
-
-    def next_frame(self) -> Event:
-        if self.room is not None and not self.room.done():
-            self.room.set_result(None)
-        return self.frames.pop(0)
-
-    # What handlers do
 
     @property
     def idle(self) -> bool:
@@ -168,19 +165,15 @@ class Connection:
         return self.waiting is not None and not self.waiting.done()
 
     async def handle(self) -> None:
-        """Handle messages and frames until the client has left; then its leaving."""
+        """Handle messages and frames until the client has disconnected; then that."""
         consumer, mailbox, frames = self.consumer, self.mailbox, self.frames
-        handlers, dispatch, capacity = (
-            consumer.layer_handlers(),
-            consumer.dispatch,
-            mailbox.capacity,
-        )
-        types = handlers.types
+        handlers, dispatch = consumer.layer_handlers(), consumer.dispatch
+        types, capacity = handlers.types, mailbox.capacity
         before_a_frame, gave_way = capacity, False  # how many messages may still go first
-        while self.phase is OPEN:
+        while (phase := self.phase) is OPEN or phase is CLOSING:
             try:
-                if mailbox.overflowed and not self.unhurried:
-                    await self.close()
+                if mailbox.overflowed and phase is OPEN:
+                    await self.close_on_overflow()
                 elif (before_a_frame or not frames) and (message := mailbox.take()) is not None:
                     if frames:
                         before_a_frame -= 1
@@ -197,9 +190,11 @@ class Connection:
                     await asyncio.sleep(0)
                 elif frames:
                     self.context = copy_context()
-                    await dispatch(self.next_frame())
+                    if self.room is not None and not self.room.done():
+                        self.room.set_result(None)
+                    await dispatch(frames.pop(0))
                     before_a_frame, gave_way = capacity, False
-                elif self.final is not None:
+                elif self.disconnect_event is not None:
                     break
                 else:
                     self.waiting = mailbox.waiter(self.loop)
@@ -209,78 +204,67 @@ class Connection:
                     if is_cancelled():
                         raise
                     raise RuntimeError("Something that a handler awaited was cancelled") from error
-            if self.cancelled_by_us:
+            if self.cancelled_by_us and self.task is not None:
                 self.cancelled_by_us = False
                 if self.task.uncancel():
                     raise asyncio.CancelledError  # somebody else has cancelled it as well
-        await self.leave()
+        self.end()
+        if self.receive_error is not None:
+            raise self.receive_error
+        if self.disconnect_task is not None:
+            await self.disconnect_task
+        else:
+            await self.handle_disconnect()
 
-    async def close(self) -> None:
-        self.mailbox.overflowed = False
-        self.stop_timers()
+    async def close_on_overflow(self) -> None:
+        self.phase = CLOSING
+        if self.overflow_timer is not None:
+            self.overflow_timer.cancel()
         await self.consumer.overflowed()
 
-    async def leave(self) -> None:
-        self.stop_timers()
-        if self.error is not None:
-            raise self.error
-        if self.leave_task is not None:
-            await self.leave_task
-        elif self.final is not None:
-            await self.handle_final(self.final)
+    async def handle_disconnect(self) -> None:
+        if self.disconnect_event is not None:
+            with contextlib.suppress(StopConsumer):
+                await self.consumer.dispatch(self.disconnect_event)
 
-    async def handle_final(self, event: Event) -> None:
-        with contextlib.suppress(StopConsumer):
-            await self.consumer.dispatch(event)
-
-    async def fail(self, error: BaseException) -> None:
-        try:
-            await self.consumer.cleanup(error)
-        except Exception:
-            logger.exception("Cleaning up %s failed as well", self.consumer.channel_name)
+    def end(self) -> None:
+        self.phase = Phase.ENDING
+        for timer in (self.overflow_timer, self.disconnect_timer):
+            if timer is not None:
+                timer.cancel()
 
     # When a handler takes too long
 
-    def start_leaving(self) -> None:
-        self.leave_task = self.loop.create_task(self.leave_beside(), context=self.context)
+    def start_disconnect_task(self) -> None:
+        self.disconnect_task = self.loop.create_task(
+            self.disconnect_beside_handler(), context=self.context
+        )
 
-    async def leave_beside(self) -> None:
-        """Handle the leaving beside the handler that still runs, which then gets its grace."""
+    async def disconnect_beside_handler(self) -> None:
+        """The handler then gets its grace, unless its task has only waited for this."""
         grace = 0.0
         try:
-            await self.handle_final(cast(Event, self.final))
+            await self.handle_disconnect()
             grace = self.consumer.disconnect_grace
         finally:
-            if self.phase is Phase.OPEN:
-                self.phase = Phase.LEFT
-            self.leave_timer = self.loop.call_later(grace, self.give_up)
+            if self.phase is not Phase.ENDING:
+                self.phase = Phase.DISCONNECTED
+                self.disconnect_timer = self.loop.call_later(grace, self.abort)
 
-    def on_overflow(self) -> None:
-        """Called in the thread of who sent too much."""
-        self.loop.call_soon_threadsafe(self.hurry)
-
-    def hurry(self) -> None:
+    def start_overflow_timer(self) -> None:
         """The mailbox overflowed and its policy is to close: the running handler must end soon."""
-        if self.overflow_timer is None and not self.unhurried:
+        if self.overflow_timer is None and self.phase in (OPEN, Phase.DISCONNECTED):
             self.overflow_timer = self.loop.call_later(
-                self.consumer.overflow_grace, self.end_handler
+                self.consumer.overflow_grace, self.cancel_handler
             )
 
-    def give_up(self) -> None:
-        self.phase = Phase.OVER
-        self.end_handler()
+    def abort(self) -> None:
+        self.phase = Phase.ENDING
+        self.cancel_handler()
 
-    def end_handler(self) -> None:
+    def cancel_handler(self) -> None:
         """By cancelling the task in which it runs."""
         if self.idle:
             self.mailbox.poke()
-        elif not self.task.done():
+        elif self.task is not None and not self.task.done():
             self.cancelled_by_us = self.task.cancel()
-
-    def stop_timers(self) -> None:
-        """The end has come: nothing is to be hurried any more."""
-        self.unhurried = True
-        for timer in (self.overflow_timer, self.leave_timer):
-            if timer is not None:
-                timer.cancel()
-        self.overflow_timer = self.leave_timer = None

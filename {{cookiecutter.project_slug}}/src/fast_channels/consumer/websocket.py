@@ -21,15 +21,17 @@ from ..exceptions import (
     StopConsumer,
 )
 from ..layers.throttled import ThrottledWarning
-from ..type_defs import Event, HeadersInput
+from ..type_defs import Event, HeadersInput, encode_headers
 from . import json_text
-from .base import AsyncConsumer, encode_headers
+from .base import AsyncConsumer
 from .handlers import strict
 
 logger = logging.getLogger(__name__)
 
 NORMAL_CLOSURE = 1000
 GOING_AWAY = 1001
+UNSUPPORTED_DATA = 1003
+INVALID_DATA = 1007
 INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 OVERLOADED = 4008  # private range: this consumer fell behind and its policy is to close
 
@@ -38,6 +40,9 @@ CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 50
 MOST_REASON = 123  # bytes of UTF-8: what a control frame holds beside the code (RFC 6455, 5.5)
 
 cut_reasons = ThrottledWarning(logger, "%d close reason(s) cut to 123 bytes, the last: %.123s")
+unreadable = ThrottledWarning(
+    logger, "%d socket(s) closed for a frame that is no JSON, the last of %s: %.200s"
+)
 
 
 class State(enum.Enum):
@@ -49,11 +54,15 @@ class State(enum.Enum):
 OPEN = State.OPEN  # spares a look into the enum for each frame
 
 
-def _close_code(code: object) -> int:
+def _close_code(code: object, *, is_sent: bool) -> int:
     if code is None or code is True:
         return NORMAL_CLOSURE
     if type(code) is not int:
         raise ValueError(f"A close code must be an int, not {code!r:.100}")
+    if is_sent and code not in CLOSE_CODES:
+        raise ValueError(
+            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code}"
+        )
     return code
 
 
@@ -93,14 +102,12 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """One frame from the client; the other argument is None."""
 
     async def disconnect(self, code: int) -> None:
-        """The socket is closed, whoever closed it; called exactly once."""
+        """The socket is closed, by the client, the server or ``close()``; called exactly once."""
 
     # To call
 
     async def accept(
-        self,
-        subprotocol: str | None = None,
-        headers: HeadersInput | None = None,
+        self, subprotocol: str | None = None, headers: HeadersInput | None = None
     ) -> None:
         # Servers differ in what they make of an accept after the client has left.
         if self.client_has_left and self._state is not OPEN:
@@ -109,15 +116,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if self._state is not State.CONNECTING:
             raise RuntimeError(f"accept() needs a CONNECTING socket, not {self._state.name}")
         self._state = State.OPEN
-        event: Event = {
-            "type": "websocket.accept",
-            "subprotocol": subprotocol,
-            "headers": encode_headers(headers),
-        }
-        try:
-            await self._asgi_send(event)
-        except OSError:
-            self._state = State.CLOSED
+        event: Event = {"type": "websocket.accept", "subprotocol": subprotocol}
+        await self._emit({**event, "headers": encode_headers(headers)})
 
     async def send(  # type: ignore[override]
         self,
@@ -133,10 +133,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             key, data = ("bytes", bytes_data) if text_data is None else ("text", text_data)
             try:
                 await self._asgi_send({"type": "websocket.send", key: data})
-            except OSError:  # servers raise it for a client that has left; disconnect() follows
-                self._state = State.CLOSED
-            except RuntimeError as error:
-                await self._expect_left(error)
+            except (OSError, RuntimeError) as error:
+                await self._close_or_raise(error)
         elif state is State.CONNECTING:
             raise RuntimeError("send() needs an accepted socket; call accept() first")
         if close:
@@ -149,23 +147,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         4999 are allowed (any number while connecting, when no code is sent). Of a ``reason`` 123 bytes
         of UTF-8 are sent; a longer one is cut, and a ``ValueError`` in a test with a communicator.
         """
-        code = _close_code(code)
+        code = _close_code(code, is_sent=self._state is OPEN)
         if self._state is State.CLOSED:
             return
-        if self._state is OPEN and code not in CLOSE_CODES:
-            raise ValueError(
-                f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code}"
-            )
         event: Event = {"type": "websocket.close", "code": code}
         if reason is not None:
             event["reason"] = _close_reason(reason)
         self._state = State.CLOSED  # before the event, so that nobody else closes meanwhile
-        try:
-            await self._asgi_send(event)
-        except OSError:
-            return
-        except RuntimeError as error:
-            await self._expect_left(error)
+        await self._emit(event)
 
     # ASGI events
 
@@ -188,35 +177,37 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def websocket_receive(self, message: Event) -> None:
         if self._state is State.CLOSED:
             return
-        if (text := message.get("text")) is not None:
-            await self.receive(text_data=text)
-        else:
-            await self.receive(bytes_data=message["bytes"])
+        try:
+            if (text := message.get("text")) is not None:
+                await self.receive(text_data=text)
+            else:
+                await self.receive(bytes_data=message["bytes"])
+        except ValueError as error:
+            await self._refuse_frame(message, error)
 
     async def websocket_disconnect(self, message: Event) -> None:
         await self._disconnect(message.get("code", 1005))
         raise StopConsumer
 
     async def cleanup(self, error: BaseException) -> None:
-        if isinstance(error, StopConsumer):
-            await self.close()
-            await self._disconnect(NORMAL_CLOSURE)
-            return
         if not isinstance(error, Exception):  # cancelled: the server shuts down
             await self._disconnect(GOING_AWAY)
             return
-        logger.error(
-            "A handler of %s failed; its socket %s is closed with %d: %r",
-            type(self).__qualname__,
-            self.channel_name,
-            INTERNAL_ERROR,
-            error,
-        )
+        code = NORMAL_CLOSURE if isinstance(error, StopConsumer) else INTERNAL_ERROR
         try:
-            if self._state is State.OPEN:  # before accept() the server itself answers with HTTP 500
-                await self.close(INTERNAL_ERROR)
+            if code == INTERNAL_ERROR:
+                logger.error(
+                    "A handler of %s failed; its socket %s is closed with %d: %r",
+                    type(self).__qualname__,
+                    self.channel_name,
+                    code,
+                    error,
+                )
+            # A handler that fails before accept(): the server itself answers with HTTP 500.
+            if code == NORMAL_CLOSURE or self._state is OPEN:
+                await self.close(code)
         finally:
-            await self._disconnect(INTERNAL_ERROR)
+            await self._disconnect(code)
 
     async def overflowed(self) -> None:
         """Close with 4008; if the client reads nothing, so that this cannot be sent, just end."""
@@ -229,16 +220,29 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     # Internals
 
-    async def _expect_left(self, error: RuntimeError) -> None:
-        """Raise the server's error, unless the client has left.
+    async def _emit(self, event: Event) -> None:
+        """Send an event of the protocol, unless the client has left."""
+        try:
+            await self._asgi_send(event)
+        except (OSError, RuntimeError) as error:
+            await self._close_or_raise(error)
 
-        Servers swallow an accept then, and take what follows for out of order.
+    async def _close_or_raise(self, error: OSError | RuntimeError) -> None:
+        """CLOSED if the client has left; else raise the server's error.
+
+        Servers raise OSError for a client that has left, or swallow an accept then, and take what
+        follows for out of order.
         """
-        for _ in range(3):  # turns of the loop, until the reader has heard of it
-            await asyncio.sleep(0)
-        if not self.client_has_left:
-            raise error
+        if not isinstance(error, OSError):
+            for _ in range(3):  # turns of the loop, until the reader has heard of it
+                await asyncio.sleep(0)
+            if not self.client_has_left:
+                raise error
         self._state = State.CLOSED
+
+    async def _refuse_frame(self, message: Event, error: ValueError) -> None:
+        """Close if ``receive()`` raised because of the frame, and the client is to blame."""
+        raise error
 
     async def _disconnect(self, code: int) -> None:
         if self._disconnected:
@@ -253,15 +257,33 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
 
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
-    """Text frames hold JSON; override ``receive_json``, and the codec if another one is wanted."""
+    """Text frames hold JSON; override ``receive_json``, and the codec if another one is wanted.
+
+    A client that sends something else is the client's fault: its socket is closed with 1007, or 1003
+    for a binary frame, and counted in the log. In a test, a communicator raises the ``ValueError``.
+    """
+
+    _unreadable: ValueError | None = None  # what the last frame was refused with
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
-        """Decode a text frame; ``ValueError`` for a binary one."""
-        if text_data is None:
-            raise ValueError("No text section for incoming WebSocket frame: JSON comes as text")
-        await self.receive_json(await self.decode_json(text_data), **kwargs)
+        """Decode a text frame; ``ValueError`` for a binary one, and that of ``decode_json``."""
+        try:
+            if text_data is None:
+                raise ValueError("No text section for incoming WebSocket frame: JSON comes as text")
+            content = await self.decode_json(text_data)
+        except ValueError as error:
+            self._unreadable = error
+            raise
+        await self.receive_json(content, **kwargs)
+
+    async def _refuse_frame(self, message: Event, error: ValueError) -> None:
+        if error is not self._unreadable or strict.get():
+            raise error
+        unreadable.add(type(self).__qualname__, error)
+        code = UNSUPPORTED_DATA if message.get("text") is None else INVALID_DATA
+        await self.close(code, "expected JSON in a text frame")
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """One decoded frame from the client."""

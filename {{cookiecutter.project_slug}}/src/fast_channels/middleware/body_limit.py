@@ -6,10 +6,10 @@ whole, and a client that sends half of a body holds its endpoint for as long as 
 
 import asyncio
 
-from ..type_defs import Application, Event, Receive, Scope, Send
-from .base import BaseMiddleware
+from ..type_defs import Application, Event, Receive, Scope, Send, encode_headers
+from .wrapper import BaseMiddleware
 
-DISCONNECT = {"type": "http.disconnect"}
+DISCONNECT: Event = {"type": "http.disconnect"}
 
 
 class BodyLimit(BaseMiddleware):
@@ -33,7 +33,7 @@ class BodyLimit(BaseMiddleware):
         request = _Request(self, receive, send)
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.max_bytes:
-            await request.refuse_size()
+            await request.refuse_length()
             return
         try:
             await super().__call__(scope, request.receive, request.send)
@@ -46,7 +46,7 @@ class _Request:
     """What the application receives and sends of one request."""
 
     def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
-        self.limit = limit
+        self._limit = limit
         self.refused = False
         self._receive = receive
         self._send = send
@@ -60,20 +60,17 @@ class _Request:
             return await self._receive()
         if self.refused:
             return DISCONNECT
-        if self._due is None:
-            self._due = asyncio.get_running_loop().time() + self.limit.seconds
+        seconds = self._limit.seconds
+        self._due = self._due or asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(self._due):
                 event = await self._receive()
         except TimeoutError:
-            await self._refuse(408, f"The body did not come within {self.limit.seconds:g} seconds.")
-            return DISCONNECT
+            return await self._refuse(408, f"The body did not come within {seconds:g} seconds.")
         self._size += len(event.get("body", b""))
+        if self._size > self._limit.max_bytes:
+            return await self.refuse_length()
         self._complete = not event.get("more_body", False)
-        if self._size > self.limit.max_bytes:
-            self._complete = False
-            await self.refuse_size()
-            return DISCONNECT
         return event
 
     async def send(self, event: Event) -> None:
@@ -81,18 +78,19 @@ class _Request:
             self._started = True
             await self._send(event)
 
-    async def refuse_size(self) -> None:
-        await self._refuse(413, f"The body is longer than {self.limit.max_bytes} bytes.")
+    async def refuse_length(self) -> Event:
+        return await self._refuse(413, f"The body is longer than {self._limit.max_bytes} bytes.")
 
-    async def _refuse(self, status: int, sentence: str) -> None:
-        """Answer, unless the application has begun to."""
+    async def _refuse(self, status: int, sentence: str) -> Event:
+        """Answer, unless the application has begun to; to it the client has left."""
         self.refused = True
-        if self._started:
-            return
-        body = sentence.encode()
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        if not self._started:
+            headers = encode_headers(
+                [
+                    ("content-type", "text/plain; charset=utf-8"),
+                    ("content-length", str(len(sentence))),
+                ]
+            )
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            await self._send({"type": "http.response.body", "body": sentence.encode()})
+        return DISCONNECT

@@ -8,12 +8,11 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 from ..type_defs import Application, Receive, Scope, Send
 from ..utils import is_same_domain
-from .base import BaseMiddleware
-from .denier import WebsocketDenier
+from .wrapper import BaseMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +30,23 @@ _SHAPE = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?",
     re.IGNORECASE,
 )
+
+
+class WebsocketDenier:
+    """Closes the WebSocket before it is accepted; a server answers HTTP 403.
+
+    Used like a consumer: the class, an instance, or what `as_asgi()` returns.
+    """
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Self:
+        return cls(**initkwargs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            raise ValueError(f"WebsocketDenier takes a websocket connection, not {scope['type']!r}")
+        await receive()  # the connect event comes first, whatever the application decides
+        await send({"type": "websocket.close"})
 
 
 class OriginValidator(BaseMiddleware):
@@ -58,17 +74,19 @@ class OriginValidator(BaseMiddleware):
 
     def __init__(self, application: Application, allowed_origins: Iterable[str]) -> None:
         super().__init__(application)
-        self.allowed_origins = _checked(allowed_origins)
+        if isinstance(allowed_origins, str | bytes):
+            raise ValueError(f"allowed_origins must be a list of patterns, not {allowed_origins!r}")
+        self.allowed_origins = tuple(allowed_origins)
+        if not self.allowed_origins:
+            raise ValueError('allowed_origins is empty: name the origins, or "*" to allow all')
         self._patterns = [
             parse_pattern(text) for text in self.allowed_origins if text not in (ANY, SAME)
         ]
         self._denier = WebsocketDenier()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket" or self.is_allowed(scope):
-            await self.inner(scope, receive, send)
-            return
-        await self._denier(scope, receive, send)
+        allowed = scope["type"] != "websocket" or self.is_allowed(scope)
+        await (self.inner if allowed else self._denier)(scope, receive, send)
 
     def is_allowed(self, scope: Scope) -> bool:
         """Whether the connection's Origin header matches; logs the refusal."""
@@ -89,45 +107,23 @@ class OriginValidator(BaseMiddleware):
         parsed = parse_origin(origin)
         return parsed is not None and any(pattern.matches(parsed) for pattern in self._patterns)
 
-    def _is_own(self, origin: str, scope: Scope) -> bool:
-        parsed = parse_origin(origin)
-        if (
-            SAME not in self.allowed_origins
-            or parsed is None
-            or not (parsed.scheme and parsed.host)
-        ):
+    def _is_own(self, text: str, scope: Scope) -> bool:
+        origin = parse_origin(text)
+        if SAME not in self.allowed_origins or not (origin and origin.scheme and origin.host):
             return False
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and parse_origin(f"{parsed.scheme}://{hosts[0]}") == parsed
+        return len(hosts) == 1 and parse_origin(f"{origin.scheme}://{hosts[0]}") == origin
 
 
-def _checked(allowed_origins: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(allowed_origins, str | bytes):
-        raise ValueError(f"allowed_origins must be a list of patterns, not {allowed_origins!r}")
-    patterns = tuple(allowed_origins)
-    if not patterns:
-        raise ValueError('allowed_origins is empty: name the origins, or "*" to allow all')
-    return patterns
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A parsed origin; the opaque origin `null` is one without scheme and port."""
+class Origin(NamedTuple):
+    """A parsed origin, `null` being one without scheme and port; or a pattern, where None allows any."""
 
     scheme: str | None
-    host: str
+    host: str  # a pattern's, with a leading dot, includes its subdomains
     port: int | None
 
-
-@dataclass(frozen=True)
-class OriginPattern:
-    """What an origin must be; None allows any. A host with a leading dot includes subdomains."""
-
-    scheme: str | None
-    host: str
-    port: int | None
-
-    def matches(self, origin: Origin) -> bool:
+    def matches(self, origin: "Origin") -> bool:
+        """Whether this pattern allows `origin`."""
         if origin.scheme is None or self.host == NULL:
             return origin.scheme is None and self.host == NULL
         return (
@@ -139,41 +135,37 @@ class OriginPattern:
 
 def parse_origin(text: str) -> Origin | None:
     """The origin in a header, its default port filled in; None if it is malformed."""
-    if text == NULL:
-        return Origin(None, NULL, None)
-    parts = _parts(text)
-    if parts is None or parts.scheme is None or parts.host.startswith("."):
-        return None
-    return Origin(parts.scheme, parts.host, parts.port)
+    origin = _parsed(text)
+    if text == NULL or (origin and origin.scheme and not origin.host.startswith(".")):
+        return origin
+    return None
 
 
-def parse_pattern(text: object) -> OriginPattern:
+def parse_pattern(text: object) -> Origin:
     """A pattern of `allowed_origins`; `ValueError` if it is none."""
-    parts = _parts(text) if isinstance(text, str) else None
-    if parts is None or (parts.host == NULL and text != NULL):
+    pattern = _parsed(text) if isinstance(text, str) else None
+    if pattern is None or (pattern.host == NULL and text != NULL):
         raise ValueError(
             f'{text!r} is not an origin pattern; expected "*", "self", "null", a scheme without '
             f'hosts such as "file://", or [scheme://]host[:port], where ".host" includes its '
             f"subdomains and an IPv6 address is in brackets"
         )
-    return parts
+    return pattern
 
 
-def _parts(text: str) -> OriginPattern | None:
+def _parsed(text: str) -> Origin | None:
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         return None
     scheme = shape["scheme"].lower() if shape["scheme"] else None
     if not shape["host"]:
         has_hosts = scheme is None or scheme in DEFAULT_PORTS or shape["port"]
-        return None if has_hosts else OriginPattern(scheme, "", None)
+        return None if has_hosts else Origin(scheme, "", None)
     host = _normalized(shape["host"])
-    if host is None:
-        return None
     port = int(shape["port"]) if shape["port"] else DEFAULT_PORTS.get(scheme or "")
-    if port is not None and not 0 < port < 65536:
+    if host is None or (port is not None and not 0 < port < 65536):
         return None
-    return OriginPattern(scheme, host, port)
+    return Origin(scheme, host, port)
 
 
 def _normalized(host: str) -> str | None:

@@ -5,9 +5,8 @@ Each communicator takes any ASGI application (a FastAPI app, a router, a plain f
 """
 
 from .application import ApplicationCommunicator
-from .errors import ConnectionRefused, UnexpectedEvent
-from .http import HttpCommunicator, HttpResponse
-from .websocket import WebsocketCommunicator
+from .clients import ConnectionRefused, HttpCommunicator, HttpResponse, WebsocketCommunicator
+from .server_rules import UnexpectedEvent
 
 __all__ = [
     "ApplicationCommunicator",

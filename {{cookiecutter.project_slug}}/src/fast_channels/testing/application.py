@@ -3,15 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 from ..consumer.handlers import strict
 from ..type_defs import Application, Event, Scope, as_application
-from .errors import UnexpectedEvent
+from .server_rules import UnexpectedEvent
 
-# How long a cancelled application may take for its clean-up.
-STOP_SECONDS = 5.0
+STOP_SECONDS = 5.0  # for the clean-up of a cancelled application
 
 
 class ApplicationCommunicator:
@@ -40,13 +38,13 @@ class ApplicationCommunicator:
         return self
 
     async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: object, failure: BaseException | None, traceback: object
     ) -> None:
         await self.stop(exceptions=False)
-        self._show_unseen_error(exc)
+        if failure is None:
+            self._raise_unseen_error()
+        elif not self._error_seen and (error := self._error()) is not None:
+            failure.add_note(f"{self._name()} failed as well: {error!r}")
 
     async def send_input(self, message: Event) -> None:
         """Give the application one event; what it has not asked for yet, waits.
@@ -84,7 +82,7 @@ class ApplicationCommunicator:
 
         If it is late it is cancelled, and `TimeoutError` raised.
         """
-        await self._wait(timeout)
+        await self._until_done(timeout)
         self._raise_error()
 
     async def stop(self, exceptions: bool = True) -> None:
@@ -112,17 +110,7 @@ class ApplicationCommunicator:
         self._raise_error()
         raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
 
-    async def _unexpected(self, expected: str, event: Event, timeout: float) -> NoReturn:
-        """Raise what went wrong: the application's exception if there is one, else `UnexpectedEvent`.
-
-        An application that has sent its last event has up to `timeout` seconds to fail.
-        """
-        if event["type"] == "websocket.close":
-            await self._until(self._is_done, timeout)
-        self._raise_unseen_error()
-        raise UnexpectedEvent(expected, event)
-
-    async def _wait(self, timeout: float) -> None:
+    async def _until_done(self, timeout: float) -> None:
         if not await self._until(self._is_done, timeout):
             await self.stop(exceptions=False)
             late = TimeoutError(f"waited {timeout:g} s for {self._name()} to return")
@@ -136,26 +124,6 @@ class ApplicationCommunicator:
         self._output.append(event)
         self._changed.set()
 
-    def _has_news(self) -> bool:
-        return bool(self._output) or self._refused is not None or self._is_done()
-
-    def _is_done(self) -> bool:
-        return self._task is not None and self._task.done()
-
-    def _raise_unseen_error(self) -> None:
-        if not self._error_seen:
-            self._raise_error()
-
-    def _show_unseen_error(self, failure: BaseException | None) -> None:
-        """At the end of `async with`; beside the test's own `failure`, which is the one to raise."""
-        error = self._error()
-        if failure is None:
-            self._raise_unseen_error()
-        elif error is not None and not self._error_seen:
-            failure.add_note(f"{self._name()} failed as well: {error!r}")
-
-    # Internals
-
     async def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
         self._start()
         try:
@@ -166,6 +134,28 @@ class ApplicationCommunicator:
         except TimeoutError:
             return condition()
         return True
+
+    def _has_news(self) -> bool:
+        return bool(self._output) or self._refused is not None or self._is_done()
+
+    def _is_done(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def _raise_error(self) -> None:
+        if (error := self._error()) is not None:
+            self._error_seen = True
+            raise error
+
+    def _raise_unseen_error(self) -> None:
+        if not self._error_seen:
+            self._raise_error()
+
+    # Internals
+
+    def _error(self) -> BaseException | None:
+        if self._refused is not None or self._task is None or not self._task.done():
+            return self._refused
+        return None if self._task.cancelled() else self._task.exception()
 
     def _start(self) -> None:
         if self._task is None:
@@ -188,17 +178,6 @@ class ApplicationCommunicator:
         self._changed.set()
         if self._refused is not None and not task.cancelled():
             task.exception()  # the test has been told of it: asyncio need not
-
-    def _error(self) -> BaseException | None:
-        failed = self._task is not None and self._task.done() and not self._task.cancelled()
-        error = self._task.exception() if self._task is not None and failed else None
-        return self._refused or error
-
-    def _raise_error(self) -> None:
-        error = self._error()
-        if error is not None:
-            self._error_seen = True
-            raise error
 
     def _name(self) -> str:
         return f"the application at {self.scope.get('path', self.scope.get('type'))}"

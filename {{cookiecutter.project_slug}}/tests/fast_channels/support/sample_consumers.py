@@ -22,7 +22,8 @@ class Recorder(AsyncConsumer):
         await self.send({"type": "message", "number": message["number"]})
 
     async def test_name(self, message: dict[str, Any]) -> None:
-        await self.send({"type": "name", "channel": self.channel_name, "layer": self.channel_layer})
+        layer = self.channel_layer if self.has_layer else None
+        await self.send({"type": "name", "channel": self.channel_name, "layer": layer})
 
     async def test_leave(self, message: dict[str, Any]) -> None:
         await self.send({"type": "left"})

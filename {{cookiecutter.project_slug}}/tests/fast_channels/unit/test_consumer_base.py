@@ -128,7 +128,23 @@ async def test_without_a_layer() -> None:
     """Without a registered layer a consumer works, and has neither layer nor channel."""
     async with ApplicationCommunicator(Recorder, SCOPE) as client:
         await client.send_input({"type": "test.name"})
-        assert await client.receive_output() == {"type": "name", "channel": None, "layer": None}
+        assert await client.receive_output() == {"type": "name", "channel": "", "layer": None}
+
+
+async def test_a_missing_layer_is_named() -> None:
+    """An error that says what to do in the place of an attribute that is None; hasattr() says no."""
+
+    class Talking(Recorder):
+        async def test_frame(self, message: dict[str, Any]) -> None:
+            assert not hasattr(self, "channel_layer")
+            await self.channel_layer.group_send("room", {"type": "chat.message"})
+
+    async with ApplicationCommunicator(Talking, SCOPE) as client:
+        await client.send_input(frame(1))
+        with pytest.raises(
+            InvalidChannelLayerError, match="Talking has no channel layer: register"
+        ):
+            await client.wait()
 
 
 async def test_layer_by_alias(memory_layer: InMemoryChannelLayer) -> None:

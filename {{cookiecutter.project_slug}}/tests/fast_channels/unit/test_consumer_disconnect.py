@@ -172,6 +172,37 @@ async def test_handler_is_cancelled_after_the_grace() -> None:
     assert story == ["start one", "disconnect", "cancelled one"]
 
 
+async def test_what_runs_around_the_consumer_is_not_cancelled() -> None:
+    """A handler that fails while disconnect() runs beside it cuts that off, and nothing else."""
+    story: list[str] = []
+    gate = asyncio.Event()
+
+    class Failing(AsyncWebsocketConsumer):
+        disconnect_patience = 0.01
+
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            await gate.wait()
+            raise ZeroDivisionError
+
+        async def disconnect(self, code: int) -> None:
+            story.append("disconnect")
+            gate.set()
+            await asyncio.sleep(FOREVER)
+
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await Failing.as_asgi()(scope, receive, send)
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        story.append("around it")
+
+    client = WebsocketCommunicator(middleware, "/")
+    await client.connect()
+    await client.send_to("one")
+    await client.disconnect(timeout=FOREVER)
+    assert story == ["disconnect", "around it"]
+
+
 async def test_frames_behind_a_slow_handler_are_dropped_once_it_is_over() -> None:
     """Frames that were not handled in time are not handled after disconnect()."""
     consumer, story, gate = slow_consumer(disconnect_patience=0.01, disconnect_grace=FOREVER)

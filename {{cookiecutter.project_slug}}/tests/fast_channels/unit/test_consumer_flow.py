@@ -81,7 +81,7 @@ async def say(client: WebsocketCommunicator, frames: int) -> None:
 
 
 @pytest.mark.parametrize(("talkers", "listeners", "times"), [(1, 0, 20), (4, 20, 3), (20, 20, 1)])
-async def test_who_talks_without_a_pause_hears_everything(
+async def test_talkers_without_a_pause_hear_everything(
     memory_layer: InMemoryChannelLayer, talkers: int, listeners: int, times: int
 ) -> None:
     """Members whose next frame is always there already miss nothing of their room, nor do others."""

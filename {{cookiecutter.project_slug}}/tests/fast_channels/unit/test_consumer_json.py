@@ -2,16 +2,23 @@
 
 import enum
 import json
+import logging
 import math
 from collections import OrderedDict
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer, json_text
+from fast_channels.consumer.websocket import unreadable
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.testing import WebsocketCommunicator
+
+from ..support.expect import eventually
+from ..support.uvicorn_server import serving
 
 pytestmark = pytest.mark.usefixtures("memory_layer")
 
@@ -156,13 +163,72 @@ async def test_send_json_may_close() -> None:
 
 @pytest.mark.parametrize("frame", [{"bytes_data": b"{}"}, {"text_data": "{"}, {"text_data": ""}])
 async def test_what_is_no_json_ends_the_socket(frame: dict[str, Any]) -> None:
-    """A binary frame or broken JSON is a ValueError: the client is closed with 1011."""
+    """A binary frame or broken JSON is a ValueError in a test: the client is closed with 1011."""
     client = WebsocketCommunicator(Echo, "/")
     assert await client.connect() == (True, None)
     await client.send_to(**frame)
     with pytest.raises(ValueError, match=r"No text section|Expecting"):
         await client.wait()
     assert await client.receive_output() == {"type": "websocket.close", "code": 1011}
+
+
+@pytest.mark.usefixtures("each_protocol")
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [("{", 1007), ("", 1007), ("[NaN]", 1007), ("[" * 20_000, 1007), (b"{}", 1003)],
+)
+async def test_a_client_that_sends_no_json(
+    caplog: pytest.LogCaptureFixture, frame: str | bytes, code: int
+) -> None:
+    """On a server the client is told its fault by a close code; it is counted, and is no error there."""
+    codes, before = [], unreadable.total
+
+    class Noting(Echo):
+        async def disconnect(self, code: int) -> None:
+            codes.append(code)
+
+    async with serving(Noting.as_asgi()) as address, connect(f"ws://{address}/") as client:
+        await client.send(frame)
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+        assert (client.close_code, client.close_reason) == (code, "expected JSON in a text frame")
+        await eventually(lambda: codes == [code], "disconnect()")
+    assert unreadable.total - before == 1
+    assert [one for one in caplog.records if one.levelno > logging.WARNING] == []
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_handlers_own_value_error_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Also on a server, and behind valid JSON: closed with 1011, and with a traceback in the log."""
+
+    class Failing(Echo):
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            await self.decode_json("{")
+
+    async with serving(Failing.as_asgi()) as address, connect(f"ws://{address}/") as client:
+        await client.send("{}")
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+        assert client.close_code == 1011
+        await eventually(lambda: "Traceback" in caplog.text, "the server's log")
+
+
+async def test_what_receive_raises_can_be_answered() -> None:
+    """An overridden receive() gets the ValueError, and the socket stays open, on a server too."""
+
+    class Patient(Echo):
+        async def receive(
+            self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+        ) -> None:
+            try:
+                await super().receive(text_data, bytes_data)
+            except json.JSONDecodeError as error:
+                await self.send_json({"error": error.msg})
+
+    async with serving(Patient.as_asgi()) as address, connect(f"ws://{address}/") as client:
+        for _ in range(2):
+            await client.send("[1,")
+            assert json.loads(await client.recv()) == {"error": "Expecting value"}
 
 
 async def test_bad_input_can_be_answered() -> None:

@@ -62,6 +62,7 @@ def codes() -> Iterator[list[int]]:
     Listener.codes.clear()
     yield Listener.codes
     Listener.codes.clear()
+    del Listener.latest  # and with it the server's connection
 
 
 def lazy_client(address: str) -> connect:

@@ -232,7 +232,7 @@ class TestErrorsOfTheApplication:
             await client.disconnect()
 
     async def test_failure_behind_another_close(self) -> None:
-        """Who waits for a frame, and gets a close of an application that failed, gets its exception."""
+        """A test that waits for a frame of an application that closed and failed gets its exception."""
 
         class Closing(Echo):
             async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:

@@ -228,7 +228,7 @@ async def test_a_long_close_reason_of_a_consumer() -> None:
     await client.stop()
 
 
-async def test_who_sends_to_a_client_that_has_left() -> None:
+async def test_sending_to_a_client_that_has_left() -> None:
     """It is an OSError, as with a server that knows version 2.4 of the specification."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

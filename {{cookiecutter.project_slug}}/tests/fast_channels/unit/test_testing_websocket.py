@@ -198,7 +198,7 @@ class TestEnd:
         await client.disconnect()
 
     async def test_close_instead_of_a_frame_is_unexpected(self) -> None:
-        """Who waits for a frame and gets a close is told the code."""
+        """A test that waits for a frame and gets a close is told the code."""
         async with WebsocketCommunicator(Echo, "/") as client:
             await client.send_to(text_data="close")
             with pytest.raises(UnexpectedEvent, match="4001"):

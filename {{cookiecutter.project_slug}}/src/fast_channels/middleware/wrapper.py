@@ -1,4 +1,4 @@
-"""The base of a middleware."""
+"""The base of a middleware: it passes on what it wraps."""
 
 from ..type_defs import Application, Receive, Scope, Send, as_application
 

@@ -1,22 +1,26 @@
-"""A WebSocket client in a test."""
+"""The clients of a test: of a WebSocket, and of one HTTP request."""
 
 import json
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
+from ..consumer.websocket import INTERNAL_ERROR, NORMAL_CLOSURE
+from ..exceptions import FastChannelsError
 from ..type_defs import Application, Event, Headers, HeadersInput
 from .application import ApplicationCommunicator
-from .errors import ConnectionRefused, UnexpectedEvent
-from .scopes import connection_scope
-from .server_rules import WebsocketRules
+from .server_rules import HttpRules, UnexpectedEvent, WebsocketRules, connection_scope
 
-DEFAULT_CLOSE_CODE = 1000
 # RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
 ABNORMAL_CLOSURE = 1006
-INTERNAL_ERROR = 1011
-# How long an application may take to fail after it has refused.
-REFUSAL_SECONDS = 1.0
+REFUSAL_SECONDS = 1.0  # for an application to fail after it has refused
+
+
+class ConnectionRefused(FastChannelsError, AssertionError):
+    """The application refused the WebSocket. `code` is as `WebsocketCommunicator.connect` gives."""
+
+    def __init__(self, path: str, code: int | None) -> None:
+        super().__init__(f"the application refused the WebSocket {path} with code {code}")
+        self.code = code
 
 
 class WebsocketCommunicator(ApplicationCommunicator):
@@ -72,17 +76,13 @@ class WebsocketCommunicator(ApplicationCommunicator):
         return self
 
     async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: object, failure: BaseException | None, traceback: object
     ) -> None:
         try:
-            if exc is None:
+            if failure is None:
                 await self.disconnect()
         finally:
-            await self.stop(exceptions=False)
-            self._show_unseen_error(exc)
+            await super().__aexit__(kind, failure, traceback)
 
     async def connect(self, timeout: float = 1) -> tuple[bool, str | int | None]:
         """Ask for the connection: `(True, chosen subprotocol or None)`, or `(False, close code)`.
@@ -106,12 +106,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """Send one frame: exactly one of a str and bytes."""
         if (text_data is None) == (bytes_data is None):
             raise ValueError("send_to() takes either text_data or bytes_data")
-        if text_data is not None:
-            _require(text_data, str, "text_data")
-            await self.send_input({"type": "websocket.receive", "text": text_data})
-        else:
-            _require(bytes_data, bytes, "bytes_data")
-            await self.send_input({"type": "websocket.receive", "bytes": bytes_data})
+        if not isinstance(text_data, str | None) or not isinstance(bytes_data, bytes | None):
+            raise TypeError(
+                f"text_data must be str, bytes_data bytes: {text_data!r}, {bytes_data!r}"
+            )
+        key, data = ("bytes", bytes_data) if text_data is None else ("text", text_data)
+        await self.send_input({"type": "websocket.receive", key: data})
 
     async def send_json_to(self, data: Any) -> None:
         """Send `data` as JSON in a text frame; `ValueError` for NaN and Infinity, which JSON lacks."""
@@ -121,7 +121,10 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""
         event = await self._next_output(timeout, "a WebSocket frame")
         if event["type"] != "websocket.send":
-            await self._unexpected("a WebSocket frame", event, timeout)
+            if event["type"] == "websocket.close":  # its last event; it may still fail
+                await self._until(self._is_done, timeout)
+            self._raise_unseen_error()
+            raise UnexpectedEvent("a WebSocket frame", event)
         text: str | None = event.get("text")
         return text if text is not None else bytes(event["bytes"])
 
@@ -132,18 +135,17 @@ class WebsocketCommunicator(ApplicationCommunicator):
             raise UnexpectedEvent("JSON in a text frame", {"bytes": frame})
         return json.loads(frame)
 
-    async def disconnect(self, code: int = 1000, timeout: float = 1) -> None:
+    async def disconnect(self, code: int = NORMAL_CLOSURE, timeout: float = 1) -> None:
         """Leave, and wait until the application has returned.
 
         An application that has ended already is left in peace, but an exception that the test has
         not seen yet is raised.
         """
-        if self._is_done():
-            self._raise_unseen_error()
-            return
-        if not self._disconnect_sent:
-            await self._send_disconnect(code)
-        await self._wait(timeout)
+        if not self._is_done():
+            if not self._disconnect_sent:
+                self._disconnect_sent = self._left = True
+                await self.send_input(_disconnect_event(code))
+            await self._until_done(timeout)
         self._raise_unseen_error()
 
     # The server's reactions
@@ -154,19 +156,10 @@ class WebsocketCommunicator(ApplicationCommunicator):
         was_open = self._rules.is_open
         self._rules.check(event)
         super()._sent(event)
-        if event["type"] == "websocket.close":
-            self._closed_by_application(_close_code(event) if was_open else ABNORMAL_CLOSURE)
-        elif event["type"] == "websocket.http.response.body" and not event.get("more_body"):
-            self._closed_by_application(ABNORMAL_CLOSURE)
-
-    def _closed_by_application(self, code: int) -> None:
-        if not self._disconnect_sent:
+        if self._rules.is_over and not self._disconnect_sent:
             self._disconnect_sent = True
-            self._input.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
-
-    async def _send_disconnect(self, code: int) -> None:
-        self._disconnect_sent = self._left = True
-        await self.send_input({"type": "websocket.disconnect", "code": code, "reason": ""})
+            code = _close_code(event) if was_open else ABNORMAL_CLOSURE
+            self._input.put_nowait(_disconnect_event(code))
 
     async def _before(self, event: Event, timeout: float) -> None:
         if event["type"] == "websocket.close" and event.get("code") == INTERNAL_ERROR:
@@ -176,9 +169,72 @@ class WebsocketCommunicator(ApplicationCommunicator):
 
 def _close_code(event: Event) -> int:
     code = event.get("code")
-    return DEFAULT_CLOSE_CODE if code is None else int(code)
+    return NORMAL_CLOSURE if code is None else int(code)
 
 
-def _require(value: object, kind: type, name: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+def _disconnect_event(code: int) -> Event:
+    return {"type": "websocket.disconnect", "code": code, "reason": ""}
+
+
+class HttpResponse(TypedDict):
+    """`body` is the whole of it, also where the application sent it in parts."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class HttpCommunicator(ApplicationCommunicator):
+    """One HTTP request to `application`.
+
+        response = await HttpCommunicator(app, "/rooms?limit=5").get_response()
+        assert response["status"] == 200
+
+    `body` is bytes, or str in UTF-8; `headers` are pairs of str or bytes, or a mapping, and are sent
+    as they are: no Host or Content-Length is added.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | str = b"",
+        headers: HeadersInput | Mapping[str, str] | None = None,
+    ) -> None:
+        scope = connection_scope(
+            path, headers, spec_version="2.3", type="http", scheme="http", method=method.upper()
+        )
+        super().__init__(application, scope)
+        self._body = body.encode() if isinstance(body, str) else body
+        self._request_sent = False
+        self._rules = HttpRules(scope["method"])
+
+    async def send_request(self) -> None:
+        """Send the request without waiting for the response; a second call does nothing."""
+        if not self._request_sent:
+            self._request_sent = True
+            await self.send_input({"type": "http.request", "body": self._body, "more_body": False})
+
+    async def get_response(self, timeout: float = 1) -> HttpResponse:
+        """The whole response, once the application has returned.
+
+        `timeout` is for each part of it, and for the application to return after the last.
+        """
+        await self.send_request()
+        start = await self._next_output(timeout, "http.response.start")
+        body, more = b"", True
+        while more:
+            event = await self._next_output(timeout, "http.response.body")
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+        # As a server tells the application once the response is out.
+        self._input.put_nowait({"type": "http.disconnect"})
+        await self.wait(timeout)
+        headers = list(start.get("headers") or ())
+        return {"status": start["status"], "headers": headers, "body": body}
+
+    def _sent(self, event: Event) -> None:
+        self._rules.check(event)
+        super()._sent(event)
