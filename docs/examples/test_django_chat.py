@@ -3,8 +3,7 @@
 import json
 
 from anyio.from_thread import run as run_in_loop
-from fastapi import FastAPI
-from starlette.applications import Starlette
+from fastapi import APIRouter, FastAPI
 from starlette.routing import WebSocketRoute
 
 from fast_channels.consumer import AsyncWebsocketConsumer
@@ -39,7 +38,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
 
 # routes
-sockets = Starlette(routes=[WebSocketRoute("/chat/{room_name}/", ChatConsumer.as_asgi())])
+sockets = APIRouter()
+sockets.routes.append(WebSocketRoute("/chat/{room_name}/", ChatConsumer.as_asgi()))
 
 app = FastAPI()
 app.mount("/ws", OriginValidator(sockets, ["localhost", "127.0.0.1", ".example.com"]))

@@ -3,7 +3,6 @@
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from fast_channels.consumer import AsyncWebsocketConsumer
@@ -29,12 +28,12 @@ async def lifespan(app: FastAPI):
 
 
 app = FastAPI(lifespan=lifespan)
-app.mount("/ws", Starlette(routes=[WebSocketRoute("/echo", EchoConsumer.as_asgi())]))
+app.router.routes.append(WebSocketRoute("/ws/echo", EchoConsumer.as_asgi()))
 
 
 # end
 async def test_the_echo_comes_back() -> None:
-    """One socket, through the mounted route, with the lifespan of the app."""
+    """One socket, through the route, with the lifespan of the app."""
     async with lifespan(app), WebsocketCommunicator(app, "/ws/echo") as client:
         await client.send_to("hello")
         assert await client.receive_from() == "hello"

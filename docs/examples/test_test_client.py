@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
@@ -35,7 +34,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-sockets = Starlette(routes=[WebSocketRoute("/news", NewsConsumer.as_asgi())])
+sockets = APIRouter()
+sockets.routes.append(WebSocketRoute("/news", NewsConsumer.as_asgi()))
 app.mount("/ws", OriginValidator(sockets, ["self"]))
 
 

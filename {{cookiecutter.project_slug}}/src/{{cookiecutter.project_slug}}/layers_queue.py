@@ -5,45 +5,29 @@
 Without REDIS_URL both live in this process.
 """
 
-from typing import TypedDict
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer
 
-from fast_channels.layers import (
-    BaseChannelLayer,
-    InMemoryChannelLayer,
-    RedisChannelLayer,
-    register_channel_layer,
-)
-
-from .settings import Settings
-
-
-class Limits(TypedDict):
-    expiry: float  # seconds
-    capacity: int  # messages
-
+from .settings import get_settings
 
 # A job waits up to a day for a worker; a sender is refused (ChannelFull) beyond a thousand.
-JOBS: Limits = {"expiry": 24 * 60 * 60, "capacity": 1000}
+JOB_EXPIRY = 24 * 60 * 60
+MOST_JOBS = 1000
 
 
-def make_layers(settings: Settings) -> dict[str, BaseChannelLayer]:
+def make_layers() -> dict[str, BaseChannelLayer]:
+    """By alias, and not opened yet."""
+    settings = get_settings()
     if not settings.redis_url:
-        return {"default": InMemoryChannelLayer(), "jobs": InMemoryChannelLayer(**JOBS)}
+        jobs = InMemoryChannelLayer(expiry=JOB_EXPIRY, capacity=MOST_JOBS)
+        return {"default": InMemoryChannelLayer(), "jobs": jobs}
     hosts = [settings.redis_url]
     return {
         "default": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
         "jobs": RedisChannelLayer(
             hosts,
             prefix=f"{settings.app_name}.jobs",
+            expiry=JOB_EXPIRY,
+            capacity=MOST_JOBS,
             lease=settings.job_lease_seconds,
-            **JOBS,
         ),
     }
-
-
-def register_layers(settings: Settings) -> list[BaseChannelLayer]:
-    """Make the layers known to consumers by their aliases."""
-    layers = make_layers(settings)
-    for alias, layer in layers.items():
-        register_channel_layer(alias, layer)
-    return list(layers.values())

@@ -6,8 +6,9 @@ Invariants: each object holds a bounded amount, whatever clients do; time only e
 import ipaddress
 import logging
 import time
-from collections import OrderedDict
 from functools import cache
+
+from starlette.requests import HTTPConnection
 
 from .settings import get_settings
 
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 BURST_SECONDS = 10  # worth of frames that a socket may send at once, as after a reconnection
 ROOM_WINDOW = 3600.0  # seconds
 MOST_ADDRESSES = 2_000  # whose rooms are remembered; the one that came first is forgotten first
+TOO_MANY_ROOMS = "Too many rooms were opened from your address; please try again later."
 
 
 class TokenBucket:
@@ -63,7 +65,7 @@ class Slots:
 
 
 class RoomLimit:
-    """How many distinct rooms one address may name in `window` seconds; each makes a log in Redis.
+    """How many distinct rooms one address may name in a `window` of seconds; each makes a log in Redis.
 
     A room that the address has named already costs nothing, so that a whole office can come back
     after a restart. An unknown address, as behind a Unix socket, is not limited.
@@ -72,7 +74,8 @@ class RoomLimit:
     def __init__(self, limit: int, window: float = ROOM_WINDOW) -> None:
         self._limit = limit
         self._window = window
-        self._named: OrderedDict[str, tuple[float, set[str]]] = OrderedDict()
+        self._since = time.monotonic()
+        self._named: dict[str, set[str]] = {}
 
     def admit(self, host: str | None, room: str) -> bool:
         if host is None:
@@ -96,13 +99,12 @@ class RoomLimit:
 
     def _rooms_of(self, network: str) -> set[str]:
         now = time.monotonic()
-        since, rooms = self._named.get(network, (now, set()))
-        if now - since >= self._window:
-            del self._named[network]
-            since, rooms = now, set()
-        self._named[network] = (since, rooms)
+        if now - self._since >= self._window:
+            self._since = now
+            self._named.clear()
+        rooms = self._named.setdefault(network, set())
         if len(self._named) > MOST_ADDRESSES:
-            self._named.popitem(last=False)
+            del self._named[next(iter(self._named))]
         return rooms
 
 
@@ -120,3 +122,9 @@ def network_of(host: str) -> str:
 @cache
 def get_room_limit() -> RoomLimit:
     return RoomLimit(get_settings().rooms_per_address)
+
+
+def may_name(room: str, connection: HTTPConnection) -> bool:
+    """Whether the client of a request or a socket may name this room."""
+    client = connection.client
+    return get_room_limit().admit(client.host if client else None, room)

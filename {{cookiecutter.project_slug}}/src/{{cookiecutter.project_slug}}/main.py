@@ -4,7 +4,7 @@ import html
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
@@ -16,18 +16,16 @@ from fastapi.staticfiles import StaticFiles
 from starlette.routing import WebSocketRoute
 
 from fast_channels.exceptions import ChannelLayerUnavailable
-from fast_channels.layers import channel_layers
+from fast_channels.layers import channel_layers, is_ready, open_layers
 from fast_channels.middleware import BodyLimit, OriginValidator
 
-from .consumers import TOO_MANY_ROOMS, ChatConsumer, from_outside
-from .health import is_ready
-from .layers import register_layers
-from .limits import ROOM_WINDOW, get_room_limit
+from .chat import ChatConsumer, say
+from .jobs import make_worker
+from .layers import make_layers
+from .limits import ROOM_WINDOW, TOO_MANY_ROOMS, may_name
 from .logs import set_up_logging
-from .processes import web_processes
-from .schemas import Refusal, Room, RoomMessage, describe, group_of
-from .settings import get_settings
-from .worker import make_worker
+from .schemas import Refusal, Room, RoomMessage, describe
+from .settings import get_settings, web_processes
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +53,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     set_up_logging(settings.log_level)
     if not settings.redis_url:
         say_in_memory()
-    async with AsyncExitStack() as stack:
-        for layer in register_layers(settings):
-            await stack.enter_async_context(layer)
-        if settings.run_worker or not settings.redis_url:
-            await stack.enter_async_context(make_worker(settings))
+    works = settings.run_worker or not settings.redis_url
+    async with open_layers(make_layers()), make_worker() if works else nullcontext():
         yield
 
 
@@ -72,7 +67,8 @@ def say_in_memory() -> None:
         logger.info("REDIS_URL is not set: rooms and jobs are in memory, for one process only")
 
 
-sockets = APIRouter(routes=[WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi())])
+sockets = APIRouter()
+sockets.routes.append(WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi()))
 
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
 app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
@@ -109,10 +105,9 @@ async def publish(
     request: Request, room: Annotated[Room, PathParameter()], message: RoomMessage
 ) -> dict[str, str]:
     """Say something in a room from outside a socket."""
-    host = request.client.host if request.client else None
-    if not get_room_limit().admit(host, room):
+    if not may_name(room, request):
         raise HTTPException(429, TOO_MANY_ROOMS, {"Retry-After": str(int(ROOM_WINDOW))})
-    await channel_layers["default"].group_send(group_of(room), from_outside(message))
+    await say(room, message.name, message.text)
     return {"status": "accepted"}
 
 

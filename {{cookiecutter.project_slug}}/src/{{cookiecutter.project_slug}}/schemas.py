@@ -1,10 +1,12 @@
 """What comes from outside, over sockets and HTTP: rooms, names, texts, frames; and why one is refused.
 
 Invariants: an error is one sentence and repeats nothing of what came, which may be a secret, or unfit
-for JSON; OpenAPI and errors tell a rule with the same words (``EXPECTED``).
+for JSON; a field has one rule wherever its name stands, which OpenAPI and errors tell with the same words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,43 +20,26 @@ from pydantic import (
 
 from .visible import readable, visible_line
 
-EXPECTED = {
-    "room": "1 to 50 letters, digits, - or _",
-    "name": "1 to 50 visible characters in one line",
-    "text": "1 to 2000 characters, some of them visible",
-    "id": "1 to 64 letters, digits, - or _",
-}
-
 Room = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,50}$"),
-    Field(description=EXPECTED["room"]),
+    str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$", description="1 to 50 letters, digits, - or _")
 ]
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
     AfterValidator(visible_line),
-    Field(description=EXPECTED["name"]),
+    Field(description="1 to 50 visible characters in one line"),
 ]
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
     AfterValidator(readable),
-    Field(description=EXPECTED["text"]),
+    Field(description="1 to 2000 characters, some of them visible"),
 ]
 # The client's own name for a frame: the answer to it carries the same.
 FrameId = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$"),
-    Field(description=EXPECTED["id"]),
+    str | None,
+    Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 letters, digits, - or _"),
 ]
-
-
-class RoomMessage(BaseModel):
-    """What is said in a room."""
-
-    name: Name
-    text: Text
 
 
 class Visitor(BaseModel):
@@ -64,17 +49,23 @@ class Visitor(BaseModel):
     name: Name
 
 
+class RoomMessage(BaseModel):
+    """What is said in a room over HTTP."""
+
+    name: Name
+    text: Text
+
+
 class Refusal(BaseModel):
     """Why a request was refused, in one sentence."""
 
     detail: str
 
 
-# Frames of the browser, told apart by their type
-
-
 class Frame(BaseModel):
-    id: FrameId | None = None
+    """What a browser sends. Each subclass is a kind of its own, told by its ``type``."""
+
+    id: FrameId = None
 
 
 class Message(Frame):
@@ -86,33 +77,53 @@ class JobStart(Frame):
     type: Literal["job.start"]
 
 
-Incoming = Message | JobStart
-INCOMING: TypeAdapter[Incoming] = TypeAdapter(Annotated[Incoming, Field(discriminator="type")])
-TYPES = " or ".join(INCOMING.json_schema()["discriminator"]["mapping"])
+# Every kind of frame that is declared above; the type tells them apart.
+KINDS: Any = reduce(or_, Frame.__subclasses__())
+FRAMES: TypeAdapter[Frame] = TypeAdapter(Annotated[KINDS, Field(discriminator="type")])
+
+MODELS: list[type[BaseModel]] = [Visitor, RoomMessage, *Frame.__subclasses__()]
+EXPECTED = {
+    name: field.description for model in MODELS for name, field in model.model_fields.items()
+} | {"type": " or ".join(FRAMES.json_schema()["discriminator"]["mapping"])}
+
+
+class Refused(Exception):
+    """Why something is not done, in one sentence for the person who asked for it."""
+
+
+def read_visitor(parameters: Mapping[str, str]) -> Visitor:
+    """``Refused`` without a good room and name."""
+    try:
+        return Visitor.model_validate(parameters)
+    except ValidationError as error:
+        raise Refused(describe(error.errors())) from None
+
+
+def read_frame(text: str) -> Frame:
+    """``Refused`` for what is no frame."""
+    try:
+        return FRAMES.validate_json(text)
+    except ValidationError as error:
+        raise Refused(describe(error.errors())) from None
 
 
 def id_of(text: str) -> str | None:
-    """The id of a frame that is otherwise wrong, for the error that answers it."""
+    """The id of a frame, however wrong it is otherwise, for the error that answers it."""
     try:
         return Frame.model_validate_json(text).id
     except ValidationError:
         return None
 
 
-def group_of(room: str) -> str:
-    return f"room.{room}"
-
-
 def describe(errors: Sequence[Any]) -> str:
-    """The first of Pydantic's `errors` in a sentence that a person may read, without the input."""
+    """The first of Pydantic's ``errors`` in a sentence that a person may read, without the input."""
     first = errors[0]
-    match first["type"]:
-        case "json_invalid":
-            return "What is sent must be JSON, as text."
-        case "union_tag_invalid" | "union_tag_not_found":
-            return f"type: must be {TYPES}"
+    if first["type"] == "json_invalid":
+        return "What is sent must be JSON, as text."
     # The outer parts of the place, such as "body" or a frame's type, tell a person nothing.
     field = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "")
-    if field in EXPECTED:
-        return f"{field}: must be {EXPECTED[field]}"
+    if first["type"].startswith("union_tag_"):
+        field = "type"
+    if expected := EXPECTED.get(field):
+        return f"{field}: must be {expected}"
     return f"{field}: {first['msg']}" if field else "What is sent must be a JSON object."

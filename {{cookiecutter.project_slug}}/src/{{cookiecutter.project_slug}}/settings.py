@@ -1,5 +1,8 @@
 """What the environment decides. Each setting is an upper-case variable; .env.example lists them."""
 
+import argparse
+import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import metadata
 from typing import Annotated, Literal
@@ -33,3 +36,14 @@ class Settings(BaseSettings):
 @cache
 def get_settings() -> Settings:
     return Settings()
+
+
+def web_processes(arguments: Sequence[str] | None = None) -> int:
+    """How many there are, as uvicorn, fastapi or gunicorn was told: their processes have its arguments.
+
+    Several servers or containers cannot be seen.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--workers", "-w", nargs="?", default=os.environ.get("WEB_CONCURRENCY"))
+    number = parser.parse_known_args(arguments)[0].workers or ""
+    return int(number) if number.isdecimal() else 1

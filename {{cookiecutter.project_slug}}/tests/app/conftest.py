@@ -12,9 +12,9 @@ from fastapi import FastAPI
 
 from fast_channels.layers import channel_layers
 
+from {{ cookiecutter.project_slug }}.jobs import make_worker
 from {{ cookiecutter.project_slug }}.limits import get_room_limit
 from {{ cookiecutter.project_slug }}.settings import Settings, get_settings
-from {{ cookiecutter.project_slug }}.worker import make_worker
 
 from .broker import Broker
 from .processes import Processes, WebProcess, WorkerProcess
@@ -66,7 +66,7 @@ async def app(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
         if redis_url:  # in memory the app starts a worker itself
-            await stack.enter_async_context(make_worker(get_settings()))
+            await stack.enter_async_context(make_worker())
         yield app
 
 

@@ -5,6 +5,9 @@ import json
 import pytest
 from fastapi import FastAPI
 
+from {{ cookiecutter.project_slug }}.chat import ChatConsumer
+from {{ cookiecutter.project_slug }}.schemas import EXPECTED, Frame
+
 from .visitors import HOST, PATIENCE, communicator, receive, visit
 
 LONGEST_NAME = "n" * 50
@@ -31,6 +34,13 @@ BAD_FRAMES = {
     "no number": '{"type": "message", "text": NaN}',
     "nothing visible": '{"type": "message", "text": "\u3164\u200b"}',
 }
+
+
+def test_each_kind_of_frame_has_a_method_and_is_named_to_who_misses_it() -> None:
+    """A class and a method are all that a new kind takes."""
+    methods = vars(ChatConsumer)["handle"].dispatcher.registry
+    assert methods.keys() - {object} == set(Frame.__subclasses__())
+    assert EXPECTED["type"] == "job.start or message"
 
 
 @pytest.mark.parametrize("frame", BAD_FRAMES.values(), ids=BAD_FRAMES.keys())

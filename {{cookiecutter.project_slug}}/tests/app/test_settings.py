@@ -10,11 +10,11 @@ from fast_channels.layers.jobs import WorkQueue
 from fast_channels.layers.redis.layer import RedisLayer
 
 from {{ cookiecutter.project_slug }}.layers import make_layers
-from {{ cookiecutter.project_slug }}.settings import Settings
+from {{ cookiecutter.project_slug }}.settings import Settings, get_settings
 
 
 def test_without_any_variable_everything_is_in_memory() -> None:
-    layers = make_layers(Settings())
+    layers = make_layers()
     assert set(layers) == {"default", "jobs"}
     assert all(isinstance(layer, InMemoryChannelLayer) for layer in layers.values())
 
@@ -32,7 +32,7 @@ def test_redis_url_makes_both_layers_redis_layers(
 ) -> None:
     """Of whichever topology; the jobs' layer keeps each job until it is acknowledged."""
     monkeypatch.setenv("REDIS_URL", url)
-    layers = make_layers(Settings())
+    layers = make_layers()
     assert all(isinstance(layer, RedisLayer) for layer in layers.values())
     assert isinstance(layers["jobs"], WorkQueue)
 
@@ -42,7 +42,8 @@ def test_the_two_layers_and_two_apps_share_no_key(monkeypatch: pytest.MonkeyPatc
     prefixes = set()
     for name in ("one", "two"):
         monkeypatch.setenv("APP_NAME", name)
-        layers = make_layers(Settings()).values()
+        get_settings.cache_clear()
+        layers = make_layers().values()
         prefixes |= {layer.prefix for layer in layers if isinstance(layer, RedisLayer)}
     assert len(prefixes) == 4
 

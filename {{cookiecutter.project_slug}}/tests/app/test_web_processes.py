@@ -2,7 +2,7 @@
 
 import pytest
 
-from {{ cookiecutter.project_slug }}.processes import web_processes
+from {{ cookiecutter.project_slug }}.settings import web_processes
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,9 @@ from {{ cookiecutter.project_slug }}.processes import web_processes
     ],
 )
 def test_the_command_line_tells_and_else_the_environment(
-    arguments: str, variable: str | None, expected: int
+    arguments: str, variable: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {} if variable is None else {"WEB_CONCURRENCY": variable}
-    assert web_processes(arguments.split(), environment) == expected
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WEB_CONCURRENCY", variable)
+    assert web_processes(arguments.split()) == expected

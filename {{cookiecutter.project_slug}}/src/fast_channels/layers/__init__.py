@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..messages import register_encoder
 from .base import BaseChannelLayer
+from .health import is_ready
 from .in_memory import InMemoryChannelLayer
 from .jobs import DeadLetter, Delivery, Depth, InspectableWorkQueue, WorkQueue
 from .registry import (
@@ -11,6 +12,7 @@ from .registry import (
     channel_layers,
     get_channel_layer,
     has_layers,
+    open_layers,
     register_channel_layer,
     unregister_channel_layer,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "channel_layers",
     "get_channel_layer",
     "has_layers",
+    "is_ready",
+    "open_layers",
     "register_channel_layer",
     "register_encoder",
     "unregister_channel_layer",

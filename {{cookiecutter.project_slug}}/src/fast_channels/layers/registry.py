@@ -1,5 +1,8 @@
 """Layers by alias, so that consumers name a layer instead of importing one."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
 from ..exceptions import InvalidChannelLayerError
 from .base import BaseChannelLayer
 
@@ -62,6 +65,18 @@ def register_channel_layer(alias: str, layer: BaseChannelLayer) -> None:
 
 def unregister_channel_layer(alias: str) -> None:
     channel_layers.unregister(alias)
+
+
+@asynccontextmanager
+async def open_layers(layers: Mapping[str, BaseChannelLayer]) -> AsyncIterator[None]:
+    """Open each layer and register it under its alias; close them in the end.
+
+    They stay registered, since what ends later than they do, such as a socket, may still ask for them.
+    """
+    async with AsyncExitStack() as stack:
+        for alias, layer in layers.items():
+            register_channel_layer(alias, await stack.enter_async_context(layer))
+        yield
 
 
 def has_layers() -> bool:

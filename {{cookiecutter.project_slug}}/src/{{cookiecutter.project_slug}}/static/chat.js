@@ -1,4 +1,4 @@
-/** The page: joins the socket, the outbox and the views. The server's side is consumers.py. */
+/** The page: joins the socket, the outbox and the views. The server's side is chat.py. */
 import { ConnectionView } from "./connection.js";
 import { announce, bdi, byId } from "./dom.js";
 import { Jobs } from "./jobs.js";

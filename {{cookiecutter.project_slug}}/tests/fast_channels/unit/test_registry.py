@@ -11,6 +11,7 @@ from fast_channels.layers import (
     channel_layers,
     get_channel_layer,
     has_layers,
+    open_layers,
     register_channel_layer,
     unregister_channel_layer,
 )
@@ -83,3 +84,23 @@ def test_the_modules_functions_share_one_registry() -> None:
     assert get_channel_layer() is get_channel_layer("default") is channel_layers["default"] is layer
     unregister_channel_layer("default")
     assert not has_layers()
+
+
+@pytest.mark.usefixtures("no_layers")
+async def test_layers_are_opened_and_registered_together() -> None:
+    """They are closed in the end, the last first, and stay known to what ends later."""
+    events: list[str] = []
+
+    class Told(InMemoryChannelLayer):
+        async def open(self) -> None:
+            events.append(f"open {self.capacity}")
+
+        async def aclose(self) -> None:
+            events.append(f"close {self.capacity}")
+
+    layers = {"default": Told(capacity=1), "jobs": Told(capacity=2)}
+    async with open_layers(layers):
+        assert {alias: channel_layers[alias] for alias in channel_layers.list_aliases()} == layers
+        assert events == ["open 1", "open 2"]
+    assert events[2:] == ["close 2", "close 1"]
+    assert get_channel_layer("jobs") is layers["jobs"]

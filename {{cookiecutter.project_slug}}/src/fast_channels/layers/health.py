@@ -1,17 +1,16 @@
-"""Whether the app can do its work: a message goes through each layer and comes back."""
+"""Whether layers do their work. Knows no layer in particular."""
 
 import asyncio
 import uuid
 from collections.abc import Iterable
 
-from fast_channels.layers import BaseChannelLayer
-
-TIMEOUT = 2.0  # seconds for all layers together
+from .base import BaseChannelLayer
 
 
-async def is_ready(layers: Iterable[BaseChannelLayer]) -> bool:
+async def is_ready(layers: Iterable[BaseChannelLayer], timeout: float = 2.0) -> bool:
+    """Whether a message goes through each layer and comes back, within `timeout` seconds for all."""
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(timeout):
             for layer in layers:
                 await round_trip(layer)
     except (OSError, TimeoutError):

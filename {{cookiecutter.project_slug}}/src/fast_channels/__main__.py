@@ -1,0 +1,253 @@
+"""The command line, ``python -m fast_channels``: an operator's look into channels of jobs.
+
+It owns what is typed and what is printed, and knows a layer by its public methods alone. Nothing imports
+it: without it, and without typer, the rest of the package is as before.
+
+Invariants: results go to standard output, remarks to standard error, and neither holds a character that a
+terminal would obey. The exit status is 0 if all was done; 1 if a letter was not there or could not be
+replayed, or the layer cannot do it or did not answer; 2 for wrong arguments.
+"""
+
+import asyncio
+import json
+import pkgutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from .exceptions import (
+    ChannelFull,
+    ChannelLayerUnavailable,
+    InvalidChannelLayerError,
+    InvalidNameError,
+    UndecodableMessage,
+)
+from .layers import BaseChannelLayer, DeadLetter, InMemoryChannelLayer, InspectableWorkQueue
+
+PAGE = 100  # letters that are fetched at once
+
+Channel = Annotated[str, typer.Argument(help="The channel of the jobs.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="As list shows them.")]
+All = Annotated[bool, typer.Option("--all", help="Every letter of the channel.")]
+
+command_line = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+dead_letters = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+command_line.add_typer(dead_letters, name="dead-letters", help="Jobs that failed for good.")
+
+
+class Jobs:
+    """The jobs of one channel: how many there are, and those that failed for good."""
+
+    def __init__(self, queue: InspectableWorkQueue, channel: str) -> None:
+        self._queue = queue
+        self._channel = channel
+
+    async def depth(self) -> bool:
+        depth = await self._queue.depth(self._channel)
+        typer.echo(f"waiting {depth.waiting}\nin work {depth.leased}\ndead    {depth.dead}")
+        return True
+
+    async def list(self) -> bool:
+        count = 0
+        async for letter in self._letters():
+            count += 1
+            typer.echo(line(letter))
+        remark(f"{count} dead letter(s) in {self._channel}")
+        return True
+
+    async def show(self, wanted: Collection[str]) -> bool:
+        async def show(letter: DeadLetter) -> bool:
+            typer.echo(as_json(letter))
+            return True
+
+        return await self._each(show, wanted)
+
+    async def replay(self, wanted: Collection[str]) -> bool:
+        async def replay(letter: DeadLetter) -> bool:
+            try:
+                return await self._queue.replay(self._channel, letter)
+            except (ChannelFull, UndecodableMessage) as error:
+                remark(f"{letter.id} stays: {error}")
+                return False
+
+        return await self._each(replay, wanted, "replayed")
+
+    async def discard(self, wanted: Collection[str]) -> bool:
+        async def discard(letter: DeadLetter) -> bool:
+            return await self._queue.discard(self._channel, letter)
+
+        return await self._each(discard, wanted, "discarded")
+
+    async def _each(
+        self,
+        act: Callable[[DeadLetter], Awaitable[bool]],
+        wanted: Collection[str],
+        done: str = "",
+    ) -> bool:
+        """Act on the letters with these ids, or on all; whether each was there and it worked."""
+        missing, failed, count = set(wanted), 0, 0
+        async for letter in self._letters():
+            if wanted and letter.id not in wanted:
+                continue
+            missing.discard(letter.id)
+            if await act(letter):
+                count += 1
+            else:
+                failed += 1
+        for identity in sorted(missing):
+            remark(f"{identity} is no dead letter in {self._channel}")
+        if done:
+            remark(f"{count} {done}")
+        return not missing and not failed
+
+    async def _letters(self) -> AsyncIterator[DeadLetter]:
+        """Those that there are now; what fails again meanwhile comes behind them."""
+        left = (await self._queue.depth(self._channel)).dead
+        after = ""
+        while left > 0:
+            page = await self._queue.dead_letters(self._channel, min(PAGE, left), after)
+            if not page:
+                return
+            for letter in page:
+                yield letter
+            left, after = left - len(page), page[-1].receipt
+
+
+# What can be typed
+
+
+@command_line.callback()
+def options(
+    context: typer.Context,
+    layers: Annotated[
+        str,
+        typer.Option(
+            envvar="FAST_CHANNELS_LAYERS",
+            metavar="MODULE[:FUNCTION]",
+            help="What makes the application's layers, by alias; make_layers if no function is named.",
+        ),
+    ],
+    layer: Annotated[str, typer.Option(metavar="ALIAS", help="The layer of the jobs.")] = "jobs",
+) -> None:
+    """Look into the channels of jobs of an application."""
+    context.obj = (layers, layer)
+
+
+@command_line.command()
+def depth(context: typer.Context, channel: Channel) -> None:
+    """Print how many jobs wait, are in work, are dead letters."""
+    run(context, channel, Jobs.depth)
+
+
+@dead_letters.command("list")
+def list_letters(context: typer.Context, channel: Channel) -> None:
+    """Print each letter in a line: id, time, attempts, type of the message, reason."""
+    run(context, channel, Jobs.list)
+
+
+@dead_letters.command()
+def show(context: typer.Context, channel: Channel, ids: list[str]) -> None:
+    """Print letters, whole, as JSON."""
+    run(context, channel, lambda jobs: jobs.show(ids))
+
+
+@dead_letters.command()
+def replay(context: typer.Context, channel: Channel, ids: Ids = None, every: All = False) -> None:
+    """Put letters back into the channel, as if they had not been tried yet."""
+    wanted = either(ids, every)
+    run(context, channel, lambda jobs: jobs.replay(wanted))
+
+
+@dead_letters.command()
+def discard(context: typer.Context, channel: Channel, ids: Ids = None, every: All = False) -> None:
+    """Delete letters."""
+    wanted = either(ids, every)
+    run(context, channel, lambda jobs: jobs.discard(wanted))
+
+
+def either(ids: list[str] | None, every: bool) -> list[str]:
+    if bool(ids) == every:
+        raise typer.BadParameter("Name either IDs or --all.")
+    return ids or []
+
+
+def run(context: typer.Context, channel: str, work: Callable[[Jobs], Awaitable[bool]]) -> None:
+    """Work on the jobs of a channel; ends with the exit status."""
+    layers, alias = context.obj
+    layer = find_layer(layers, alias)
+
+    async def main() -> bool:
+        if isinstance(layer, InMemoryChannelLayer):
+            raise InvalidChannelLayerError(
+                f"Layer {alias!r} is in memory: its jobs and dead letters are in the process that "
+                "made them, and end with it. Is the address of Redis set?"
+            )
+        if not isinstance(layer, InspectableWorkQueue):
+            raise InvalidChannelLayerError(f"{type(layer).__name__} keeps no jobs.")
+        async with layer:
+            return await work(Jobs(layer, channel))
+
+    try:
+        done = asyncio.run(main())
+    except (ChannelLayerUnavailable, InvalidChannelLayerError, InvalidNameError) as error:
+        remark(str(error))
+        done = False
+    raise typer.Exit(0 if done else 1)
+
+
+def find_layer(where: str, alias: str) -> BaseChannelLayer:
+    module, _, function = where.partition(":")
+    try:
+        make_layers = pkgutil.resolve_name(f"{module}:{function or 'make_layers'}")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise typer.BadParameter(f"--layers {where}: {error}") from None
+    layers: Mapping[str, BaseChannelLayer] = make_layers()
+    if not isinstance(layers, Mapping):
+        raise typer.BadParameter(f"--layers {where}: made {layers!r:.100}, not a dict of layers")
+    if alias not in layers:
+        raise typer.BadParameter(f"--layer {alias}: there is only {', '.join(layers)}")
+    return layers[alias]
+
+
+# What is printed
+
+
+def remark(text: str) -> None:
+    typer.echo(printable(text), err=True)
+
+
+def line(letter: DeadLetter) -> str:
+    kind = "(unreadable)" if letter.message is None else str(letter.message.get("type", "-"))
+    fields = (letter.id, when(letter), str(letter.attempts), kind, letter.reason)
+    return "  ".join(map(printable, fields))
+
+
+def when(letter: DeadLetter) -> str:
+    return datetime.fromtimestamp(letter.at, UTC).isoformat(timespec="seconds")
+
+
+def as_json(letter: DeadLetter) -> str:
+    fields = {
+        "id": letter.id,
+        "at": when(letter),
+        "attempts": letter.attempts,
+        "reason": letter.reason,
+        "message": letter.message,
+    }
+    return json.dumps(fields, indent=2, default=repr)
+
+
+def printable(text: str) -> str:
+    """In one line, and without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+if __name__ == "__main__":
+    command_line(prog_name="python -m fast_channels")
