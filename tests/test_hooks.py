@@ -259,4 +259,5 @@ def test_rendering_again_keeps_what_the_owner_added(tmp_path: Path) -> None:
     assert baked.returncode == 0, baked.stdout
     assert [(project / name).read_text() for name in mine] == ["mine\n"] * len(mine)
     assert (project / "README.md").read_text().startswith("# My Chat\n")
-    assert not (project / ".github/workflows/ci.yml").exists()
+    gone = [f".github/workflows/{name}.yml" for name in ("ci", "runtime")]
+    assert [name for name in gone if (project / name).exists()] == []
