@@ -27,7 +27,10 @@ MANIFEST = {
         for topology in ("standalone", "sentinel", "cluster")
     },
     "ci": {
-        "github": {".github/workflows/ci.yml": ".github/workflows/ci.yml"},
+        "github": {
+            f".github/workflows/{name}.yml": f".github/workflows/{name}.yml"
+            for name in ("ci", "runtime")
+        },
         "gitlab": {".gitlab-ci.yml": ".gitlab-ci.yml"},
         "none": {},
     },

@@ -28,14 +28,8 @@ CHOICES = {
 # for underscores, a distribution name that needs no further normalising (uv.lock is written that way).
 SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-# Folders of the generated project and the modules that its tests import.
-OWN_NAMES = frozenset(
-    """
-    asgi_apps backends build conftest dist docs expect fast_channels faults http_consumers layer_model
-    properties protocol_fuzz public_api raw_websocket redis_servers sample_consumers src static tests
-    tls_certificate traffic uvicorn_server wire_cases worker_bench
-    """.split()
-)
+# Folders of the generated project: packages of its own, and names that say nothing beside those.
+OWN_NAMES = frozenset("build dist docs fast_channels src static tests".split())
 
 # What the lock file installs, as imports and as distributions (beside them pip, which an environment
 # without uv holds): they stand before the project's own folder on the path, or vanish behind it.

@@ -1,12 +1,13 @@
 """Rendered projects that several tests share, so that each variant is rendered and installed once."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import product
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
+import beside
 import progress
 from rendering import render
 
@@ -21,6 +22,13 @@ TERMINAL = pytest.StashKey[TextIO]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TERMINAL] = progress.terminal()
+    config.addinivalue_line(
+        "markers", "beside(*command, variant=None, env=None): what the fixture `done` is the end of"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    beside.last(items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,6 +64,32 @@ def variant(
     """Channel layer, topology and project, one after another."""
     layer, topology = request.param
     return layer, topology, variants[layer, topology]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands(
+    request: pytest.FixtureRequest,
+    variants: dict[tuple[str, str], Path],
+    caches: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[beside.Commands]:
+    """All long commands of this run, under way from its first test on.
+
+    In copies of the variants, for they leave caches and results behind.
+    """
+    folder = tmp_path_factory.mktemp("beside")
+    started = beside.Commands()
+    for item in request.session.items:
+        started.start(item, variants, folder, caches)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def done(request: pytest.FixtureRequest, commands: beside.Commands) -> beside.Done:
+    """The end of this test's long command, and what it printed."""
+    item: pytest.Item = request.node
+    return commands.result(item)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import TextIO
 
 INTERVAL = 15.0  # seconds
 
-# Where the commands that run now write to, the latest last.
-outputs: list[Path] = []
+# Where the commands that run now write to -> the thread that waits for it.
+outputs: dict[Path, int] = {}
 
 
 def terminal() -> TextIO:
@@ -22,11 +22,14 @@ def terminal() -> TextIO:
     return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 
 
-def last_line() -> str:
-    """Of the command that runs; empty if there is none, or it is silent."""
+def last_line(thread: int) -> str:
+    """Of this thread's command, or else of any that has said something last; empty if none has."""
     try:
-        lines = outputs[-1].read_text(encoding="utf-8", errors="replace").split("\n")
-    except (IndexError, OSError):
+        running = dict(outputs)
+        own = [output for output, waiting in running.items() if waiting == thread]
+        latest = max(own or running, key=lambda output: output.stat().st_mtime)
+        lines = latest.read_text(encoding="utf-8", errors="replace").split("\n")
+    except (ValueError, OSError):
         return ""
     return next((f": {line.strip()[-100:]}" for line in reversed(lines) if line.strip()), "")
 
@@ -36,11 +39,14 @@ def told(name: str, to: TextIO, interval: float = INTERVAL) -> Iterator[None]:
     """Write a line to ``to`` every ``interval`` seconds, until the block ends."""
     over = threading.Event()
     started = time.monotonic()
+    thread_id = threading.get_ident()
 
     def tell() -> None:
         while not over.wait(interval):
             print(
-                f"\n  {name}, {time.monotonic() - started:.0f} s{last_line()}", file=to, flush=True
+                f"\n  {name}, {time.monotonic() - started:.0f} s{last_line(thread_id)}",
+                file=to,
+                flush=True,
             )
 
     thread = threading.Thread(target=tell, daemon=True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ INHERITED = (
     "MFLAGS",
     "MAKELEVEL",
     "PYTHONPATH",
+    "PYTHONDONTWRITEBYTECODE",
 )
 
 
@@ -57,7 +59,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end and return what was printed, errors included, without judging the status."""
     with tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace") as output:
-        progress.outputs.append(Path(output.name))
+        progress.outputs[Path(output.name)] = threading.get_ident()
         try:
             done = subprocess.run(
                 command,
@@ -70,7 +72,7 @@ def run(
                 check=False,
             )
         finally:
-            progress.outputs.pop()
+            del progress.outputs[Path(output.name)]
         output.seek(0)
         return subprocess.CompletedProcess(command, done.returncode, output.read())
 

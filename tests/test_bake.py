@@ -170,12 +170,12 @@ def test_redis_is_on_a_network_of_its_own(variant: Variant) -> None:
 
 def test_actions_are_pinned(variant: Variant) -> None:
     """By commit, with the version that it is beside it."""
-    text = (variant[-1] / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    used = re.findall(r"uses: (.*)", text)
-    assert len(used) == 3
-    assert [
-        one for one in used if not re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)
-    ] == []
+    workflows = variant[-1] / ".github" / "workflows"
+    for name in ("ci.yml", "runtime.yml"):
+        used = re.findall(r"uses: (.*)", (workflows / name).read_text(encoding="utf-8"))
+        assert len(used) == 3
+        pinned = re.compile(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+        assert [one for one in used if not pinned.fullmatch(one)] == []
 
 
 def test_says_only_what_applies(variant: Variant) -> None:

@@ -1,8 +1,10 @@
 """The answers that change files only: CI and licence, one at a time."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +13,14 @@ from conftest import Render
 from rendering import files, texts
 
 PIPELINES = {
-    "github": ".github/workflows/ci.yml",
-    "gitlab": ".gitlab-ci.yml",
+    "github": {".github/workflows/ci.yml", ".github/workflows/runtime.yml"},
+    "gitlab": {".gitlab-ci.yml"},
+    "none": set[str](),
 }
+
+# What the runtime's tests depend on, but for their Python.
+RUNTIME = ("src/fast_channels/**", "tests/fast_channels/**", "uv.lock")
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 # Words that only this licence has, and what pyproject.toml calls it (SPDX).
 LICENSES = {
@@ -28,27 +35,65 @@ def present(project: Path) -> set[str]:
     return {path.relative_to(project).as_posix() for path in files(project)}
 
 
-@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+@pytest.mark.parametrize("ci", PIPELINES)
 def test_ci_brings_its_pipeline_only(render: Render, ci: str) -> None:
-    """The chosen pipeline is there and runs lint and tests; no other file or word of one is."""
+    """The chosen pipeline is there; no file or word of another one is."""
     project = render(ci=ci)
-    assert present(project) & set(PIPELINES.values()) == (
-        {PIPELINES[ci]} if ci in PIPELINES else set()
-    )
+    assert present(project) & set().union(*PIPELINES.values()) == PIPELINES[ci]
     readme = (project / "README.md").read_text(encoding="utf-8")
     assert (".github" in readme, ".gitlab" in readme) == (ci == "github", ci == "gitlab")
-    if ci == "none":
-        assert not (project / ".github").exists()
-    else:
-        pipeline = (project / PIPELINES[ci]).read_text(encoding="utf-8")
-        assert yaml.safe_load(pipeline)
-        assert "make lint" in pipeline
-        assert "make test" in pipeline
+    assert (project / ".github").exists() == (ci == "github")
+
+
+def loaded(project: Path, name: str) -> dict[Any, Any]:
+    """A pipeline as YAML reads it, which takes the key ``on`` for True."""
+    return dict(yaml.safe_load((project / name).read_text(encoding="utf-8")))
+
+
+def test_github_runs_what_a_push_may_have_broken(render: Render) -> None:
+    """The app always; the runtime when it or the lock has changed; at night all Pythons, all tests."""
+    project = render(ci="github")
+    app, runtime = (loaded(project, f".github/workflows/{name}.yml") for name in ("ci", "runtime"))
+    assert app[True] == {"push": {"branches": ["main"]}, "pull_request": None}
+    steps = [step.get("run") for step in app["jobs"]["test"]["steps"]]
+    assert [step for step in steps if step and step.startswith("make")] == [
+        "make lint",
+        "make test",
+    ]
+
+    assert runtime[True].keys() == {"push", "pull_request", "schedule", "workflow_dispatch"}
+    assert runtime[True]["push"] == {"branches": ["main"], "paths": [*RUNTIME]}
+    assert runtime[True]["pull_request"] == {"paths": [*RUNTIME]}
+    job = runtime["jobs"]["test"]
+    nights, others = re.findall(r"'(\[\"3.*?\])'", job["strategy"]["matrix"]["python"])
+    assert (json.loads(nights), json.loads(others)) == (PYTHONS, ["3.13"])
+    made = {step["run"]: step.get("if") for step in job["steps"] if "make" in step.get("run", "")}
+    assert made == {"make lint test": "matrix.python != '3.13'", "make test-runtime": None}
+
+
+def test_gitlab_runs_what_a_push_may_have_broken(render: Render) -> None:
+    """The app always; the runtime when it or the lock has changed; in a schedule all of both."""
+    pipeline = loaded(render(ci="gitlab"), ".gitlab-ci.yml")
+    by_hand = '$CI_PIPELINE_SOURCE == "schedule" || $CI_PIPELINE_SOURCE == "web"'
+    on_push = '$CI_PIPELINE_SOURCE != "schedule" && $CI_PIPELINE_SOURCE != "web"'
+    assert pipeline["test"] == {"rules": [{"if": on_push}], "script": ["make lint", "make test"]}
+    changes = [f"{path}/*" if path.endswith("**") else path for path in RUNTIME]
+    assert pipeline["runtime"] == {
+        "rules": [{"if": on_push, "changes": changes}],
+        "script": ["make test-runtime"],
+    }
+    assert pipeline["every-python"] == {
+        "rules": [{"if": by_hand}],
+        "parallel": {"matrix": [{"PYTHON_VERSION": PYTHONS}]},
+        "script": ["make lint test test-runtime"],
+    }
+    assert pipeline["variables"]["PYTHON_VERSION"] == "3.13"
+    assert {"if": by_hand} in pipeline["workflow"]["rules"]
 
 
 def test_github_expressions_survive(render: Render) -> None:
     """GitHub's own double braces are not taken for Jinja."""
-    pipeline = render(ci="github") / PIPELINES["github"]
+    pipeline = render(ci="github") / ".github" / "workflows" / "runtime.yml"
     assert "${{ matrix.python }}" in pipeline.read_text(encoding="utf-8")
 
 

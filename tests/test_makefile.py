@@ -12,7 +12,7 @@ import pytest
 from conftest import Render
 from rendering import ROOT, run
 
-COMMANDS = ("dev", "worker", "test", "lint", "format", "up", "down", "help")
+COMMANDS = ("dev", "worker", "test", "test-runtime", "lint", "format", "up", "down", "help")
 
 
 def fake(folder: Path, name: str, script: str) -> Path:
@@ -125,6 +125,26 @@ def test_help_lists_every_command(render: Render) -> None:
         shown = run("make", cwd=folder)
         assert shown.returncode == 0, shown.stdout
         assert [name for name in commands if f"make {name} " not in shown.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "command"),
+    [
+        ("test", "", "pytest -n 4 --ignore tests/fast_channels"),
+        ("test", "-k chat", "pytest -n 4 --ignore tests/fast_channels -k chat"),
+        ("test", "tests/app/test_x.py", "pytest --ignore tests/fast_channels tests/app/test_x.py"),
+        ("test", "tests/fast_channels/unit", "pytest -n 4 tests/fast_channels/unit"),
+        ("test-runtime", "", "pytest -n 4 tests/fast_channels"),
+        ("test-runtime", "-k group", "pytest -n 4 tests/fast_channels -k group"),
+        ("test-runtime", "tests/fast_channels/unit", "pytest -n 4 tests/fast_channels/unit"),
+    ],
+)
+def test_the_apps_tests_and_the_runtimes(
+    render: Render, target: str, arguments: str, command: str
+) -> None:
+    """Each has its command; a file of the app's is run at once, without processes beside it."""
+    shown = run("make", "--dry-run", target, f"ARGS={arguments}", cwd=render())
+    assert " ".join(shown.stdout.splitlines()[-1].split()) == f"uv run --locked {command}"
 
 
 @pytest.mark.parametrize("folder", ["project", "template"])

