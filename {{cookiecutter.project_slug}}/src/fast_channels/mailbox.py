@@ -37,14 +37,18 @@ class Mailbox:
     expiry: float | None = None
     overflow: Overflow = "drop_newest"
     overflowed: bool = False
-    on_overflow: Callable[[], object] | None = None  # called when "close" drops, in the putter's thread
+    on_overflow: Callable[[], object] | None = (
+        None  # called when "close" drops, in the putter's thread
+    )
     wants_events: bool = False  # a consumer takes from here, which understands the layer's events
     dropped: int = 0
     expired: int = 0
     on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
     # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
     _messages: list[Entry] = field(default_factory=list)
-    _waiters: list[tuple[asyncio.Future[None], int]] = field(default_factory=list)  # and their threads
+    _waiters: list[tuple[asyncio.Future[None], int]] = field(
+        default_factory=list
+    )  # and their threads
 
     def __post_init__(self) -> None:
         self.set_overflow(self.overflow)

@@ -63,7 +63,7 @@ def require_dict(message: object) -> None:
 
 def is_flat(message: Message) -> bool:
     """Whether a shallow copy is independent: so are most messages."""
-    for value in message.values():  # takes 0.2 us; the methods of sets take longer
+    for value in message.values():  # noqa: SIM110 -- takes 0.2 us; all() and the methods of sets take longer
         if type(value) not in IMMUTABLE:
             return False
     return True

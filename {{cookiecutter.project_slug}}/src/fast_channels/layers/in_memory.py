@@ -42,7 +42,9 @@ class Job:
     message: Message  # as it was sent
     id: str
     attempt: int = 1
-    due: float = inf  # when it may be leased again, by the monotonic clock; while it is leased: never
+    due: float = (
+        inf  # when it may be leased again, by the monotonic clock; while it is leased: never
+    )
 
 
 class InMemoryChannelLayer(BaseChannelLayer):
@@ -286,7 +288,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         """Until there may be something to take: a message comes, or a job is due."""
         mailbox = self._groups.mailbox_of(channel)
         if not (line := self._given_back.get(channel)):
-            return await mailbox.wait()
+            await mailbox.wait()
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(line[0][0] - time.monotonic()):
                 await mailbox.wait()

@@ -287,7 +287,9 @@ def test_a_flat_message_takes_a_short_way_to_json(message: dict[Any, Any]) -> No
     except InvalidMessageError as error:
         with pytest.raises(InvalidMessageError) as caught:
             JSONSerializer().serialize(message)
-        said, expected_words = (str(one).replace("bytearray", "bytes") for one in (caught.value, error))
+        said, expected_words = (
+            str(one).replace("bytearray", "bytes") for one in (caught.value, error)
+        )
         assert said == expected_words
     else:
         assert JSONSerializer().serialize(message) == expected

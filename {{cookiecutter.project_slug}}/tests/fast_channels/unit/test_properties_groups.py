@@ -102,7 +102,9 @@ class GroupsMachine(RuleBasedStateMachine):
         assert {name: len(box) for name, box in self.local_groups.mailboxes.items()} == {
             name: len(messages) for name, messages in self.waiting.items()
         }
-        assert {group: set(names) for group, names in self.local_groups.members.items()} == self.members
+        assert {
+            group: set(names) for group, names in self.local_groups.members.items()
+        } == self.members
         for channel in ("a", "b", "c"):
             assert self.local_groups.is_member(channel) == bool(self.groups_of(channel))
         assert self.local_groups.drops.total == self.dropped

@@ -117,7 +117,7 @@ class NamedTopics(NamedChannels):
         return self._owner.post(self._topic_of(channel), "", payload)
 
     async def receive(self, channel: str) -> Message:
-        mailbox = self._local.open(channel)
+        mailbox = self._local.mailbox_of(channel)
         self._idle.use(channel)
         try:
             await self._owner.listen(self._topic_of(channel), partial(self._deliver, channel))
