@@ -135,6 +135,8 @@ def plain(message: Message, *, json: bool = False) -> Message:
         return walk.as_dict(message)
     except _Refused as refused:
         raise InvalidMessageError(f"{walk}: {refused}") from refused.__cause__
+    except UnicodeEncodeError as error:
+        raise InvalidMessageError(f"{walk}: str is not valid Unicode: {error.reason}") from None
     except RecursionError:
         raise InvalidMessageError("message is nested too deeply") from None
 
@@ -210,11 +212,7 @@ class _Walk:
         return result
 
     def as_str(self, value: str) -> str:
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise _Refused(f"str is not valid Unicode: {error.reason}") from None
+        str.encode(value)  # UnicodeEncodeError, if it cannot be sent
         return str.__str__(value)
 
     def as_int(self, value: int) -> int:
