@@ -27,7 +27,7 @@ BLOCK = re.compile(
     r'^(\.\. from: (\S+?)(?:, after "(.+?)")?(?:, before "(.+?)")?)\n.*?^\.\. until here\n',
     re.MULTILINE | re.DOTALL,
 )
-LANGUAGES = {".py": "python", ".diff": "diff"}
+LANGUAGES = {".py": "python", ".diff": "diff", ".toml": "toml"}
 
 PROJECT = DOCS.parent / "{{cookiecutter.project_slug}}" / "docs"
 GUIDES = ("internals", "layers", "production", "scaling", "server", "testing", "worker")
