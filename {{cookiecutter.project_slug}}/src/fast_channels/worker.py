@@ -138,9 +138,7 @@ class Worker:
             task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
         tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
         for left in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            asyncio._unregister_task(
-                left
-            )  # else asyncio.run waits for it before it closes the loop
+            asyncio._unregister_task(left)  # else asyncio.run waits for it at its end
         for job in list(self._running):
             del self._running[job]
             self._reject(job)

@@ -42,9 +42,7 @@ class Job:
     message: Message  # as it was sent
     id: str
     attempt: int = 1
-    due: float = (
-        inf  # when it may be leased again, by the monotonic clock; while it is leased: never
-    )
+    due: float = inf  # by the monotonic clock, when it may be leased again; leased: never
 
 
 class InMemoryChannelLayer(BaseChannelLayer):

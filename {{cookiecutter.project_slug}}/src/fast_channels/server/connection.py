@@ -90,9 +90,7 @@ class Phase(enum.Enum):
     """Where a connection is between its opening request and its end."""
 
     HANDSHAKE = enum.auto()
-    OPEN = (
-        enum.auto()
-    )  # also while the client's close frame waits for the application's last answers
+    OPEN = enum.auto()  # also while the client's close frame waits for the application's answers
     CLOSED_BY_APPLICATION = enum.auto()  # so a further event of the application is an error
     CLOSED = enum.auto()  # by anything else, which is nothing that the application could know
     LOST = enum.auto()
