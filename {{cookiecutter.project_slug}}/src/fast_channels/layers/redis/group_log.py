@@ -472,7 +472,7 @@ class GroupLog(Strategy):
             topics, outage = lane.compare.popleft()
             for topic in topics:
                 position = self._positions.get(topic)
-                # Who joins a topic asks by itself.
+                # A caller that joins a topic asks by itself.
                 if position is None or position.behind is not outage or position.last == NOWHERE:
                     continue
                 position.missed = False

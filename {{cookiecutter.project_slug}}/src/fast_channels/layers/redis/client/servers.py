@@ -1,6 +1,6 @@
 """How a topic finds its server, where servers know nothing of each other.
 
-Delivery above knows a ``Topology`` and its ``Route``: where a topic's commands go, and who listens.
+Delivery above knows a ``Topology`` and its ``Route``: where a topic's commands go, and what subscribes.
 """
 
 import asyncio

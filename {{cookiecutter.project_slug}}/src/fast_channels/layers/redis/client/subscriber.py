@@ -267,7 +267,7 @@ class Subscriber:
             self._deaf_since = min(since, self.deaf_since)
 
     def _receive(self, topic: bytes, data: bytes) -> None:
-        """What comes before an UNSUBSCRIBE is confirmed is not for who has joined again since."""
+        """What comes before an UNSUBSCRIBE is confirmed is not for a member that has joined again since."""
         if not self._leaving or topic.decode() not in self._leaving:
             self._events.on_message(topic, data)
 
