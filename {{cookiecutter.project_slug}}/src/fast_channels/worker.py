@@ -134,7 +134,7 @@ class Worker:
             self._reject(job)
 
     def _leave_behind(self, tasks: set[asyncio.Task[Any]]) -> None:
-        """``asyncio.run`` does not wait for them, nor does the loop log once more that they go with it."""
+        """``asyncio.run`` does not wait for them, nor does the loop log that they go with it."""
         handler = self._loop.get_exception_handler() or type(self._loop).default_exception_handler
 
         def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
