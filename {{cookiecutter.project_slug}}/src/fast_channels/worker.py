@@ -56,16 +56,6 @@ class NoAttemptEnded(Exception):
     """The reason of a dead letter whose last handlers neither returned nor raised."""
 
 
-class HandlerTask(asyncio.Task[None]):
-    """May be left behind: then it goes unfinished with its loop, of which one warning is enough."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        if self.done():  # else asyncio logs that a pending task was destroyed
-            super().__del__()
-
-
 class Worker:
     """Leases jobs of the channels in ``routes`` and dispatches each to a new consumer.
 
@@ -102,7 +92,7 @@ class Worker:
         self._working: list[asyncio.Task[None]] = []  # leasing, and renewing
         self._stopping = False
         self._held: set[Job] = set()
-        self._running: dict[Job, HandlerTask] = {}
+        self._running: dict[Job, asyncio.Task[None]] = {}
         self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._handled: list[Job] = []  # in this turn of the loop
         self._freed = asyncio.Event()
@@ -137,11 +127,23 @@ class Worker:
         for job, task in self._running.items():
             task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
         tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
-        for left in await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            asyncio._unregister_task(left)  # else asyncio.run waits for it at its end
+        if left := await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
+            self._leave_behind(left)
         for job in list(self._running):
             del self._running[job]
             self._reject(job)
+
+    def _leave_behind(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """``asyncio.run`` does not wait for them, nor does the loop log that they go with it."""
+        handler = self._loop.get_exception_handler() or type(self._loop).default_exception_handler
+
+        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if context.get("task") not in tasks:
+                handler(loop, context)
+
+        self._loop.set_exception_handler(handle)
+        for task in tasks:
+            asyncio._unregister_task(task)
 
     async def run(self) -> None:
         """Work until SIGINT or SIGTERM, then drain."""
@@ -214,7 +216,7 @@ class Worker:
         self._held.update(jobs)
         free = 0 if self._stopping else self._concurrency - len(self._running)
         for job in jobs[:free]:
-            self._running[job] = HandlerTask(self._handle(job), loop=self._loop)
+            self._running[job] = self._loop.create_task(self._handle(job))
         for job in jobs[free:]:
             self._settle([job], partial(self._queue.release, job.delivery))
 

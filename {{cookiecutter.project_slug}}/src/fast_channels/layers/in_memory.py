@@ -232,15 +232,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return found
 
     def _lease(self, channel: str, count: int) -> list[Delivery]:
-        jobs: list[Job] = []
-        while len(jobs) < count and (again := self._next_given_back(channel)) is not None:
-            jobs.append(again)
         mailbox = self._groups.mailbox_of(channel)
-        while len(jobs) < count and (message := mailbox.take()) is not None:
-            job = Job(message, f"{self._names.process_id}{next(self._numbers):016x}")
-            self._jobs[channel, job.id] = job
-            jobs.append(job)
-        return [Delivery(channel, copier(job.message)(), job.id, job.attempt) for job in jobs]
+        batch: list[Delivery] = []
+        while len(batch) < count:
+            job = self._next_given_back(channel) if channel in self._given_back else None
+            if job is None:
+                if (message := mailbox.take()) is None:
+                    break
+                job = Job(message, f"{self._names.process_id}{next(self._numbers):016x}")
+                self._jobs[channel, job.id] = job
+            batch.append(Delivery(channel, copier(job.message)(), job.id, job.attempt))
+        return batch
 
     def _next(self, channel: str) -> Message | None:
         """For a plain receiver, which acknowledges nothing."""

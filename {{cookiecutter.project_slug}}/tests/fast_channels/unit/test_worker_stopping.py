@@ -248,6 +248,32 @@ async def test_a_job_that_ignores_its_cancellation_is_left_behind(
     assert jobs.rejected == [(0.0, False)]
 
 
+async def test_what_else_the_loop_complains_of_is_heard(
+    jobs: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the application's own handler, or the loop's: of jobs that were left behind it says nothing."""
+    monkeypatch.setattr("fast_channels.worker.CANCEL_TIMEOUT", 0.1)
+    let_go = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def leave_one_behind() -> None:
+        async with Worker(jobs, {"jobs": Stubborn.as_asgi(let_go=let_go)}, drain_timeout=0.01):
+            await put(jobs, 1)
+            await eventually(lambda: len(jobs._jobs) == 1, "the handler to start")
+        await jobs.flush()
+
+    await leave_one_behind()
+    loop.call_exception_handler({"message": "an accident", "task": asyncio.current_task()})
+    assert "an accident" in caplog.text
+    heard: list[str] = []
+    loop.set_exception_handler(lambda loop, context: heard.append(context["message"]))
+    await leave_one_behind()
+    loop.call_exception_handler({"message": "another accident"})
+    assert heard == ["another accident"]
+    let_go.set()
+    await eventually(lambda: len(jobs.acknowledged) == 2, "the late ends")
+
+
 async def test_a_job_that_cleans_up_has_time_for_it(jobs: Ledger) -> None:
     """What it awaits upon its cancellation is not cancelled at once."""
     story: list[str] = []
