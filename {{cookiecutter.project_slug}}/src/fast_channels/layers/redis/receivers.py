@@ -312,7 +312,9 @@ class Receivers:
         if self._busy:
             # What a request that is cut off has leased would only come again when its lease has ended.
             await asyncio.wait({self._quiet}, timeout=LAST_REQUEST)
-        await asyncio.sleep(0)  # a receiver that was cancelled with messages in hand gives them back
+        await asyncio.sleep(
+            0
+        )  # a receiver that was cancelled with messages in hand gives them back
         self.acknowledge()
         self._give_back()
         if (returning := self._returning) is not None:
