@@ -91,11 +91,11 @@ class HubChannelLayer(BaseChannelLayer):
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel = self._names.make(prefix)
-        self._local.open(channel)
+        self._local.mailbox_of(channel)
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._local.open(channel, overflow)
+        return self._local.mailbox_of(channel, overflow)
 
     async def receive(self, channel: str) -> Message:
         if not self._names.owns(channel):
