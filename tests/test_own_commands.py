@@ -44,7 +44,7 @@ def test_all_of_the_runtimes_tests_are_run() -> None:
     assert folders == {*FOLDERS, "contract"}
 
 
-@pytest.mark.beside("make", "test", "ARGS=--durations=5")
+@pytest.mark.beside("make", "test", "ARGS=-n 2 --durations=5")
 def test_own_tests_pass(variant: tuple[str, str, Path], done: Done) -> None:
     """``make test``, against real Redis processes of the chosen topology."""
     passed(done)
