@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from fast_channels.layers import BaseChannelLayer
 
@@ -9,6 +10,8 @@ from ..support.backends import WORK, over
 from ..support.expect import messages
 
 CANCELS = 300
+
+MakeLayer = Callable[..., BaseChannelLayer]
 
 
 async def receive_with_cancels(layer: BaseChannelLayer, channel: str, count: int) -> list[int]:
@@ -85,6 +88,23 @@ async def test_named_channel(layer: BaseChannelLayer, peer_layer: BaseChannelLay
     assert sorted(received) == list(range(100))
 
 
+@over(["queue-standalone"])
+async def test_named_channel_with_the_message_on_its_way(layer: BaseChannelLayer) -> None:
+    """300 jobs, each with a receiver that is cancelled about when its message comes: none lost."""
+    received: list[int] = []
+    for number in range(CANCELS):
+        receiving = asyncio.create_task(layer.receive("jobs"))
+        await layer.send("jobs", {"number": number})
+        for _ in range(number % 10):
+            await asyncio.sleep(0)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        if not receiving.cancelled():
+            received.append(receiving.result()["number"])
+    rest = await messages(layer, "jobs", CANCELS - len(received))
+    assert sorted([*received, *(message["number"] for message in rest)]) == list(range(CANCELS))
+
+
 async def test_a_cancelled_receiver_does_not_delay_another(layer: BaseChannelLayer) -> None:
     """Of two that wait on one channel, the second gets the message when the first is cancelled."""
     channel = await layer.new_channel()
@@ -116,3 +136,30 @@ async def test_a_receiver_that_came_first_is_not_forgotten(layer: BaseChannelLay
         await layer.send("jobs", {"number": 1})
         received = await asyncio.gather(waiting, overtaking)
     assert sorted(message["number"] for message in received) == [0, 1]
+
+
+@over(["queue-standalone"])
+async def test_a_stable_member_beside_cancelled_ones(make_layer: MakeLayer) -> None:
+    """1,000 messages arrive in order while others of the same group come, wait for one, and go."""
+    layer, sender = make_layer(capacity=2000), make_layer()
+    stable = await layer.new_channel()
+    await layer.group_add("room", stable)
+
+    async def come_and_go() -> None:
+        while True:
+            channel = await layer.new_channel()
+            await layer.group_add("room", channel)
+            receiving = asyncio.create_task(layer.receive(channel))
+            await asyncio.wait([receiving], timeout=0.002)
+            receiving.cancel()
+            await layer.close_channel(channel)
+
+    guests = [asyncio.create_task(come_and_go()) for _ in range(5)]
+    for number in range(1000):
+        await sender.group_send("room", {"number": number})
+    received = [message["number"] for message in await messages(layer, stable, 1000)]
+    for guest in guests:
+        guest.cancel()
+    outcomes = await asyncio.gather(*guests, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert received == list(range(1000))

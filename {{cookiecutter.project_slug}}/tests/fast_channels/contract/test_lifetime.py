@@ -75,3 +75,11 @@ async def test_an_unread_message_expires(make_layer: MakeLayer) -> None:
     await asyncio.sleep(1.55)
     await silence(layer, channel)
     assert mailbox.expired == layer.expired == 2
+
+
+async def test_expiry_may_be_half_a_second(make_layer: MakeLayer) -> None:
+    """`expiry=0.5` is a number like any other, for groups too."""
+    layer = make_layer(expiry=0.5)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", {"type": "hello"})

@@ -1,7 +1,7 @@
 """Promises of the README of fast-channels that version 1.1.0 broke, kept here: those of layers.
 
 The numbers are of the project's list of twenty. 4 (a Sentinel failover ends no receiver) is
-`contract/test_failover.py`, 6, 7 and 9 are `contract/test_promises_delivery.py`, 19 is
+`contract/test_failover.py`, 6, 7 and 9 are in the contract (cancellation, capacity, lifetime), 19 is
 `test_promises_loops.py`; the others are the consumers' and the worker's.
 """
 
