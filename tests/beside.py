@@ -27,6 +27,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="beside")
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._started: dict[str, Future[Done]] = {}
 
     def start(
@@ -47,20 +48,22 @@ class Commands:
         project = folder / "-".join(variant) / variants[variant].name
         if not project.exists():
             shutil.copytree(variants[variant], project)
-        self._started[item.nodeid] = self._pool.submit(
-            run,
-            *mark.args,
-            cwd=project,
-            env={**env, **mark.kwargs.get("env", {})},
-            timeout=TIMEOUT,
+        self.submit(item.nodeid, *mark.args, cwd=project, env={**env, **mark.kwargs.get("env", {})})
+
+    def submit(self, name: str, *command: str, cwd: Path, env: Mapping[str, str]) -> None:
+        self._started[name] = self._pool.submit(
+            run, *command, cwd=cwd, env=env, timeout=TIMEOUT, running=self._running
         )
 
-    def result(self, item: pytest.Item) -> Done:
-        return self._started[item.nodeid].result()
+    def result(self, name: str) -> Done:
+        return self._started[name].result()
 
     def close(self) -> None:
-        """What has not begun never does."""
-        self._pool.shutdown(cancel_futures=True)
+        """What has not begun never does, and what is under way ends: nobody waits for it any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._running):
+            process.terminate()
+        self._pool.shutdown()
 
 
 def last(items: list[pytest.Item]) -> None:

@@ -88,8 +88,7 @@ def commands(
 @pytest.fixture
 def done(request: pytest.FixtureRequest, commands: beside.Commands) -> beside.Done:
     """The end of this test's long command, and what it printed."""
-    item: pytest.Item = request.node
-    return commands.result(item)
+    return commands.result(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

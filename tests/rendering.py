@@ -55,26 +55,38 @@ def render(output: Path, answers: Mapping[str, str] | None = None) -> Path:
 
 
 def run(
-    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 580
+    *command: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 580,
+    running: set[subprocess.Popen[bytes]] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end and return what was printed, errors included, without judging the status."""
+    """Run to the end and return what was printed, errors included, without judging the status.
+
+    While it runs its process is in ``running``, so that another thread can end it.
+    """
+    running = set() if running is None else running
     with tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         progress.outputs[Path(output.name)] = threading.get_ident()
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 command,
                 cwd=cwd,
                 env=environment(**(env or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=timeout,
-                check=False,
-            )
+            ) as process:
+                running.add(process)
+                try:
+                    status = process.wait(timeout)
+                finally:
+                    running.discard(process)
+                    process.kill()
         finally:
             del progress.outputs[Path(output.name)]
         output.seek(0)
-        return subprocess.CompletedProcess(command, done.returncode, output.read())
+        return subprocess.CompletedProcess(command, status, output.read())
 
 
 def scratch_repository(folder: Path) -> list[str]:
