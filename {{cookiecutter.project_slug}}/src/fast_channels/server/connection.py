@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
         """Read on in the next loop turn, so that an application that is fed does not keep this one."""
         self.shared.loop.call_soon(self._read_on)
         if self._deadline is self.shared.pongs:  # the pong may be behind what was not read
-            self._deadline.add(self)
+            self.shared.pongs.add(self)
 
     def _read_on(self) -> None:
         if not self._reading_paused or self.receive_buffer.full:

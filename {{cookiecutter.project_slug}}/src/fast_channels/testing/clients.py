@@ -232,7 +232,7 @@ class HttpCommunicator(ApplicationCommunicator):
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        headers = list(start.get("headers") or ())
+        headers: list[tuple[bytes, bytes]] = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
 
     def _sent(self, event: Event) -> None:

@@ -35,11 +35,11 @@ Request = tuple[Commands, Command]  # what brings a batch to its topic, and who 
 class Destination(Protocol):
     """Where the batches of a ``Batcher`` go."""
 
-    def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+    def batch_request(self, topic: str, messages: list[bytes], /) -> Request:
         """The command that brings a batch to its topic, and where it is executed."""
         ...
 
-    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome] | None:
+    def batch_outcomes(self, topic: str, number: int, reply: Reply, /) -> list[Outcome] | None:
         """What the reply means to each of the messages, an exception for its sender or None; None for
         all if each was accepted.
         """

@@ -86,7 +86,7 @@ class Strategy(abc.ABC):
     def on_subscribing(self, topics: list[str], since: float) -> Any:
         return None
 
-    def on_subscribed(self, topics: list[str], mark: Any) -> None:
+    def on_subscribed(self, topics: list[str], mark: Any, /) -> None:
         pass
 
     @abc.abstractmethod
