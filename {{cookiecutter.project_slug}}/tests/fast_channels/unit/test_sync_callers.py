@@ -101,6 +101,20 @@ def test_a_thousand_sends_arrive(server: RedisServer) -> None:
     wait_until(lambda: clients(server) == 0, what="the connections to end")
 
 
+async def test_loops_that_end_while_another_one_begins(layer: Any) -> None:
+    """In their threads: what they take with them disturbs no look for those that have ended."""
+    loop_layers = layer._loop_layers
+
+    class Ending:
+        def is_closed(self) -> bool:
+            return bool(loop_layers.pop(self, None))
+
+    loop_layers.update({Ending(): None for _ in range(3)})
+    await layer.group_send("room", {"number": 1})
+    assert len(loop_layers) == 1
+    await layer.aclose()
+
+
 async def test_a_sync_caller_inside_an_async_app(layer: Any, server: RedisServer) -> None:
     """Sync code in a thread of a running app calls through the app's loop: no further connection."""
     await layer.group_send("room", {"number": -1})

@@ -95,7 +95,8 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         if loop_layer is None:
             with self._lock:
                 # A loop that ended has ended its tasks, and with them its connections.
-                for ended in [loop for loop in self._loop_layers if loop.is_closed()]:
+                # Other threads' layers may end meanwhile.
+                for ended in [loop for loop in list(self._loop_layers) if loop.is_closed()]:
                     self._loop_layers.pop(ended).forget_channels()
                     self._ends.pop(ended)
                 loop_layer = self._loop_layers[loop] = self._make_loop_layer(self._config)
