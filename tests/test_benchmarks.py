@@ -39,11 +39,14 @@ def results(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(2000)
 def test_every_case_runs_with_every_subject(measured: Path) -> None:
-    """Nothing failed, each figure is above 0, and no case went without the runtime of this tree."""
+    """Nothing failed, each figure is above 0, and no case went without the runtime of this tree, which
+    lost nothing; peers may, on a starved machine.
+    """
     found = results(measured)
     assert [result for result in found if result["error"] is not None] == []
     assert [result for result in found if not result["value"] > 0] == []
-    assert [result for result in found if result["sample"]["extra"].get("lost")] == []
+    ours = [result for result in found if result["subject"].startswith("candidate")]
+    assert [result for result in ours if result["sample"]["extra"].get("lost")] == []
     listed = run("make", "--silent", "bench", "ARGS=--list --quick", cwd=ROOT).stdout.splitlines()
     names = {line.split()[0] for line in listed if " · " not in line}
     of_candidate = Counter(r["case"] for r in found if r["subject"] == "candidate")
