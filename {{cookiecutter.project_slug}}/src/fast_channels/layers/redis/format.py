@@ -32,7 +32,8 @@ from ...names import owner_of
 UID_LENGTH = 16
 LENGTHS = struct.Struct(">BI")
 
-Messages = list[tuple[str, bytes, int]]  # channel names, what is for them, and uids as numbers
+Sealed = tuple[str, bytes, int]  # a channel's name, what is for it, and the uid as a number
+Messages = list[Sealed]
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,15 @@ class Envelope(NamedTuple):
     messages: Messages
 
     @property
-    def payload(self) -> bytes:
+    def single(self) -> Sealed:
         """Of an envelope with one message."""
         if len(self.messages) != 1:
             raise UndecodableMessage(f"{len(self.messages)} messages in place of one")
-        return self.messages[0][1]
+        return self.messages[0]
+
+    @property
+    def payload(self) -> bytes:
+        return self.single[1]
 
 
 def encode(uid: bytes, messages: Iterable[bytes]) -> bytes:
