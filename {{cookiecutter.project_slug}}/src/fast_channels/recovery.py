@@ -22,9 +22,7 @@ class Recovers:
 
     async def join(self, group: str, *, since: str | None = None, history: int = 0) -> Joined:
         """``BaseChannelLayer.join`` for the consumer's own channel."""
-        return await self.channel_layer.join(
-            group, self.channel_name, since=since, history=history
-        )
+        return await self.channel_layer.join(group, self.channel_name, since=since, history=history)
 
     async def leave(self, group: str) -> None:
         await self.channel_layer.group_discard(group, self.channel_name)

@@ -1,4 +1,4 @@
-"""Joining a group where one has left it: what was missed comes once, in order, or is told to be unprovable."""
+"""Joining a group where the receiver left it: what it missed comes once and in order, or it is told."""
 
 import asyncio
 from collections.abc import Iterable
@@ -150,7 +150,11 @@ async def test_many_receivers_come_back_at_once(
     "position",
     [
         *("", ".", "..", "x", "a.b.c", "0.0-0.0", "\x00", "é", "a" * 10_000, "1" * 5000),
-        *(".1-1.0123456789abcdef", "abc.1-1.0123456789abcdef", "abc.99999999999999999999-0." + "0" * 16),
+        *(
+            ".1-1.0123456789abcdef",
+            "abc.1-1.0123456789abcdef",
+            "abc.99999999999999999999-0." + "0" * 16,
+        ),
         *("deadbeef.1", "deadbeef.-1", "deadbeef.²", "abc.0-0." + "f" * 16, "abc.+-1." + "f" * 16),
     ],
 )

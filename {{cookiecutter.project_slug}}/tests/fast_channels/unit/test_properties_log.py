@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from fast_channels.layers.history import History
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message
+from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message, id_at
 from fast_channels.layers.redis.group_log import GroupLog
 from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
@@ -243,7 +243,7 @@ class World:
 @pytest.fixture(autouse=True)
 def _small_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_log, "OVERLAP", OVERLAP_MS / 1000)
-    monkeypatch.setattr(group_log, "AHEAD", group_log.id_at(OVERLAP_MS))
+    monkeypatch.setattr(group_log, "AHEAD", id_at(OVERLAP_MS))
 
 
 def operations(*weights: dict[str, int]) -> st.SearchStrategy[list[tuple[str, str]]]:

@@ -60,12 +60,8 @@ async def put(server: Commands, topic: str, *envelopes: bytes, **options: int) -
     return scripts.enqueued(await server.execute(*command))
 
 
-async def publish(
-    server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:"
-) -> None:
-    command = scripts.publish(
-        topic, uid, list(messages), keep=10, expiry_ms=MINUTE, by_bus=False
-    )
+async def publish(server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:") -> None:
+    command = scripts.publish(topic, uid, list(messages), keep=10, expiry_ms=MINUTE, by_bus=False)
     await server.execute(*command)
 
 
@@ -156,9 +152,7 @@ async def look(
     server: Commands, topic: str, since: tuple[str, str, int, int], **options: int
 ) -> scripts.Found:
     options = {"wanted": 2, "most": 10, "most_bytes": 10_000} | options
-    return await scripts.history(
-        server, topic, since, uid=b"f" * 16, expiry_ms=MINUTE, **options
-    )
+    return await scripts.history(server, topic, since, uid=b"f" * 16, expiry_ms=MINUTE, **options)
 
 
 async def test_history(server: Commands, topic: str) -> None:

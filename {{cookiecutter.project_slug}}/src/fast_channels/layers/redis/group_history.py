@@ -32,8 +32,8 @@ from ...tasks import cancel_and_wait
 from ..groups import copier
 from ..history import MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
 from . import scripts
-from .format import decode, number_of, with_uid_after
-from .group_log import EntryId, GroupLog, Position, parse_id
+from .format import EntryId, decode, number_of, parse_id, with_uid_after
+from .group_log import GroupLog, Position
 from .job_streams import JobStreams
 from .loop_layer import LoopLayer
 
@@ -74,7 +74,9 @@ def tag_of(number: int) -> tuple[int, int]:
     return number >> 64 & MASK, number & MASK
 
 
-Event = tuple[EntryId, str, Callable[[], Message]]  # id, place, and what makes a receiver's own copy
+Event = tuple[
+    EntryId, str, Callable[[], Message]
+]  # id, place, and what makes a receiver's own copy
 
 
 @dataclass(eq=False)
@@ -105,6 +107,7 @@ class Replay:
 class Interest:
     """In one topic."""
 
+    subscribing: asyncio.Lock = field(default_factory=asyncio.Lock)
     replays: dict[tuple[str | None, int], Replay] = field(default_factory=dict)
     holding: dict[Replay, None] = field(default_factory=dict)  # those that read, or are warm
 
@@ -158,19 +161,32 @@ class GroupHistory:
         topic = self._owner.config.topics.group(group)
         was_member = channel in self._local.members.get(group, ())
         self._local.follow(group, channel, ready=was_member)
+        timeout = self._owner.config.timeout
         try:
-            await self._owner.join(group, channel)
-            self._log.followed.add(topic)
-            replay = self._replay(group, topic, since, history)
-            waiter = replay.waiters[channel] = asyncio.get_running_loop().create_future()
-            if replay.settled:
-                self._settle(replay)
-            return replay.joined(await waiter)
-        except BaseException:
+            async with asyncio.timeout(timeout):
+                # The first one subscribes; the others need not ask for it all at the same time.
+                async with self._interests.setdefault(topic, Interest()).subscribing:
+                    await self._owner.join(group, channel)
+                return await self._replayed(group, topic, channel, since, history)
+        except BaseException as error:
             if not was_member:
                 self._local.unfollow(group, channel)
                 await self._owner.group_discard(group, channel)
+            if isinstance(error, TimeoutError):
+                raise ChannelLayerUnavailable(
+                    f"Group {group} was not joined within {timeout} s"
+                ) from None
             raise
+
+    async def _replayed(
+        self, group: str, topic: str, channel: str, since: str | None, history: int
+    ) -> Joined:
+        self._log.followed.add(topic)
+        replay = self._replay(group, topic, since, history)
+        waiter = replay.waiters[channel] = asyncio.get_running_loop().create_future()
+        if replay.settled:
+            self._settle(replay)
+        return replay.joined(await waiter)
 
     def _replay(self, group: str, topic: str, since: str | None, history: int) -> Replay:
         """One that reads or is warm, if it is for the same, else a new one."""
@@ -186,20 +202,15 @@ class GroupHistory:
 
     def _is_current(self, replay: Replay) -> bool:
         position = self._log.position_of(replay.topic)
-        return (
-            position is not None and position.behind is None and position.epoch == replay.epoch
-        )
+        return position is not None and position.behind is None and position.epoch == replay.epoch
 
     async def _run(self, replay: Replay) -> None:
-        timeout = self._owner.config.timeout
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._owner.config.timeout):
                 while not await self._read(replay):
                     pass
-        except TimeoutError:
-            self._fail(replay, f"it was not to be had within {timeout} s")
         except Exception as error:
-            self._fail(replay, error)
+            self._fail(replay, error if str(error) else type(error).__name__)
 
     async def _read(self, replay: Replay) -> bool:
         """False if it has to be read again: something is in the log that nobody has notified."""

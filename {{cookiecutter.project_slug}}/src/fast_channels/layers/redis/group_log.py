@@ -45,7 +45,17 @@ from ..throttled import ThrottledWarning
 from . import scripts
 from .client.commands import Commands
 from .client.connection import Command
-from .format import Messages, decode, number_of, with_uid_after
+from .format import (
+    FIRST,
+    EntryId,
+    Messages,
+    decode,
+    format_id,
+    id_at,
+    number_of,
+    parse_id,
+    with_uid_after,
+)
 from .loop_layer import Strategy
 
 logger = logging.getLogger(__name__)
@@ -66,31 +76,9 @@ PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
 
-EntryId = int  # milliseconds and the number, 64 bits each, as one
-MASK = (1 << 64) - 1
-MOST_DIGITS = len(f"{MASK}-{MASK}")
-FIRST = b"s"  # the field of a log's first entry if it is no message: a joining has written it
 NOWHERE: EntryId = -1  # the position of a topic that is being joined
 
 Entry = tuple[bytes, list[bytes]]  # id, and fields and values in turn
-
-
-def parse_id(entry: bytes) -> EntryId:
-    milliseconds, _, number = entry.partition(b"-")
-    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
-        high, low = int(milliseconds), int(number)
-        if (high | low) <= MASK:
-            return high << 64 | low
-    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
-
-
-def format_id(entry: EntryId) -> str:
-    return f"{entry >> 64}-{entry & MASK}"
-
-
-def id_at(milliseconds: float) -> EntryId:
-    """The lowest one of that time."""
-    return max(int(milliseconds), 0) << 64
 
 
 AHEAD = id_at(OVERLAP * 1000)

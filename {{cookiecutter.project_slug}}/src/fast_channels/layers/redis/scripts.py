@@ -165,9 +165,7 @@ async def history(
     """``since``: an epoch, the id of an entry, and its tag; ``wanted``: how many of the last messages,
     where what came after that is not to be had. ``uid`` is for the first entry of an empty log.
     """
-    reply = await _history.run(
-        server, (topic,), *since, wanted, most, most_bytes, uid, expiry_ms
-    )
+    reply = await _history.run(server, (topic,), *since, wanted, most, most_bytes, uid, expiry_ms)
     epoch, complete, newest_id, sender, counter, is_message, uids, *entries = reply
     return Found(
         epoch.decode(),
