@@ -33,6 +33,7 @@ FORBIDDEN = {
     "fast_channels.layers": (
         "fast_channels.consumer",
         "fast_channels.middleware",
+        "fast_channels.recovery",
         "fast_channels.testing",
         "fast_channels.worker",
     ),
@@ -49,6 +50,7 @@ FORBIDDEN = {
         "fast_channels.layers.redis",
         "fast_channels.layers.in_memory",
         "fast_channels.middleware",
+        "fast_channels.recovery",
         "fast_channels.testing",
         "redis",
     ),
@@ -67,10 +69,12 @@ FORBIDDEN = {
     ),
 }
 
-# The protocol class that uvicorn imports, and the command line; nothing in the runtime imports either.
+# What nothing else in the runtime imports: the protocol class that uvicorn is told, the command line, and
+# parts for those who have the library anyway.
 ALLOWED = {
     "fast_channels.server": ("uvicorn", "websockets"),
     "fast_channels.__main__": ("typer",),
+    "fast_channels.sse": ("fastapi",),
 }
 
 

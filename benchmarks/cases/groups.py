@@ -20,7 +20,14 @@ FIGURES: dict[int, dict[str, float]] = {
 }
 
 
-def _run(setting: Setting, *, groups: int = 1, members: int = 1, listening: bool = True) -> Sample:
+def _run(
+    setting: Setting,
+    *,
+    groups: int = 1,
+    members: int = 1,
+    listening: bool = True,
+    positions: bool = False,
+) -> Sample:
     window = min(WINDOW, 4) if setting.quick else WINDOW
     return one_child(
         setting,
@@ -28,6 +35,7 @@ def _run(setting: Setting, *, groups: int = 1, members: int = 1, listening: bool
         groups=groups,
         members=members,
         listening=listening,
+        positions=positions,
         window=window,
     )
 
@@ -60,6 +68,19 @@ def _growth(what: str, number: int, groups: int = 1, members: int = 1) -> Case:
     )
 
 
+def _positions(members: int) -> Case:
+    return Case(
+        name=f"positions-{members}",
+        title=f"group of {members:,}, joined with positions",
+        kinds=("memory", "queue"),
+        unit="µs CPU per group send",
+        subjects=("candidate",),
+        run=partial(_run, members=members, positions=True),
+        compared=False,
+        quick=members == 1,
+    )
+
+
 SIZES = (1, 10, 100, 1000)
 CASES = [
     *(_group("group", "group of {:,}", members, FIGURES.get(members, {})) for members in SIZES),
@@ -67,6 +88,7 @@ CASES = [
         _group("backlog", "group of {:,}, read afterwards", members, {}, listening=False)
         for members in SIZES
     ),
+    *map(_positions, (1, 100)),
     *(_growth("members", number, members=number) for number in SIZES),
     *(_growth("groups", number, groups=number) for number in SIZES),
 ]

@@ -16,6 +16,7 @@ PATIENCE = 10.0  # seconds; what has not come by then is lost
 
 async def work(options: Options) -> None:
     rooms = await open_rooms(options)
+    rooms.positions = options["positions"]
     sender = Sender(rooms, options)
     await sender.fill(options["members"])
     for _ in range(1 if options["quick"] else 2):

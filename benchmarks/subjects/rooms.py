@@ -29,6 +29,8 @@ ROOMS = {
 class Rooms(abc.ABC):
     """The groups of one process."""
 
+    positions = False  # members join with positions
+
     def __init__(self, subject: str, kind: str, url: str, arguments: Message) -> None:
         self.subject, self.kind, self.url, self.arguments = subject, kind, url, arguments
 
@@ -72,7 +74,10 @@ class LayerRooms(Rooms):
 
     async def join(self, group: str) -> Receive:
         channel, receive = await self.inbox()
-        await self.layer.group_add(group, channel)
+        if self.positions:
+            await self.layer.join(group, channel)
+        else:
+            await self.layer.group_add(group, channel)
         return receive
 
     async def publish(self, group: str, message: Message) -> None:

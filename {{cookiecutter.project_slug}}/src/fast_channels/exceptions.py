@@ -7,6 +7,7 @@ FastChannelsError
 ├── InvalidMessageError (TypeError)          no dict, or one that holds what messages do not carry
 ├── MessageTooLarge                          a message over the layer's size limit
 ├── ChannelFull                              a channel that holds as many messages as its capacity
+├── Overflowed                               events came faster than a receiver took them
 ├── ChannelNotOwned (ValueError)             another process made the channel, or it is closed
 ├── ChannelLayerUnavailable (ConnectionError)  the broker is out of reach, or refuses
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
@@ -47,6 +48,10 @@ class MessageTooLarge(FastChannelsError):
 
 class ChannelFull(FastChannelsError):
     """The channel already holds as many unread messages as its capacity."""
+
+
+class Overflowed(FastChannelsError):
+    """A receiver's mailbox was full: what came then is lost to it, and nothing before that."""
 
 
 class ChannelNotOwned(FastChannelsError, ValueError):

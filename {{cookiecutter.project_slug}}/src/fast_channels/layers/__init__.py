@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ..messages import register_encoder
 from .base import BaseChannelLayer
 from .health import is_ready
+from .history import POSITION, History, Joined
 from .in_memory import InMemoryChannelLayer
 from .jobs import DeadLetter, Delivery, Depth, InspectableWorkQueue, WorkQueue
 from .registry import (
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
     from .redis import RedisChannelLayer, RedisPubSubChannelLayer
 
 __all__ = [
+    "POSITION",
     "BaseChannelLayer",
     "ChannelLayerRegistry",
     "DeadLetter",
     "Delivery",
     "Depth",
+    "History",
     "InMemoryChannelLayer",
     "InspectableWorkQueue",
+    "Joined",
     "RedisChannelLayer",
     "RedisPubSubChannelLayer",
     "WorkQueue",

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from .. import names
 from ..mailbox import Mailbox, Message, Overflow
 from ..messages import require_dict
+from .history import Joined, check_joining
 
 
 class BaseChannelLayer:
@@ -124,6 +125,20 @@ class BaseChannelLayer:
         raise NotImplementedError(f"{type(self).__name__} cannot flush")
 
     # What consumers and apps use beyond the specification
+
+    async def join(
+        self, group: str, channel: str, *, since: str | None = None, history: int = 0
+    ) -> Joined:
+        """As ``group_add`` for a channel of this process, and in one step what the group has said.
+
+        ``since`` is the last position that the receiver has, ``""`` if it had none, or None if it is
+        new. ``history`` is how many of the last messages it wants, up to 1000, where it is new or what
+        it missed is not to be had. From then on each event of the group has its position under
+        ``fast_channels.layers.POSITION``. A layer that keeps no history brings none, and no positions.
+        """
+        check_joining(since, history)
+        await self.group_add(group, channel)
+        return Joined([], complete=since is None, position="")
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
         """The buffer of a channel that ``new_channel()`` made here, to take from without a task."""

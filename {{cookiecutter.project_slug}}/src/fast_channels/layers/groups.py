@@ -6,7 +6,8 @@ receivers exist once. It does no I/O and knows no broker.
 Invariants
 - A channel has one mailbox from ``mailbox_of()`` until ``close()``; closing it leaves all its groups.
 - ``mailboxes`` holds valid names only: a caller that finds a channel here need not check its name again.
-- ``members[g]`` is never empty: the last member that leaves removes the group.
+- ``members[g]`` is never empty: the last member that leaves removes the group. ``followers[g]`` is
+  never empty either, and holds members only, or channels that are about to become one.
 - Each receiver takes its own copy of a message: what one handler changes, no other sees, nor what the
   sender changes afterwards.
 """
@@ -20,6 +21,7 @@ from functools import partial
 
 from ..mailbox import Mailbox, Message, Overflow
 from ..messages import is_flat
+from .history import POSITION
 from .throttled import ThrottledWarning
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class LocalGroups:
         self._expiry = expiry
         self.mailboxes: dict[str, Mailbox] = {}
         self.members: dict[str, dict[str, Mailbox]] = {}
+        # Members that joined with positions; False for those that nothing is delivered to yet.
+        self.followers: dict[str, dict[str, bool]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
         self._on_expired = self.count_expired  # one bound method for all
         self.expirations = ThrottledWarning(
@@ -100,6 +104,16 @@ class LocalGroups:
             del self._groups_of[channel]
         return self._remove(group, channel)
 
+    def follow(self, group: str, channel: str, *, ready: bool) -> None:
+        """A member is to get positions; nothing at all as long as it is not ready."""
+        self.followers.setdefault(group, {})[channel] = ready
+
+    def unfollow(self, group: str, channel: str) -> None:
+        if (followers := self.followers.get(group)) is not None:
+            followers.pop(channel, None)
+            if not followers:
+                del self.followers[group]
+
     def is_member(self, channel: str) -> bool:
         return channel in self._groups_of
 
@@ -133,17 +147,34 @@ class LocalGroups:
             if not mailbox.put_entry(entry):
                 self._count_drop(channel, mailbox)
 
+    def deliver_event(self, group: str, message: Message, position: str) -> None:
+        """As ``deliver_group``, in a group with followers: those get the position as well."""
+        members, followers = self.members.get(group), self.followers.get(group, {})
+        if not members:
+            return
+        now = time.monotonic()
+        event = {**message, POSITION: position}
+        many = len(members) > 1
+        plain_entry = (now, message, copier(message) if many else None)
+        event_entry = (now, event, copier(event) if many else None)
+        for channel, mailbox in list(members.items()):
+            ready = followers.get(channel)
+            if ready is not False and not mailbox.put_entry(event_entry if ready else plain_entry):
+                self._count_drop(channel, mailbox)
+
     def clear(self) -> None:
         """Drop every waiting message and every membership; open mailboxes stay open."""
         for mailbox in self.mailboxes.values():
             while mailbox.take() is not None:
                 pass
         self.members.clear()
+        self.followers.clear()
         self._groups_of.clear()
 
     def _remove(self, group: str, channel: str) -> bool:
         members = self.members[group]
         members.pop(channel, None)
+        self.unfollow(group, channel)
         if members:
             return False
         del self.members[group]

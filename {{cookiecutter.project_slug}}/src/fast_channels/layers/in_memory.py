@@ -30,7 +30,9 @@ from ..messages import detached
 from ..names import ChannelNames
 from .base import BaseChannelLayer
 from .groups import LocalGroups, copier
+from .history import MOST_MESSAGES, Histories, History, Joined, check_joining
 from .jobs import DeadLetter, Delivery, Depth, shortened
+from .memory_history import MemoryHistory
 
 DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 
@@ -49,6 +51,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
     """An ``InspectableWorkQueue``, whose leases end only with the process.
 
     ``group_expiry`` is accepted for compatibility: a member stays until it leaves or closes.
+    ``group_history`` is as in ``RedisChannelLayer``; groups that it does not name are kept from their
+    first ``join()`` on, for ``expiry`` seconds after their last event.
     """
 
     extensions: ClassVar[list[str]] = ["groups", "flush"]
@@ -60,11 +64,16 @@ class InMemoryChannelLayer(BaseChannelLayer):
         group_expiry: int = 86400,
         capacity: int = 100,
         channel_capacity: Mapping[str | re.Pattern[str], int] | None = None,
+        *,
+        group_history: Mapping[str | re.Pattern[str], History] | None = None,
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
         self._names = ChannelNames()
         self._groups = LocalGroups(self.get_capacity, expiry)
+        histories = Histories(group_history, History(MOST_MESSAGES, expiry))
+        self._history = MemoryHistory(self._groups, histories, MOST_MESSAGES)
+        self._keeps_history = bool(group_history)  # of some groups, whoever joins them
         self._numbers = count_from(1)
         self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id
         self._given_back: dict[str, list[tuple[float, int, Job]]] = {}  # heaps, by channel
@@ -132,13 +141,27 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_message(message)
         own = detached(message)
-        if group in self._groups.members:
+        if (self._history.logs or self._keeps_history) and self._history.wants(group):
+            self.require_valid_group_name(group)
+            self._history.deliver(group, own)
+        elif group in self._groups.members:
             self._groups.deliver_group(group, own)
         else:
             self.require_valid_group_name(group)
 
+    async def join(
+        self, group: str, channel: str, *, since: str | None = None, history: int = 0
+    ) -> Joined:
+        check_joining(since, history)
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        if channel not in self._groups.mailboxes:
+            raise ChannelNotOwned(channel)
+        return self._history.join(group, channel, since, history)
+
     async def flush(self) -> None:
         self._groups.clear()
+        self._history.clear()
         self._jobs.clear()
         self._given_back.clear()
         self._dead.clear()

@@ -6,7 +6,8 @@ import pytest
 
 from fast_channels.exceptions import UndecodableMessage
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.group_log import Position, Seen, format_id, parse_id
+from fast_channels.layers.redis.format import format_id, id_at, parse_id
+from fast_channels.layers.redis.group_log import Position, Seen
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,9 @@ def test_an_id_is_believed_up_to_the_overlap(seconds: float, believed: bool) -> 
     position = Position(0)
     position.clock = 1e12
     now = 1e12 + time.monotonic() * 1000
-    assert position.believes(group_log.id_at(now + seconds * 1000)) is believed
-    position.last = group_log.id_at(now + 3600_000)
-    assert position.believes(group_log.id_at(now + 3600_000 + seconds * 1000)) is believed
+    assert position.believes(id_at(now + seconds * 1000)) is believed
+    position.last = id_at(now + 3600_000)
+    assert position.believes(id_at(now + 3600_000 + seconds * 1000)) is believed
 
 
 def test_a_uid_is_seen_once() -> None:

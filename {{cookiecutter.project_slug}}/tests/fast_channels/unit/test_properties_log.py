@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from fast_channels.layers.history import History
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message
+from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message, id_at
 from fast_channels.layers.redis.group_log import GroupLog
 from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
@@ -23,7 +24,7 @@ from ..support.properties import sequences
 
 OVERLAP_MS = 40  # in place of 5 s, so that the clocks of a test get out of its reach
 TOPICS = ["a", "b"]
-HISTORY = 1000
+KEPT = History(messages=1000, seconds=60)
 
 OPERATIONS = {
     "publish": 8,  # a message to a topic
@@ -79,8 +80,8 @@ class Server:
 
     def _reply(self, name: str, *arguments: Any) -> Any:
         if name == "EVALSHA":
-            newest = [self.logs[topic][-1:] for topic in arguments[2:]]
-            return [self.now(), *(b"%d-%d" % log[0][:2] if log else b"" for log in newest)]
+            newest = [self.logs[topic][-1:] for topic in arguments[2:-1]]
+            return [self.now(), b"", *(b"%d-%d" % log[0][:2] if log else b"" for log in newest)]
         log = self.logs[arguments[0]]
         if name == "XLEN":
             return len(log)
@@ -96,7 +97,7 @@ class World:
     def __init__(self) -> None:
         self.server = Server()
         undecodable = ThrottledWarning(logging.getLogger("test"), "%d %s")
-        self.log = GroupLog(self, expiry=60, history=HISTORY, undecodable=undecodable)
+        self.log = GroupLog(self, kept=lambda topic: KEPT, undecodable=undecodable)
         self.uids = Uids()
         self.sent: dict[str, list[int]] = {topic: [] for topic in TOPICS}
         self.envelopes: dict[str, bytes] = {}
@@ -115,7 +116,7 @@ class World:
     def commands_of(self, topic: str) -> Any:
         return self.server
 
-    def hand_out(self, topic: str, messages: Messages) -> None:
+    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
         if topic in self.heard:
             self.heard[topic] += [int(payload) for _, payload, _ in messages]
 
@@ -128,7 +129,7 @@ class World:
     def on_message(self, topic: bytes, data: bytes) -> None:
         name = topic.decode()
         if name in self.wanted:
-            self.hand_out(name, self.log.hear(name, data))
+            self.hand_out(name, self.log.hear(name, data), data)
 
     # Operations
 
@@ -242,7 +243,7 @@ class World:
 @pytest.fixture(autouse=True)
 def _small_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_log, "OVERLAP", OVERLAP_MS / 1000)
-    monkeypatch.setattr(group_log, "AHEAD", group_log.id_at(OVERLAP_MS))
+    monkeypatch.setattr(group_log, "AHEAD", id_at(OVERLAP_MS))
 
 
 def operations(*weights: dict[str, int]) -> st.SearchStrategy[list[tuple[str, str]]]:

@@ -12,9 +12,11 @@ from fast_channels.layers.redis import scripts
 from fast_channels.layers.redis.client.commands import Commands, ServerCommands
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
 from fast_channels.layers.redis.client.keeper import KeptConnection
+from fast_channels.layers.redis.format import Uids
 
 from ..support.redis_servers import RedisServer
 
+PARTS = {"epoch"}  # of other scripts
 MINUTE = 60_000
 
 
@@ -58,10 +60,8 @@ async def put(server: Commands, topic: str, *envelopes: bytes, **options: int) -
     return scripts.enqueued(await server.execute(*command))
 
 
-async def publish(server: Commands, topic: str, *messages: bytes) -> None:
-    command = scripts.publish(
-        topic, b"uid:", list(messages), keep=10, expiry_ms=MINUTE, by_bus=False
-    )
+async def publish(server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:") -> None:
+    command = scripts.publish(topic, uid, list(messages), keep=10, expiry_ms=MINUTE, by_bus=False)
     await server.execute(*command)
 
 
@@ -73,8 +73,9 @@ def test_every_script_has_a_header_and_a_test() -> None:
     """Its keys and arguments are documented before its first command."""
     folder = files("fast_channels.layers.redis") / "lua"
     names = {entry.name.removesuffix(".lua") for entry in folder.iterdir()}
-    assert names == {name.removeprefix("test_") for name in globals() if name[5:] in names}
-    for name in names:
+    scripts = names - PARTS
+    assert scripts == {name.removeprefix("test_") for name in globals() if name[5:] in names}
+    for name in scripts:
         text = (folder / f"{name}.lua").read_text()
         header = text[: text.index("redis.call")]
         assert "-- KEYS[1]" in header
@@ -139,10 +140,50 @@ async def test_newest(server: Commands, topic: str) -> None:
     await server.execute("SET", logs[2], "text")
     last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
     seconds, _ = await server.execute("TIME")
-    clock, (first, none, error, second) = await scripts.newest(server, logs)
-    assert [first, none, second] == [last[0], b"", last[1]]
+    clock, epoch, (first, none, error, second) = await scripts.newest(server, logs)
+    assert ([first, none, second], epoch) == ([last[0], b"", last[1]], "")
+    _, epoch, _ = await scripts.newest(server, logs, with_epoch=True)
+    assert len(epoch) == 12
     assert error.startswith(b"!WRONGTYPE")
     assert abs(clock / 1000 - int(seconds)) < 60
+
+
+async def look(
+    server: Commands, topic: str, since: tuple[str, str, int, int], **options: int
+) -> scripts.Found:
+    options = {"wanted": 2, "most": 10, "most_bytes": 10_000} | options
+    return await scripts.history(server, topic, since, uid=b"f" * 16, expiry_ms=MINUTE, **options)
+
+
+async def test_history(server: Commands, topic: str) -> None:
+    """What came after an entry, if that stands in the log and not too much did, else the last ones.
+
+    An empty log gets a first entry to stand for its beginning.
+    """
+    nothing = ("", "0-0", 0, 0)
+    first = await look(server, topic, nothing)
+    assert (first.is_message, first.entries, first.complete) == (False, [], False)
+    assert 0 < await server.execute("PTTL", topic) <= MINUTE
+    uids = Uids()
+    for number in range(5):
+        await publish(server, topic, b"%d" % number, uid=uids.make())
+    begin = (first.epoch, first.newest.decode(), *first.tag)
+    found = await look(server, topic, begin)
+    assert [envelope[16:] for _, envelope, _ in found.entries] == [b"%d" % n for n in range(5)]
+    assert (found.complete, found.is_message, found.before) == (True, True, [(b"f" * 16, 0)])
+    for options in ({"most": 4}, {"most_bytes": 70}):
+        cut = await look(server, topic, begin, **options)
+        assert [envelope[16:] for _, envelope, _ in cut.entries] == [b"3", b"4"]
+        assert not cut.complete
+    for other in (
+        ("f" * 12, *begin[1:]),
+        (begin[0], "1-1", *begin[2:]),
+        (*begin[:2], begin[2] + 1, begin[3]),
+        (*begin[:3], begin[3] + 1),
+    ):
+        assert not (await look(server, topic, other)).complete
+    await server.execute("XADD", topic, "*", "x", "short")
+    assert (await look(server, topic, begin, wanted=9)).complete
 
 
 async def test_enqueue(server: Commands, topic: str) -> None:

@@ -32,7 +32,14 @@ from ...names import owner_of
 UID_LENGTH = 16
 LENGTHS = struct.Struct(">BI")
 
-Messages = list[tuple[str, bytes, int]]  # channel names, what is for them, and uids as numbers
+Sealed = tuple[str, bytes, int]  # a channel's name, what is for it, and the uid as a number
+Messages = list[Sealed]
+
+
+EntryId = int  # of a log: milliseconds and the number, 64 bits each, as one
+MASK = (1 << 64) - 1
+MOST_DIGITS = len(f"{MASK}-{MASK}")
+FIRST = b"s"  # the field of a log's first entry if it is no message: a joining has written it
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,15 @@ class Envelope(NamedTuple):
     messages: Messages
 
     @property
-    def payload(self) -> bytes:
+    def single(self) -> Sealed:
         """Of an envelope with one message."""
         if len(self.messages) != 1:
             raise UndecodableMessage(f"{len(self.messages)} messages in place of one")
-        return self.messages[0][1]
+        return self.messages[0]
+
+    @property
+    def payload(self) -> bytes:
+        return self.single[1]
 
 
 def encode(uid: bytes, messages: Iterable[bytes]) -> bytes:
@@ -121,6 +132,24 @@ def decode(data: bytes) -> Envelope:
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"The channel name of an envelope is no ASCII: {error}") from error
     return Envelope(data[:UID_LENGTH], messages)
+
+
+def parse_id(entry: bytes) -> EntryId:
+    milliseconds, _, number = entry.partition(b"-")
+    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
+        high, low = int(milliseconds), int(number)
+        if (high | low) <= MASK:
+            return high << 64 | low
+    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
+
+
+def format_id(entry: EntryId) -> str:
+    return f"{entry >> 64}-{entry & MASK}"
+
+
+def id_at(milliseconds: float) -> EntryId:
+    """The lowest one of that time."""
+    return max(int(milliseconds), 0) << 64
 
 
 def place_of(topic: str, channel: str, number: int) -> bytes:

@@ -40,11 +40,22 @@ from typing import Any, Protocol
 from ...exceptions import UndecodableMessage
 from ...mailbox import Mailbox
 from ...tasks import cancel_and_wait
+from ..history import History
 from ..throttled import ThrottledWarning
 from . import scripts
 from .client.commands import Commands
 from .client.connection import Command
-from .format import Messages, decode, number_of, with_uid_after
+from .format import (
+    FIRST,
+    EntryId,
+    Messages,
+    decode,
+    format_id,
+    id_at,
+    number_of,
+    parse_id,
+    with_uid_after,
+)
 from .loop_layer import Strategy
 
 logger = logging.getLogger(__name__)
@@ -65,30 +76,9 @@ PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
 
-EntryId = int  # milliseconds and the number, 64 bits each, as one
-MASK = (1 << 64) - 1
-MOST_DIGITS = len(f"{MASK}-{MASK}")
 NOWHERE: EntryId = -1  # the position of a topic that is being joined
 
 Entry = tuple[bytes, list[bytes]]  # id, and fields and values in turn
-
-
-def parse_id(entry: bytes) -> EntryId:
-    milliseconds, _, number = entry.partition(b"-")
-    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
-        high, low = int(milliseconds), int(number)
-        if (high | low) <= MASK:
-            return high << 64 | low
-    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
-
-
-def format_id(entry: EntryId) -> str:
-    return f"{entry >> 64}-{entry & MASK}"
-
-
-def id_at(milliseconds: float) -> EntryId:
-    """The lowest one of that time."""
-    return max(int(milliseconds), 0) << 64
 
 
 AHEAD = id_at(OVERLAP * 1000)
@@ -99,7 +89,9 @@ class Audience(Protocol):
 
     def commands_of(self, topic: str) -> Commands: ...
 
-    def hand_out(self, topic: str, messages: Messages) -> None: ...
+    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
+        """``entry`` is the id of the last one's."""
+        ...
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""
@@ -143,12 +135,13 @@ class Outage:
 class Position:
     """Where the loop is in one log."""
 
-    __slots__ = ("behind", "clock", "joined", "joined_at", "last", "missed")
+    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed")
 
     def __init__(self, joined: EntryId = NOWHERE) -> None:
         self.joined = self.last = joined
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
+        self.epoch = ""  # known only of topics that are followed
         self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
         self.missed = False  # something was notified, and not kept, since the log was last asked
 
@@ -158,6 +151,11 @@ class Position:
     def server_time(self) -> float:
         """In milliseconds."""
         return time.monotonic() * 1000 + self.clock
+
+    def has_not_heard(self, entry: EntryId) -> bool:
+        """One from before the joining, whose message a sender may still repeat."""
+        youngest = id_at(self.server_time() - SEEN_SECONDS * 1000)
+        return youngest < entry <= self.joined
 
     def advance(self, entry: EntryId) -> None:
         if entry > self.last:
@@ -282,18 +280,18 @@ class Lane:
 
 
 class GroupLog(Strategy):
-    """``expiry`` is in seconds; ``history`` is how many entries a log keeps at least, if it has them."""
+    """``kept`` says how much of a topic its log keeps at least."""
 
     keyed = True
     repeatable = True
 
     def __init__(
-        self, audience: Audience, *, expiry: float, history: int, undecodable: ThrottledWarning
+        self, audience: Audience, *, kept: Callable[[str], History], undecodable: ThrottledWarning
     ) -> None:
         self._audience = audience
-        self._expiry_ms = int(expiry * 1000)
-        self._history = history
+        self._kept = kept
         self._undecodable = undecodable
+        self.followed: set[str] = set()  # topics of which the epoch is wanted
         self._positions: dict[str, Position] = {}
         self._seen = Seen()
         self._lanes: dict[object, Lane] = {}
@@ -305,12 +303,13 @@ class GroupLog(Strategy):
         )
 
     def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+        kept = self._kept(topic)
         return scripts.publish(
             topic,
             uid,
             messages,
-            keep=self._history,
-            expiry_ms=self._expiry_ms,
+            keep=kept.messages,
+            expiry_ms=int(kept.seconds * 1000),
             by_bus=commands.by_bus,
         )
 
@@ -327,7 +326,7 @@ class GroupLog(Strategy):
                 await subscribe()
                 continue
             position.missed = False
-            clock, (newest,) = await self._ask([topic])
+            clock, _, (newest,) = await self._ask([topic])
             if position.last == NOWHERE and position.behind is outage:
                 position.clock = clock
                 position.joined_at = time.monotonic()
@@ -351,6 +350,21 @@ class GroupLog(Strategy):
     async def aclose(self) -> None:
         await cancel_and_wait([lane.task for lane in self._lanes.values() if lane.task is not None])
 
+    # For those who follow a topic
+
+    def position_of(self, topic: str) -> Position | None:
+        """None if the topic was left."""
+        return self._positions.get(topic)
+
+    def fall_behind(self, topic: str, position: Position) -> None:
+        """A notification seems to be lost: what there is comes from the log."""
+        outage = position.behind = Outage(time.monotonic())
+        self.on_subscribed([topic], outage)
+
+    def handed_out(self, uids: Sequence[int]) -> None:
+        """These were, to those who have joined the topic after them."""
+        self._seen.add(uids)
+
     # What comes in
 
     def hear(self, topic: str, data: bytes) -> Messages:
@@ -371,8 +385,7 @@ class GroupLog(Strategy):
         if (entry > last + AHEAD and not position.believes(entry)) or (
             before != b"-" and parse_id(before) > last
         ):
-            outage = position.behind = Outage(time.monotonic())
-            self.on_subscribed([topic], outage)
+            self.fall_behind(topic, position)
             return []
         messages = self.admit(envelope)
         if entry > last:
@@ -460,10 +473,14 @@ class GroupLog(Strategy):
             await asyncio.sleep(0)
             self._turn = time.monotonic()
 
-    async def _ask(self, topics: list[str]) -> tuple[float, list[bytes]]:
-        """The server's clock as positions have it, and the ids of the newest entries."""
-        server_time, newest = await scripts.newest(self._audience.commands_of(topics[0]), topics)
-        return server_time - time.monotonic() * 1000, newest
+    async def _ask(self, topics: list[str]) -> tuple[float, str, list[bytes]]:
+        """The server's clock as positions have it, its epoch, and the ids of the newest entries."""
+        server_time, epoch, newest = await scripts.newest(
+            self._audience.commands_of(topics[0]),
+            topics,
+            with_epoch=not self.followed.isdisjoint(topics),
+        )
+        return server_time - time.monotonic() * 1000, epoch, newest
 
     async def _compare_some(self, lane: Lane) -> None:
         parts: dict[object, list[tuple[str, Outage]]] = {}
@@ -482,7 +499,7 @@ class GroupLog(Strategy):
         if not parts:
             return
         asked = [[topic for topic, _ in part] for part in parts.values()]
-        replies: list[tuple[float, list[bytes]] | BaseException] = []
+        replies: list[tuple[float, str, list[bytes]] | BaseException] = []
         for start in range(0, len(asked), COMMANDS):
             some = map(self._ask, asked[start : start + COMMANDS])
             replies += await asyncio.gather(*some, return_exceptions=True)
@@ -492,12 +509,12 @@ class GroupLog(Strategy):
             if isinstance(reply, BaseException):
                 failed += part
                 continue
-            clock, newest = reply
+            clock, epoch, newest = reply
             for (topic, outage), entry in zip(part, newest, strict=True):
                 await self._breathe()
                 position = self._positions.get(topic)
                 if position is not None and position.behind is outage:
-                    position.clock = clock
+                    position.clock, position.epoch = clock, epoch
                     await self._compare(lane, topic, position, entry)
         if failed:
             self._try_again(lane, failed)
@@ -517,7 +534,7 @@ class GroupLog(Strategy):
             error = newest[1:].decode(errors="replace")
             self._failed(lane, self._reading(topic, position), error)
         elif newest == b"" and not position.missed:
-            if position.last and self._is_young(position):
+            if position.last and self._is_young(topic, position):
                 await self._tell_gap(topic)
             position.restart(0)
             self._caught_up_unless_missed(topic, position)
@@ -574,12 +591,12 @@ class GroupLog(Strategy):
             return page, at_end
         commands = self._audience.commands_of(topic)
         if page:
-            trimmed = await commands.execute("XLEN", topic) >= self._history
-            if trimmed or self._is_young(position):
+            trimmed = await commands.execute("XLEN", topic) >= self._kept(topic).messages
+            if trimmed or self._is_young(topic, position):
                 await self._tell_gap(topic)
             return page, at_end
-        position.clock, (newest,) = await self._ask([topic])
-        if newest or self._is_young(position):
+        position.clock, position.epoch, (newest,) = await self._ask([topic])
+        if newest or self._is_young(topic, position):
             await self._tell_gap(topic)
         deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
         start = id_at(position.server_time() - deaf * 1000)
@@ -593,9 +610,10 @@ class GroupLog(Strategy):
         )
         return page, len(page) < PAGE
 
-    def _is_young(self, position: Position) -> bool:
+    def _is_young(self, topic: str, position: Position) -> bool:
         """Whether what was heard last has not expired, so that its log must still be there."""
-        return position.server_time() - (position.last >> 64) < self._expiry_ms
+        age = position.server_time() - (position.last >> 64)
+        return age < self._kept(topic).seconds * 1000
 
     async def _tell_gap(self, topic: str) -> None:
         for mailbox in self._audience.members(topic):
@@ -614,7 +632,7 @@ class GroupLog(Strategy):
                 return
             reading.cursor = parse_id(entry)
             position.advance(reading.cursor)
-            messages = self._open(topic, fields)
+            messages = self._open(topic, entry, fields)
             if messages and not (at_end and number == len(page)):
                 crowded = self._crowded(self._audience.receivers(topic, messages))
                 if crowded:
@@ -630,8 +648,10 @@ class GroupLog(Strategy):
             for data in held:
                 self._audience.on_message(topic.encode(), data)
 
-    def _open(self, topic: str, fields: list[bytes]) -> Messages:
+    def _open(self, topic: str, entry: bytes, fields: list[bytes]) -> Messages:
         """Hand out the messages of an entry; returns them."""
+        if fields[0] == FIRST:
+            return []
         try:
             envelope = fields[1]
             if len(fields) > 2:
@@ -640,7 +660,7 @@ class GroupLog(Strategy):
         except (ValueError, OverflowError) as error:  # somebody else's
             self._undecodable.add(error)
             return []
-        self._audience.hand_out(topic, messages)
+        self._audience.hand_out(topic, messages, entry)
         return messages
 
     # Pacing

@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic
 
+from ...exceptions import ChannelNotOwned
 from ...mailbox import Mailbox, Message, Overflow
 from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
+from ..history import Joined, check_joining
 from .client.hosts import Hosts, Sentinels, parse_hosts
 from .format import Topics
 from .loop_layer import Config, LoopLayer, NamedT
@@ -149,6 +151,19 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         await self._loop_layer.group_add(group, channel)
+
+    async def join(
+        self, group: str, channel: str, *, since: str | None = None, history: int = 0
+    ) -> Joined:
+        loop_layer = self._loop_layer
+        if loop_layer.followed is None:
+            return await super().join(group, channel, since=since, history=history)
+        check_joining(since, history)
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        if not loop_layer.names.owns(channel) or channel not in loop_layer.local.mailboxes:
+            raise ChannelNotOwned(channel)
+        return await loop_layer.followed.join(group, channel, since, history)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ...exceptions import (
     ChannelLayerUnavailable,
@@ -29,6 +29,7 @@ from ...exceptions import (
 from ...mailbox import Mailbox, Message, Overflow
 from ...names import ChannelNames, owner_of
 from ..groups import LocalGroups
+from ..history import Joined
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
 from .client.cluster import make_topology
@@ -129,6 +130,26 @@ class NamedChannels(abc.ABC):
     async def aclose(self) -> None: ...
 
 
+class Followed(Protocol):
+    """The groups that somebody has joined with positions."""
+
+    def __contains__(self, topic: object, /) -> bool: ...
+
+    def deliver(
+        self, group: str, topic: str, message: Message, notification: bytes, number: int
+    ) -> None:
+        """``notification`` begins with the id of the log entry; ``number`` is the message's uid."""
+        ...
+
+    def leave(self, topic: str) -> None:
+        """It is not listened to any more."""
+        ...
+
+    async def join(self, group: str, channel: str, since: str | None, history: int) -> Joined: ...
+
+    async def aclose(self) -> None: ...
+
+
 NamedT = TypeVar("NamedT", bound=NamedChannels)
 
 
@@ -159,6 +180,7 @@ class LoopLayer(Generic[NamedT]):
         self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
+        self.followed: Followed | None = None  # none by a strategy that keeps nothing
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
             self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
@@ -248,11 +270,11 @@ class LoopLayer(Generic[NamedT]):
         if owner is not None and owner != self.names.process_id:
             await self._change_foreign(JOIN, group, channel, owner)
         elif owner is None or channel in self.local.mailboxes:
-            await self._join(group, channel)
+            await self.join(group, channel)
             if owner is None:
                 self.named.joined(channel)
 
-    async def _join(self, group: str, channel: str) -> None:
+    async def join(self, group: str, channel: str) -> None:
         was_member = channel in self.local.members.get(group, ())
         self.local.join(group, channel)
         try:
@@ -309,6 +331,8 @@ class LoopLayer(Generic[NamedT]):
         self._handlers.pop(topic.encode(), None)
         self.topology.route(topic).subscriber.discard(topic)
         self.strategy.leave(topic)
+        if self.followed is not None:
+            self.followed.leave(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:
         handler = self._handlers.get(topic)
@@ -335,15 +359,23 @@ class LoopLayer(Generic[NamedT]):
         return payload
 
     def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        self.deliver_to_group(group, topic, self.strategy.hear(topic, data))
+        self.deliver_to_group(group, topic, self.strategy.hear(topic, data), data)
 
     def _receive_in_inbox(self, data: bytes) -> None:
         self.deliver_to_channels(self.strategy.hear(self.inbox, data))
 
-    def deliver_to_group(self, group: str, topic: str, messages: Messages) -> None:
+    def deliver_to_group(
+        self, group: str, topic: str, messages: Messages, notification: bytes
+    ) -> None:
+        followed = self.followed
+        if followed is not None and topic not in followed:
+            followed = None
         for sealed in messages:
             if (message := self.deserialize(topic, *sealed)) is not None:
-                self.local.deliver_group(group, message)
+                if followed is None:
+                    self.local.deliver_group(group, message)
+                else:
+                    followed.deliver(group, topic, message, notification, sealed[2])
 
     def deliver_to_channels(self, messages: Messages) -> None:
         for channel, payload, number in messages:
@@ -367,12 +399,12 @@ class LoopLayer(Generic[NamedT]):
 
     # For a strategy that keeps a log
 
-    def hand_out(self, topic: str, messages: Messages) -> None:
+    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
         group = self.config.topics.group_of(topic)
         if group is None:
             self.deliver_to_channels(messages)
         else:
-            self.deliver_to_group(group, topic, messages)
+            self.deliver_to_group(group, topic, messages, entry)
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""
@@ -405,6 +437,8 @@ class LoopLayer(Generic[NamedT]):
 
     async def aclose(self) -> None:
         self.forget_channels()
+        if self.followed is not None:
+            await self.followed.aclose()
         await self.strategy.aclose()
         await self.named.aclose()
         await self._foreign.aclose()

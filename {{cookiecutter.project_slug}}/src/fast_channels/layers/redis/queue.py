@@ -19,8 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+from ..history import Histories, History
 from ..jobs import DeadLetter, Delivery, Depth
 from .client.hosts import Hosts
+from .group_history import GroupHistory
 from .group_log import GroupLog
 from .job_streams import JobStreams
 from .layer import RedisLayer
@@ -30,7 +32,10 @@ Durability = Literal["memory", "replicated"]
 
 
 class RedisChannelLayer(RedisLayer[JobStreams]):
-    """``history`` is how many messages of each group a listener that is cut off can catch up on.
+    """``history`` is how many messages of each group a listener that is cut off can catch up on, and
+    ``group_history`` how much of some groups is kept for ``join()``: it maps a shell-style glob or a
+    compiled pattern of group names to a ``History``, the first match counts. Of other groups it is
+    ``history`` messages for ``expiry`` seconds after the last one.
 
     ``lease`` is how long a worker may hold a message without renewing it, in seconds, before
     another one gets it. ``durability="replicated"`` has a send return only when at least one
@@ -54,6 +59,7 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
         history: int = 10_000,
         lease: float = 30.0,
         durability: Durability = "memory",
+        group_history: Mapping[str | re.Pattern[str], History] | None = None,
         **options: Any,
     ) -> None:
         if durability not in get_args(Durability):
@@ -76,6 +82,7 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
             **options,
         )
         self._config = replace(self._config, replicated=durability == "replicated")
+        self._histories = Histories(group_history, History(history, expiry))
 
     def _make_loop_layer(self, config: Config) -> LoopLayer[JobStreams]:
         return LoopLayer(
@@ -86,12 +93,14 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
         )
 
     def _make_log(self, owner: LoopLayer[JobStreams]) -> GroupLog:
-        log = GroupLog(
-            owner, expiry=self.expiry, history=self.history, undecodable=owner.undecodable
-        )
+        log = GroupLog(owner, kept=self._kept, undecodable=owner.undecodable)
+        owner.followed = GroupHistory(owner, log, self._kept)
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         log.follow(owner.inbox)
         return log
+
+    def _kept(self, topic: str) -> History:
+        return self._histories.of(self._config.topics.group_of(topic) or "")
 
     @property
     def _jobs(self) -> JobStreams:

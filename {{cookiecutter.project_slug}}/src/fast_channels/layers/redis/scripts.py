@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ _give_back = Script(DIRECTORY / "give_back.lua")
 _bury = Script(DIRECTORY / "bury.lua")
 _replay = Script(DIRECTORY / "replay.lua")
 _depth = Script(DIRECTORY / "depth.lua")
-_newest = Script(DIRECTORY / "newest.lua")
+_newest = Script(DIRECTORY / "epoch.lua", DIRECTORY / "newest.lua")
+_history = Script(DIRECTORY / "epoch.lua", DIRECTORY / "history.lua")
 
 # The consumer group of a named channel, and its consumers: one holds all leases, the attempt tells whose
 # an entry is; the other one holds what was given back and is not due yet.
@@ -29,6 +31,7 @@ GROUP, WORKER, DELAYED = "workers", "worker", "delayed"
 
 Keys = tuple[str, str]
 Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
+Indexed = tuple[bytes, int]  # a uid, and how far behind it
 
 
 def publish(
@@ -123,11 +126,53 @@ async def depth(server: Commands, keys: Keys, *, expiry_ms: int) -> tuple[int, i
     return waiting, leased, dead, expired
 
 
-async def newest(server: Commands, topics: list[str]) -> tuple[int, list[bytes]]:
-    """The server's clock in milliseconds, and the id of each log's newest entry.
+async def newest(
+    server: Commands, topics: list[str], *, with_epoch: bool = False
+) -> tuple[int, str, list[bytes]]:
+    """The server's clock in milliseconds, its epoch, and the id of each log's newest entry.
 
     ``b""`` for a log that is empty; ``b"!"`` and an error for a key that is none. In a Cluster the
     topics have to share a slot.
     """
-    milliseconds, *entries = await _newest.run(server, tuple(topics))
-    return milliseconds, entries
+    milliseconds, epoch, *entries = await _newest.run(server, tuple(topics), int(with_epoch))
+    return milliseconds, epoch.decode(), entries
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What ``history`` found in a log."""
+
+    epoch: str
+    complete: bool  # all that came after the position is here
+    newest: bytes  # id of the newest entry, and
+    tag: tuple[int, int]
+    is_message: bool
+    before: list[Indexed]  # uids of some entries before the first one here
+    entries: list[tuple[bytes, bytes, int]]  # ids, envelopes and indices
+
+
+async def history(
+    server: Commands,
+    topic: str,
+    since: tuple[str, str, int, int],
+    wanted: int,
+    *,
+    most: int,
+    most_bytes: int,
+    uid: bytes,
+    expiry_ms: int,
+) -> Found:
+    """``since``: an epoch, the id of an entry, and its tag; ``wanted``: how many of the last messages,
+    where what came after that is not to be had. ``uid`` is for the first entry of an empty log.
+    """
+    reply = await _history.run(server, (topic,), *since, wanted, most, most_bytes, uid, expiry_ms)
+    epoch, complete, newest_id, sender, counter, is_message, uids, *entries = reply
+    return Found(
+        epoch.decode(),
+        bool(complete),
+        newest_id,
+        (sender, counter),
+        bool(is_message),
+        list(zip(uids[::2], uids[1::2], strict=True)),
+        list(zip(entries[::3], entries[1::3], entries[2::3], strict=True)),
+    )

@@ -347,10 +347,13 @@ _sources: dict[str, str] = {}  # by digest
 
 
 class Script:
-    """A Lua script, called by its digest, which is all that a server needs that has seen it before."""
+    """A Lua script, called by its digest, which is all that a server needs that has seen it before.
 
-    def __init__(self, path: Path) -> None:
-        source = path.read_text(encoding="utf-8")
+    ``paths`` are its parts, one behind the other.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
         # Redis names a script by its SHA-1; nothing here depends on that being secure.
         self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         _sources[self._digest] = source

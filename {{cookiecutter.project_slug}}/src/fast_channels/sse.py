@@ -1,0 +1,55 @@
+"""A group as server-sent events, for pages and tools without a WebSocket. Needs FastAPI.
+
+A browser's ``EventSource`` comes back by itself, with the id of the last event that it got in the header
+``Last-Event-ID``: that id is the event's position, so it gets what it missed. Nothing else of the package
+imports this module.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi.sse import ServerSentEvent
+
+from .exceptions import Overflowed
+from .layers.base import BaseChannelLayer
+from .layers.history import POSITION
+from .mailbox import Message
+from .recovery import follow
+
+INCOMPLETE = "incomplete"
+
+
+def without_position(message: Message) -> Any:
+    return {key: value for key, value in message.items() if key != POSITION}
+
+
+async def group_events(
+    layer: BaseChannelLayer,
+    group: str,
+    last_event_id: str | None = None,
+    *,
+    history: int = 0,
+    data: Callable[[Message], Any] = without_position,
+) -> AsyncIterator[ServerSentEvent]:
+    """What an endpoint with ``response_class=EventSourceResponse`` yields.
+
+    ``last_event_id`` is the request's header; ``history`` as in ``layer.join``. ``data`` makes the data of
+    an event, which becomes JSON, from a message of the group. An event named ``incomplete``, without an
+    id, says that messages may be missing. A client that reads too slowly is cut off, and comes back.
+    ``ChannelLayerUnavailable`` before the first event, if the group cannot be joined.
+    """
+    async with follow(layer, group, since=last_event_id, history=history) as following:
+        if not following.joined.complete:
+            yield ServerSentEvent(event=INCOMPLETE, data={})
+        for message in following.joined.messages:
+            yield ServerSentEvent(id=message[POSITION], data=data(message))
+        if not following.joined.messages and following.joined.position:
+            yield ServerSentEvent(id=following.joined.position, comment="joined")
+        try:
+            async for message in following:
+                if message["type"] == "layer.reconnected":
+                    yield ServerSentEvent(event=INCOMPLETE, data={})
+                else:
+                    yield ServerSentEvent(id=message.get(POSITION), data=data(message))
+        except Overflowed:
+            return
