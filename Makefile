@@ -6,6 +6,8 @@ ARGS ?=
 ROUNDS ?=
 CASES ?=
 LAYERS ?=
+CLIENTS ?=
+SECONDS ?=
 DURABILITY ?= replicated
 KINDS ?=
 PEERS ?=
@@ -27,7 +29,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 BAKE := $(RUN) --no-dev cookiecutter . --no-input --default-config --overwrite-if-exists
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench house lint format docs lock uv python
+.PHONY: help demo test faults drops bench house lint format docs lock uv python
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -46,6 +48,11 @@ faults: uv ## Break Redis and processes of a rendered project under load, and co
 	@$(BAKE) --output-dir $(DEMO)/faults >/dev/null
 	@$(MAKE) --no-print-directory -C $(DEMO)/faults/my_chat faults ROUNDS=$(or $(ROUNDS),10) CASES='$(CASES)' \
 	    LAYERS='$(LAYERS)' DURABILITY=$(DURABILITY) ARGS='$(ARGS)'
+
+drops: uv ## Cut clients of a rendered project off while messages flow, and count (CLIENTS=100 SECONDS=30 LAYERS=queue)
+	@$(BAKE) --output-dir $(DEMO)/faults >/dev/null
+	@$(MAKE) --no-print-directory -C $(DEMO)/faults/my_chat drops CLIENTS=$(or $(CLIENTS),100) \
+	    SECONDS=$(or $(SECONDS),30) LAYERS='$(LAYERS)' ARGS='$(ARGS)'
 
 bench: uv ## Measure this tree against its peers, side by side (CASES="group" KINDS="queue" PEERS="fast_channels" ROUNDS=5 ARGS=--quick)
 	@$(RUN) --project benchmarks python -m benchmarks --cases '$(CASES)' --kinds '$(KINDS)' --peers '$(PEERS)' \

@@ -21,15 +21,22 @@ from starlette.routing import Route, WebSocketRoute
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import (
+    POSITION,
+    InMemoryChannelLayer,
     RedisChannelLayer,
     RedisPubSubChannelLayer,
     register_channel_layer,
 )
+from fast_channels.recovery import Recovers
 from fast_channels.server import WebSocketProtocol
 
 GROUP = "load"
 ACCEPTED, REFUSED, GAP = "accepted", "refused", "gap"
-LAYERS = {"queue": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}
+LAYERS = {
+    "memory": InMemoryChannelLayer,
+    "queue": RedisChannelLayer,
+    "pubsub": RedisPubSubChannelLayer,
+}
 
 
 class Listener(AsyncWebsocketConsumer):
@@ -56,6 +63,21 @@ class Sender(AsyncWebsocketConsumer):
             await self.send(text_data=ACCEPTED)
 
 
+class Returning(Recovers, AsyncWebsocketConsumer):
+    """Joins the group where its client has left it, and passes each message on with its position."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        since = json.loads(text_data or "")["since"]
+        joined = await self.join(GROUP, since=since)
+        texts = [message["text"] for message in joined.messages]
+        answer = {"texts": texts, "complete": joined.complete, "position": joined.position}
+        await self.send(text_data=json.dumps(answer))
+
+    async def numbered(self, message: dict[str, Any]) -> None:
+        frame = {"text": message["text"], "position": message[POSITION]}
+        await self.send(text_data=json.dumps(frame))
+
+
 async def dropped(request: Request) -> PlainTextResponse:
     """How many messages found a consumer's mailbox full."""
     return PlainTextResponse(str(request.app.state.layer.dropped))
@@ -75,6 +97,7 @@ app = Starlette(
     routes=[
         WebSocketRoute("/listen", Listener.as_asgi()),
         WebSocketRoute("/send", Sender.as_asgi()),
+        WebSocketRoute("/return", Returning.as_asgi()),
         Route("/dropped", dropped),
     ],
 )

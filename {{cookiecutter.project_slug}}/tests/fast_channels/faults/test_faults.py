@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..faults import cases, jobs
+from ..faults import cases, drops, jobs
 from ..faults.report import Result
 from ..faults.traffic import Load
 
@@ -39,3 +39,12 @@ async def test_worker() -> None:
     expect_kept(result)
     # One lease, the second between two looks, and the job itself; the rest is a slow machine.
     assert max(result.recovery) < jobs.LEASE_SECONDS + 10
+
+
+@pytest.mark.parametrize("layer", drops.LAYERS)
+async def test_drops(layer: str) -> None:
+    """Clients that are cut off again and again get each message once, also while web processes restart."""
+    counted = await drops.run(layer, drops.Plan(clients=10, seconds=8, rate=50))
+    assert counted.kept, str(counted)
+    assert counted.cuts >= 10
+    assert counted.restarts == (2 if layer == "queue" else 0)
