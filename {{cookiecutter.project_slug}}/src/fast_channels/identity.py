@@ -20,7 +20,6 @@ Invariants
 
 import asyncio
 import hashlib
-import math
 import re
 import time
 from typing import Any, TypeAlias, TypeGuard
@@ -225,7 +224,7 @@ def _seconds_until(expires_at: object) -> float | None:
         raise TypeError(
             f"A session expires at a Unix time in seconds, an int or float, not {expires_at!r:.100}"
         )
-    if math.isnan(expires_at):
+    if expires_at != expires_at:
         raise ValueError("A session expires at a Unix time in seconds, not at NaN")
     now = time.time()
     return None if expires_at > now + CENTURY else max(0.0, expires_at - now)
