@@ -15,11 +15,14 @@ Invariants
   before is handled first, if that takes no longer.
 - Nothing puts off what was told; ``renew_session`` moves the expiry and nothing else.
 - A close can do nothing else, whoever sent it. Its fields are checked at the sender, and again on arrival.
+- A server that cannot send the close (a client that reads nothing) has ``CLOSE_TIMEOUT`` seconds for it; then
+  the client counts as gone.
 - A socket has at most one timer, which ends with it, and a task only while it is being closed.
 """
 
 import asyncio
 import hashlib
+import logging
 import re
 import time
 from typing import Any, TypeAlias, TypeGuard
@@ -32,6 +35,8 @@ from .layers.base import BaseChannelLayer
 from .mailbox import Message
 from .type_defs import Event, HeadersInput, Receive, Scope, Send
 
+logger = logging.getLogger(__name__)
+
 UserId: TypeAlias = str | int | UUID
 
 # Close codes, of the range for private use (RFC 6455, 7.4.2).
@@ -40,6 +45,7 @@ SIGNED_OUT = 4403  # not to be opened again with this session
 
 CLOSE = "identity.close"
 PATIENCE = 0.25  # seconds for what was delivered before a close
+CLOSE_TIMEOUT = 2.0  # seconds
 CENTURY = 100 * 365 * 86_400.0  # seconds; what expires later never does
 READABLE = re.compile(r"[A-Za-z0-9_\-]{1,64}\Z")
 
@@ -196,7 +202,16 @@ class IdentityMixin(AsyncWebsocketConsumer):
         self._timer = loop.call_later(delay, self._close_beside_handler, code, reason)
 
     def _close_beside_handler(self, code: int, reason: str) -> None:
-        self._closing = asyncio.get_running_loop().create_task(self._close_now(code, reason))
+        self._closing = asyncio.get_running_loop().create_task(self._close_or_let_go(code, reason))
+
+    async def _close_or_let_go(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._close_now(code, reason)
+        except Exception as error:
+            logger.warning("Socket %s is let go, for its close fails: %r", self.channel_name, error)
+            if self._run is not None:
+                self._run.disconnected({"type": "websocket.disconnect", "code": code})
 
     async def _close_now(self, code: int, reason: str) -> None:
         self._over = True

@@ -27,6 +27,7 @@ from fast_channels.names import check_group_name
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.expect import DEADLINE, eventually
+from ..support.properties import sequences
 
 TOLD = {"type": "note", "text": "for you"}
 
@@ -87,8 +88,11 @@ async def open_desks(*clients: WebsocketCommunicator) -> AsyncIterator[None]:
 
 # Names
 
+IDS = st.text(min_size=1) | st.text("aZ09-_.", min_size=1, max_size=70)
 
-@given(st.text(min_size=1), st.text(min_size=1))
+
+@sequences(200, 1)
+@given(IDS, IDS)
 def test_each_user_has_a_group_of_their_own(one: str, other: str) -> None:
     """Any text is an id: its group's name is valid, the same each time, and nobody else's."""
     check_group_name(user_group(one))
