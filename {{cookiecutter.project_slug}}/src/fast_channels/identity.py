@@ -25,6 +25,7 @@ import hashlib
 import logging
 import re
 import time
+from functools import partial
 from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -159,7 +160,7 @@ class IdentityMixin(AsyncWebsocketConsumer):
             if self.has_layer:
                 loop = asyncio.get_running_loop()
                 mailbox = self.channel_layer.mailbox(self.channel_name)
-                mailbox.on_put = lambda told: self._hear(loop, told)
+                mailbox.on_put = partial(self._hear, loop)
             try:
                 await self.channel_layer.group_add(user_group(user_id), self.channel_name)
             except ChannelLayerUnavailable:

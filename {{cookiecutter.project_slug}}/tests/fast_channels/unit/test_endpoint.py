@@ -5,7 +5,7 @@ communicator. What is left behind is checked by the fixture `memory_layer`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fast_channels.consumer import AsyncConsumer, AsyncWebsocketConsumer
+from fast_channels.middleware import OriginValidator
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.expect import eventually
@@ -516,3 +517,50 @@ def test_a_served_consumer_in_the_test_client(app: FastAPI, story: list[str]) ->
         with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"/ws/visit/{path}"):
             pass
     assert story.count("opened") == story.count("released") == 4
+
+
+# The page's origin is checked before dependencies are
+
+
+def mounted_behind_a_middleware(router: APIRouter) -> FastAPI:
+    app = FastAPI()
+    app.mount("/ws", OriginValidator(router, ["self"]))
+    return app
+
+
+def middleware_of_the_app(router: APIRouter) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(OriginValidator, allowed_origins=["self"])
+    app.include_router(router, prefix="/ws")
+    return app
+
+
+@pytest.mark.usefixtures("each_protocol")
+@pytest.mark.parametrize("place", [mounted_behind_a_middleware, middleware_of_the_app])
+async def test_an_endpoint_behind_a_check_of_the_origin(place: Any, story: list[str]) -> None:
+    """A page of another host opens nothing; one's own has its dependencies, and is refused by them."""
+    router = APIRouter()
+
+    def user(name: str = "") -> Iterator[str]:
+        if not name:
+            raise HTTPException(401)
+        story.append("opened")
+        yield name
+        story.append("released")
+
+    @router.websocket("/visit/{room}")
+    async def visit(websocket: WebSocket, room: str, user: Annotated[str, Depends(user)]) -> None:
+        await Visit.serve(websocket, story=[], room=room, user=user)
+
+    async with serving(place(router)) as address:
+        url, own = f"ws://{address}/ws/visit/lobby", {"origin": f"http://{address}"}
+        async with connect(f"{url}?name=Ann", additional_headers=own) as client:
+            assert await client.recv() == "Ann in lobby"
+        for path, origin, status in (
+            ("?name=Ann", "http://b.example", 403),
+            ("", own["origin"], 401),
+        ):
+            with pytest.raises(InvalidStatus) as caught:
+                await connect(url + path, additional_headers={"origin": origin}).__aenter__()
+            assert caught.value.response.status_code == status
+    assert story == ["opened", "released"]

@@ -40,6 +40,7 @@ class Desk(IdentityMixin, AsyncWebsocketConsumer):
     disconnect_grace = 0.01
     pause = 0.0
     codes: list[int]
+    sent: list[int]
 
     async def connect(self) -> None:
         await asyncio.sleep(self.pause)
@@ -47,8 +48,9 @@ class Desk(IdentityMixin, AsyncWebsocketConsumer):
         await self.send("welcome")
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
-        for _ in range(1000):
+        for number in range(1000):
             await self.send("x" * 60_000)
+            self.sent.append(number)
 
     async def disconnect(self, code: int) -> None:
         self.codes.append(code)
@@ -107,10 +109,15 @@ async def test_a_socket_in_its_connect_is_refused(
 async def test_a_client_that_reads_nothing_is_let_go(memory_layer: InMemoryChannelLayer) -> None:
     """Although its handler waits in `send()`, and its server may not get rid of the close."""
     codes: list[int] = []
-    async with serving(Desk.as_asgi(codes=codes)) as address:
+    sent: list[int] = []
+    async with serving(Desk.as_asgi(codes=codes, sent=sent)) as address:
         client = await connect(f"ws://{address}", max_queue=1)
         await client.send("flood")
-        await asyncio.sleep(0.5)
+        before = -1
+        while len(sent) != before or not sent:
+            before = len(sent)
+            await asyncio.sleep(0.2)
+        assert len(sent) < 1000
         await close_user(memory_layer, "ann")
         await eventually(lambda: not memory_layer._groups.members, "the socket to be gone")
         assert codes == [SIGNED_OUT]
