@@ -25,7 +25,6 @@ import hashlib
 import logging
 import re
 import time
-from functools import partial
 from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -95,6 +94,74 @@ async def close_user(
     await layer.group_send(user_group(user_id), message)
 
 
+class Ending:
+    """Closes one socket when it has to be, beside its handlers; lives in the socket's event loop."""
+
+    __slots__ = ("consumer", "loop", "over", "task", "timer", "told")
+
+    def __init__(self, consumer: "IdentityMixin") -> None:
+        self.consumer = consumer
+        self.loop = asyncio.get_running_loop()
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.told = False  # by an event, which no renewal puts off
+        self.over = False  # closed from here, of which the handlers know nothing
+
+    def expire_in(self, delay: float | None) -> None:
+        if not self.told:
+            self._close_in(delay, SESSION_EXPIRED, "The session has expired.")
+
+    def hear(self, message: Message) -> None:
+        """Whatever is put into the mailbox, in the putter's thread."""
+        if message.get("type") == CLOSE and self.is_meant(message):
+            self.loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
+
+    def is_meant(self, message: Message) -> bool:
+        only, session = message.get("session"), self.consumer.session
+        return only is None or (session is not None and only == str(session))
+
+    async def close(self, code: int, reason: str) -> None:
+        self.over = True
+        await self.consumer.close(code, reason)
+
+    async def stop(self) -> None:
+        """The connection has ended."""
+        self.over = True
+        self._cancel_timer()
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
+    def _close_soon(self, code: int, reason: str) -> None:
+        if not self.told:
+            self.told = True
+            self._close_in(PATIENCE, code, reason)
+
+    def _close_in(self, delay: float | None, code: int, reason: str) -> None:
+        self._cancel_timer()
+        if delay is not None and not self.over:
+            self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
+
+    def _close_beside_handler(self, code: int, reason: str) -> None:
+        self.task = self.loop.create_task(self._close_or_let_go(code, reason))
+
+    async def _close_or_let_go(self, code: int, reason: str) -> None:
+        consumer = self.consumer
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.close(code, reason)
+        except Exception as error:
+            logger.warning(
+                "Socket %s is let go, for its close fails: %r", consumer.channel_name, error
+            )
+            consumer.let_go(code)
+
+    def _cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
 class IdentityMixin(AsyncWebsocketConsumer):
     """A WebSocket consumer that knows its user; before or behind another consumer class.
 
@@ -111,10 +178,7 @@ class IdentityMixin(AsyncWebsocketConsumer):
     session: UserId | None = None
     session_expires_at: float | None = None
 
-    _timer: asyncio.TimerHandle | None = None
-    _told_to_close = False  # by an event, which no renewal puts off
-    _closing: asyncio.Task[None] | None = None
-    _over = False  # closed here, of which the handlers know nothing
+    _ending: Ending | None = None  # while the socket is there
 
     @property
     def user_id(self) -> UserId | None:
@@ -133,95 +197,50 @@ class IdentityMixin(AsyncWebsocketConsumer):
         """
         delay = _seconds_until(expires_at)
         self.session_expires_at = expires_at
-        if self._told_to_close or self._over:
-            return
-        self._stop_timer()
-        if delay is not None:
-            self._close_in(delay, SESSION_EXPIRED, "The session has expired.")
+        if self._ending is not None:
+            self._ending.expire_in(delay)
 
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._ending = ending = Ending(self)
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._over = True
-            self._stop_timer()
-            if self._closing is not None and not self._closing.done():
-                self._closing.cancel()
-                await asyncio.wait([self._closing])
+            self._ending = None
+            await ending.stop()
 
     async def websocket_connect(self, message: Event) -> None:
-        delay = _seconds_until(self.session_expires_at)
-        if delay == 0:
+        if _seconds_until(self.session_expires_at) == 0:
             await self.deny(401, "The session has expired.")
             return
-        if (user_id := self.user_id) is not None:
-            if self.has_layer:
-                loop = asyncio.get_running_loop()
-                mailbox = self.channel_layer.mailbox(self.channel_name)
-                mailbox.on_put = partial(self._hear, loop)
-            try:
-                await self.channel_layer.group_add(user_group(user_id), self.channel_name)
-            except ChannelLayerUnavailable:
-                await self.deny(503, "The server is cut off for a moment.")
-                return
+        try:
+            await self._join_user()
+        except ChannelLayerUnavailable:
+            await self.deny(503, "The server is cut off for a moment.")
+            return
         self.renew_session(self.session_expires_at)
         await super().websocket_connect(message)
 
     async def accept(
         self, subprotocol: str | None = None, headers: HeadersInput | None = None
     ) -> None:
-        if not self._over:
+        if self._ending is None or not self._ending.over:
             await super().accept(subprotocol, headers)
 
     @layer_event
     async def identity_close(self, message: Message) -> None:
         """What ``close_user`` sends, in its turn."""
-        if self._is_meant(message):
-            await self._close_now(*_code_and_reason(message))
+        if self._ending is not None and self._ending.is_meant(message):
+            await self._ending.close(*_code_and_reason(message))
 
-    # Internals
-
-    def _hear(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
-        """Whatever is put into the mailbox, in the putter's thread."""
-        if message.get("type") == CLOSE and self._is_meant(message):
-            loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
-
-    def _is_meant(self, message: Message) -> bool:
-        only = message.get("session")
-        return only is None or (self.session is not None and only == str(self.session))
-
-    def _close_soon(self, code: int, reason: str) -> None:
-        if not self._told_to_close and not self._over:
-            self._told_to_close = True
-            self._stop_timer()
-            self._close_in(PATIENCE, code, reason)
-
-    def _close_in(self, delay: float, code: int, reason: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, self._close_beside_handler, code, reason)
-
-    def _close_beside_handler(self, code: int, reason: str) -> None:
-        self._closing = asyncio.get_running_loop().create_task(self._close_or_let_go(code, reason))
-
-    async def _close_or_let_go(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._close_now(code, reason)
-        except Exception as error:
-            logger.warning("Socket %s is let go, for its close fails: %r", self.channel_name, error)
-            if self._run is not None:
-                self._run.disconnected({"type": "websocket.disconnect", "code": code})
-
-    async def _close_now(self, code: int, reason: str) -> None:
-        self._over = True
-        await self.close(code, reason)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def _join_user(self) -> None:
+        if (user_id := self.user_id) is None:
+            return
+        group = user_group(user_id)
+        if self._ending is not None:
+            self.channel_layer.mailbox(self.channel_name).on_put = self._ending.hear
+        await self.channel_layer.group_add(group, self.channel_name)
 
 
 def _text(whose: str, an_id: object) -> str:

@@ -13,7 +13,12 @@ from hypothesis import given, strategies as st
 
 from fast_channels import identity
 from fast_channels.consumer import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, handlers
-from fast_channels.exceptions import ChannelLayerUnavailable, InvalidNameError, UnhandledMessage
+from fast_channels.exceptions import (
+    ChannelLayerUnavailable,
+    InvalidNameError,
+    NoChannelLayer,
+    UnhandledMessage,
+)
 from fast_channels.identity import (
     SESSION_EXPIRED,
     SIGNED_OUT,
@@ -197,13 +202,24 @@ async def test_the_group_is_joined_before_connect(memory_layer: InMemoryChannelL
 async def test_the_mixin_may_stand_before_or_behind(
     memory_layer: InMemoryChannelLayer, order: str
 ) -> None:
-    """And without a layer it serves those whom nobody has to reach."""
+    """Either way its methods come before those that it overrides."""
     bases = (IdentityMixin, AsyncJsonWebsocketConsumer)
     kind: Any = type("Kind", bases if order == "first" else bases[::-1], {})
     client = WebsocketCommunicator(kind.as_asgi(user="ann"), "/")
     async with open_desks(client):
         await close_user(memory_layer, "ann")
         assert await closed(client) == (SIGNED_OUT, "")
+
+
+async def test_without_a_layer() -> None:
+    """Guests are served, and their sessions expire; for a user the error says what is missing."""
+    client = desk(None, session_expires_at=time.time() + 0.1)
+    async with open_desks(client):
+        assert (await closed(client))[0] == SESSION_EXPIRED
+    with pytest.raises(
+        NoChannelLayer, match="Desk has no channel layer: register one as 'default'"
+    ):
+        await desk("ann").connect()
 
 
 # Closing
@@ -525,10 +541,9 @@ async def test_a_renewal_after_the_end_is_nothing(memory_layer: InMemoryChannelL
             self.renew_session(time.time() + 3600)
 
     async with open_desks(desk(kind=Kept, session_expires_at=time.time() + 3600)):
-        assert made[0]._timer is not None
+        assert made[0]._ending is not None
     made[0].renew_session(time.time() + 3600)
-    assert made[0]._timer is None
-    assert made[0]._closing is None
+    assert made[0]._ending is None
 
 
 async def test_while_the_broker_is_away_a_socket_is_refused_with_503(
