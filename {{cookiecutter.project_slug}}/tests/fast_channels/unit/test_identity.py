@@ -322,6 +322,31 @@ async def test_a_socket_that_is_in_its_connect_is_refused(
     await client.wait(timeout=DEADLINE)
 
 
+async def test_an_accept_after_the_refusal_is_no_error(memory_layer: InMemoryChannelLayer) -> None:
+    """Also before the server has said that the socket has ended."""
+    sent: list[str] = []
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    class Slow(Desk):
+        async def connect(self) -> None:
+            await eventually(lambda: bool(sent), "the refusal")
+            await self.accept()
+            await self.send_json("welcome")
+            inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    async def send(event: Any) -> None:
+        sent.append(event["type"])
+
+    inbox.put_nowait({"type": "websocket.connect"})
+    consumer = Slow(user="ann", codes=[])
+    running = asyncio.create_task(consumer({"type": "websocket"}, inbox.get, send))
+    await eventually(lambda: bool(memory_layer._groups.members), "it to come")
+    await close_user(memory_layer, "ann")
+    await running
+    assert sent == ["websocket.close"]
+    assert consumer.codes == [1006]
+
+
 async def test_two_closes_are_one(memory_layer: InMemoryChannelLayer) -> None:
     """The first one counts."""
     client = desk(kind=type("Hasty", (Desk,), {"disconnect_grace": 0.01}))
