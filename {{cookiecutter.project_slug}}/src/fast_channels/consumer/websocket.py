@@ -225,7 +225,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         code = NORMAL_CLOSURE if isinstance(error, StopConsumer) else INTERNAL_ERROR
         try:
-            if code == INTERNAL_ERROR:
+            # Before accept() the server answers it with HTTP 500 and logs it, or Starlette otherwise.
+            if code == INTERNAL_ERROR and self._state is not State.CONNECTING:
                 logger.error(
                     "A handler of %s failed; its socket %s is closed with %d: %r",
                     type(self).__qualname__,
@@ -233,7 +234,6 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                     code,
                     error,
                 )
-            # A handler that fails before accept(): the server itself answers with HTTP 500.
             if code == NORMAL_CLOSURE or self._state is OPEN:
                 await self.close(code)
         finally:

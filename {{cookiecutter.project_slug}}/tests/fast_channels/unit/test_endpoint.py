@@ -156,9 +156,11 @@ async def test_a_dependency_refuses_with_a_close_code(address: str, path: str, c
     ],
 )
 async def test_the_consumer_refuses(
-    address: str, story: list[str], room: str, status: int, body: bytes
+    address: str, story: list[str], room: str, status: int, body: bytes, caplog: Any
 ) -> None:
-    """By `close()`, by `deny()` and by an `HTTPException`; `disconnect()` runs, then the clean-up."""
+    """By `close()`, by `deny()` and by an `HTTPException`; `disconnect()` runs, then the clean-up. None
+    of them is an error of the consumer's.
+    """
     response = await refused(f"{address}/{room}")
     assert (response.status_code, response.body or b"") == (status, body)
     assert response.headers.get("x-room") == ("gone" if room == "gone" else None)
@@ -167,6 +169,7 @@ async def test_the_consumer_refuses(
         ["opened", "connect", "disconnect 1006", "released"],
         ["opened", "connect", "disconnect 1011", "released"],  # it failed, as far as it knows
     )
+    assert "failed" not in caplog.text
 
 
 async def test_a_failure_before_the_accept_is_http_500(address: str, caplog: Any) -> None:
