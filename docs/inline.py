@@ -30,7 +30,17 @@ BLOCK = re.compile(
 LANGUAGES = {".py": "python", ".diff": "diff", ".toml": "toml"}
 
 PROJECT = DOCS.parent / "{{cookiecutter.project_slug}}" / "docs"
-GUIDES = ("internals", "layers", "production", "recovery", "scaling", "server", "testing", "worker")
+GUIDES = (
+    "identity",
+    "internals",
+    "layers",
+    "production",
+    "recovery",
+    "scaling",
+    "server",
+    "testing",
+    "worker",
+)
 
 
 def part(text: str, after: str | None, before: str | None) -> str:

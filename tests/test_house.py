@@ -55,6 +55,13 @@ FORBIDDEN = {
         "redis",
     ),
     "fast_channels.middleware": ("fast_channels.layers", "fast_channels.testing", "redis"),
+    "fast_channels.identity": (
+        "fast_channels.layers.redis",
+        "fast_channels.middleware",
+        "fast_channels.testing",
+        "fast_channels.worker",
+        "redis",
+    ),
     "fast_channels.server": ("fast_channels.consumer", "fast_channels.layers", "redis"),
     # The runtime stands on the standard library, redis and its serializers alone.
     "fast_channels": (
@@ -76,6 +83,10 @@ ALLOWED = {
     "fast_channels.__main__": ("typer",),
     "fast_channels.sse": ("fastapi",),
 }
+
+
+# Parts that can be deleted: nothing else of the runtime imports one.
+REMOVABLE = ("fast_channels.identity",)
 
 
 def python_files(*folders: Path) -> list[Path]:
@@ -116,9 +127,10 @@ def test_imports_point_one_way(module: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ALLOWED)
+@pytest.mark.parametrize("module", [*ALLOWED, *REMOVABLE])
 def test_nothing_imports_what_needs_more(module: str) -> None:
-    """The runtime works behind any ASGI server, and without a command line."""
+    """The runtime works behind any ASGI server, without a command line, and without any of its parts."""
+    assert [path for path in python_files(RUNTIME) if within(module_name(path), module)]
     wrong = [
         f"{module_name(path)} imports {name}"
         for path in python_files(RUNTIME)

@@ -1,4 +1,4 @@
-"""The oldest libraries that a project allows: its app and the command line work with them too."""
+"""The oldest libraries that a project allows: its app, endpoints and the command line work with them too."""
 
 import re
 import tomllib
@@ -12,6 +12,7 @@ PACKAGES = ("fastapi", "starlette", "typer")
 COMMANDS = "tests/fast_channels/unit/test_command_line.py"
 TESTS = (
     "tests/app/test_test_client.py",
+    "tests/fast_channels/unit/test_endpoint.py",
     f"{COMMANDS}::test_list_shows_each_letter_in_a_line",
     f"{COMMANDS}::test_wrong_arguments_are_refused",
 )
@@ -19,7 +20,9 @@ TESTS = (
 
 @pytest.mark.timeout(600)
 def test_the_oldest_versions_work(variants: dict[tuple[str, str], Path]) -> None:
-    """Sockets, HTTP and jobs by FastAPI's TestClient; commands. What is deprecated since may be said."""
+    """Sockets, HTTP and jobs by FastAPI's TestClient; dependencies of sockets; commands. What is
+    deprecated since may be said.
+    """
     project = variants["pubsub", "standalone"]
     data = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     lowest = dict(one.split(">=") for one in data["project"]["dependencies"] if "," not in one)

@@ -44,6 +44,8 @@ class Mailbox:
     dropped: int = 0
     expired: int = 0
     on_expired: Callable[[int], None] | None = None  # told how many, when they are dropped
+    # Told of each message before it is put, also of one that is dropped, in the putter's thread.
+    on_put: Callable[[Message], object] | None = None
     # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
     _messages: list[Entry] = field(default_factory=list)
     _waiters: list[tuple[asyncio.Future[None], int]] = field(
@@ -84,6 +86,8 @@ class Mailbox:
 
     def put_entry(self, entry: Entry) -> bool:
         """As ``put``, what may be put into many mailboxes: each receiver takes a copy of it."""
+        if self.on_put is not None:
+            self.on_put(entry[1])
         accepted = True
         if len(self._messages) >= self.capacity and self.full:
             accepted = False

@@ -3,6 +3,7 @@
 Invariants
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
   dispatched anything to it, its ``cleanup()`` runs first, exactly once.
+- Arguments become attributes only where a class outside ``consumer`` declares them (``arguments.py``).
 - A message of the layer calls only what ``handlers.py`` allows. In which order what comes is handled,
   and what happens to a handler that does not end, is said in ``run.py``.
 """
@@ -15,7 +16,9 @@ from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Receive, Scope, Send
-from .handlers import handler_name, name_for
+from .arguments import declared
+from .endpoint import EndpointSignature, events_of
+from .handlers import handler_name, layer_event, name_for
 from .run import ConsumerRun, Runnable
 
 
@@ -29,6 +32,10 @@ class AsyncConsumer(Runnable):
     ``handlers`` lists the types of the messages that the layer may deliver, ``"chat.message"`` or
     ``"chat_message"``; None means each of the class's own async methods that take one message. What
     the base classes define is never among them, but for ``layer_reconnected``, which always is.
+
+    A class without an ``__init__`` of its own takes as an argument what it declares, by an annotation
+    or a class attribute (``user: User``, ``limit = 5``), and has it as an attribute; ``TypeError`` for
+    another one.
     """
 
     channel_layer_alias: ClassVar[str | None] = None
@@ -38,6 +45,17 @@ class AsyncConsumer(Runnable):
     channel_name = ""  # its own channel; none without a layer, nor for a job
 
     _asgi_send: Send
+
+    def __init__(self, **arguments: Any) -> None:
+        if arguments:
+            own: type = type(self)
+            names = declared(own)
+            if wrong := arguments.keys() - names:
+                raise TypeError(
+                    f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
+                    f"it takes {', '.join(sorted(names)) or 'no arguments'}"
+                )
+            vars(self).update(arguments)
 
     @cached_property  # a plain attribute, and as fast, once it is set
     def channel_layer(self) -> BaseChannelLayer:
@@ -53,7 +71,11 @@ class AsyncConsumer(Runnable):
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> "ConsumerApp":
-        """An ASGI application; ``initkwargs`` go to each instance's ``__init__``."""
+        """An ASGI application; ``initkwargs`` go to each instance's ``__init__``.
+
+        FastAPI's ``add_api_websocket_route`` takes it as well. A consumer whose arguments come from
+        FastAPI's dependencies has ``AsyncWebsocketConsumer.serve``.
+        """
         return ConsumerApp(cls, initkwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +108,7 @@ class AsyncConsumer(Runnable):
         """Send an ASGI event to the server."""
         await self._asgi_send(message)
 
+    @layer_event
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
 
@@ -100,8 +123,11 @@ class AsyncConsumer(Runnable):
 class ConsumerApp:
     """A consumer class as an ASGI application: each connection gets an instance of its own.
 
-    An object, not a function: Starlette calls a function as an endpoint, and an object as ASGI.
+    An object, not a function: Starlette calls a function as an endpoint, and an object as ASGI. To
+    FastAPI it is an endpoint all the same, which takes a WebSocket.
     """
+
+    __signature__ = EndpointSignature()
 
     def __init__(self, consumer_class: type[AsyncConsumer], initkwargs: dict[str, Any]) -> None:
         self.consumer_class = consumer_class
@@ -110,5 +136,10 @@ class ConsumerApp:
     def __repr__(self) -> str:
         return f"<ASGI app of {self.consumer_class.__qualname__}>"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+    async def __call__(
+        self, scope: Any, receive: Receive | None = None, send: Send | None = None
+    ) -> None:
+        consumer = self.consumer_class(**self.consumer_initkwargs)
+        if receive is None or send is None:
+            scope, receive, send = events_of(scope)
+        await consumer(scope, receive, send)

@@ -71,6 +71,7 @@ class Runnable:
     disconnect_grace: float = 10.0
     overflow_grace: ClassVar[float] = 5.0
     client_has_left = False  # the server has said so; what the client sent before may still wait
+    _consumer_run: "ConsumerRun | None" = None  # while it runs
 
     _layer_handlers: ClassVar[LayerHandlers]
 
@@ -81,6 +82,12 @@ class Runnable:
         if found is None:
             found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
         return found
+
+    def let_go(self, code: int) -> None:
+        """Treat the client as gone, for a part of the consumer that gives up on it: ``disconnect(code)``."""
+        if self._consumer_run is not None:
+            (kind,) = self.final_types
+            self._consumer_run.disconnected({"type": kind, "code": code})
 
     async def dispatch(self, message: Event) -> None:
         raise NotImplementedError
@@ -117,6 +124,7 @@ class ConsumerRun:
         if self.mailbox.overflow == "close":  # called in the sender's thread
             in_loop = self.loop.call_soon_threadsafe
             self.mailbox.on_overflow = partial(in_loop, self.start_overflow_timer)
+        self.consumer._consumer_run = self
         reader = self.loop.create_task(self.read(receive))
         try:
             await self.handle()
@@ -130,6 +138,7 @@ class ConsumerRun:
                 raise
         finally:
             self.end()
+            self.consumer._consumer_run = None
             if tasks := [one for one in (reader, self.disconnect_task) if one and not one.done()]:
                 for task in tasks:
                     task.cancel()
@@ -145,18 +154,25 @@ class ConsumerRun:
                     await self.room
                 self.frames.append(event)
                 self.mailbox.poke()
-            self.disconnect_event = event
-            consumer.client_has_left = True
         except BaseException as error:
             if is_cancelled():
                 raise
             self.receive_error = error
             self.abort()
+        else:
+            self.disconnected(event)
+
+    def disconnected(self, event: Event) -> None:
+        """Handle the client's disconnect: the server's word of it, or that of whoever gives up on both."""
+        if self.disconnect_event is not None:
+            return
+        self.disconnect_event = event
+        self.consumer.client_has_left = True
         if self.idle:
             self.mailbox.poke()
-        elif self.disconnect_event is not None:
+        else:
             self.disconnect_timer = self.loop.call_later(
-                consumer.disconnect_patience, self.start_disconnect_task
+                self.consumer.disconnect_patience, self.start_disconnect_task
             )
 
     @property

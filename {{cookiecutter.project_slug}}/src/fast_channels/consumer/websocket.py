@@ -24,6 +24,7 @@ from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event, HeadersInput, encode_headers
 from . import json_text
 from .base import AsyncConsumer
+from .endpoint import Socket, events_of
 from .handlers import strict
 
 logger = logging.getLogger(__name__)
@@ -92,10 +93,23 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     _state = State.CONNECTING
     _disconnected = False  # disconnect() has been called
 
+    @classmethod
+    async def serve(cls, websocket: Socket, /, **arguments: Any) -> None:
+        """Be the endpoint of a WebSocket of FastAPI's or Starlette's, until it has ended.
+
+            @router.websocket("/chat/{room}")
+            async def chat(websocket: WebSocket, room: str, user: CurrentUser) -> None:
+                await ChatConsumer.serve(websocket, room=room, user=user)
+
+        ``arguments`` go to ``__init__``, as those of ``as_asgi``. ``RuntimeError`` if the WebSocket was
+        accepted, closed or received from before. What a handler raises is raised here.
+        """
+        await cls(**arguments)(*events_of(websocket))
+
     # To override
 
     async def connect(self) -> None:
-        """Call ``accept()``, or ``close()`` to refuse; the default accepts."""
+        """Call ``accept()``, or to refuse ``close()`` or ``deny()``; the default accepts."""
         await self.accept()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -118,6 +132,22 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         self._state = State.OPEN
         event: Event = {"type": "websocket.accept", "subprotocol": subprotocol}
         await self._emit({**event, "headers": encode_headers(headers)})
+
+    async def deny(
+        self, status: int = 403, body: bytes | str = b"", headers: HeadersInput | None = None
+    ) -> None:
+        """Refuse by an HTTP answer; where the server cannot, its own 403 (ASGI: websocket.http.response)."""
+        if self._state is OPEN:
+            raise RuntimeError("deny() needs a CONNECTING socket, not OPEN")
+        answer = "websocket.http.response"
+        if self._state is State.CLOSED or answer not in (self.scope.get("extensions") or {}):
+            await self.close()
+            return
+        self._state = State.CLOSED
+        content = body.encode() if isinstance(body, str) else body
+        start: Event = {"type": f"{answer}.start", "status": status}
+        await self._emit({**start, "headers": encode_headers(headers)})
+        await self._emit({"type": f"{answer}.body", "body": content, "more_body": False})
 
     async def send(  # type: ignore[override]
         self,
@@ -195,7 +225,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         code = NORMAL_CLOSURE if isinstance(error, StopConsumer) else INTERNAL_ERROR
         try:
-            if code == INTERNAL_ERROR:
+            # Before accept() the server answers it with HTTP 500 and logs it, or Starlette otherwise.
+            if code == INTERNAL_ERROR and self._state is not State.CONNECTING:
                 logger.error(
                     "A handler of %s failed; its socket %s is closed with %d: %r",
                     type(self).__qualname__,
@@ -203,7 +234,6 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                     code,
                     error,
                 )
-            # A handler that fails before accept(): the server itself answers with HTTP 500.
             if code == NORMAL_CLOSURE or self._state is OPEN:
                 await self.close(code)
         finally:

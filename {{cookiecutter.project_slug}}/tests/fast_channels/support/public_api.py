@@ -29,6 +29,9 @@ NAMES = {
         InvalidChannelLayerError AcceptConnection DenyConnection ChannelFull MessageTooLarge
         StopConsumer
         """,
+    "fast_channels.identity": """
+        IdentityMixin SESSION_EXPIRED SIGNED_OUT close_user send_to_user user_group
+        """,
     "fast_channels.middleware": "BaseMiddleware OriginValidator WebsocketDenier",
     "fast_channels.utils": "await_many_dispatch is_same_domain",
     "fast_channels.testing": "ApplicationCommunicator WebsocketCommunicator HttpCommunicator",
@@ -97,6 +100,8 @@ SIGNATURES = {
     f"{WEBSOCKET}.send": "async (text_data=None, bytes_data=None, close=False)",
     f"{WEBSOCKET}.close": "async (code=None, reason=None)",
     f"{WEBSOCKET}.disconnect": "async (code)",
+    f"{WEBSOCKET}.deny": "async (status=403, body=b'', headers=None)",
+    f"{WEBSOCKET}.serve": "async (websocket, /, **arguments)",
     f"{WEBSOCKET}.websocket_connect": "async (message)",
     f"{WEBSOCKET}.websocket_receive": "async (message)",
     f"{WEBSOCKET}.websocket_disconnect": "async (message)",
@@ -111,6 +116,10 @@ SIGNATURES = {
     f"{HTTP}.disconnect": "async ()",
     f"{HTTP}.http_request": "async (message)",
     f"{HTTP}.http_disconnect": "async (message)",
+    "fast_channels.identity:user_group": "(user_id)",
+    "fast_channels.identity:send_to_user": "async (layer, user_id, message)",
+    "fast_channels.identity:close_user": "async (layer, user_id, code=4403, reason='', *, session=None)",
+    "fast_channels.identity:IdentityMixin.renew_session": "(expires_at)",
     "fast_channels.middleware:BaseMiddleware": "(inner)",
     "fast_channels.middleware:OriginValidator": "(application, allowed_origins)",
     APPLICATION: "(application, scope)",
