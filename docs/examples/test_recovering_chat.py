@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
 from fast_channels.layers import POSITION, History, InMemoryChannelLayer, channel_layers
-from fast_channels.recovery import Recovers
+from fast_channels.recovery import RecoveryMixin
 from fast_channels.sse import group_events
 from fast_channels.testing import WebsocketCommunicator
 
@@ -17,7 +17,7 @@ KEPT = {"room.*": History(messages=1000, seconds=24 * 3600)}
 channel_layers.register("default", InMemoryChannelLayer(group_history=KEPT))
 
 
-class RoomConsumer(Recovers, AsyncJsonWebsocketConsumer):
+class RoomConsumer(RecoveryMixin, AsyncJsonWebsocketConsumer):
     channel_layer_alias = "default"
     handlers = frozenset({"said", "layer.reconnected"})
 

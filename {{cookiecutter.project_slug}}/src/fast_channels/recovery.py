@@ -14,7 +14,7 @@ from .layers.history import Joined
 from .mailbox import Mailbox, Message
 
 
-class Recovers:
+class RecoveryMixin:
     """A mixin for consumers, to stand before their base class."""
 
     channel_layer: BaseChannelLayer

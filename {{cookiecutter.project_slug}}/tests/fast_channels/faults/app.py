@@ -27,7 +27,7 @@ from fast_channels.layers import (
     RedisPubSubChannelLayer,
     register_channel_layer,
 )
-from fast_channels.recovery import Recovers
+from fast_channels.recovery import RecoveryMixin
 from fast_channels.server import WebSocketProtocol
 
 GROUP = "load"
@@ -63,7 +63,7 @@ class Sender(AsyncWebsocketConsumer):
             await self.send(text_data=ACCEPTED)
 
 
-class Returning(Recovers, AsyncWebsocketConsumer):
+class Returning(RecoveryMixin, AsyncWebsocketConsumer):
     """Joins the group where its client has left it, and passes each message on with its position."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
 from fast_channels.layers import POSITION, InMemoryChannelLayer
-from fast_channels.recovery import Recovers
+from fast_channels.recovery import RecoveryMixin
 from fast_channels.testing import WebsocketCommunicator
 
 
-class Room(Recovers, AsyncJsonWebsocketConsumer):
+class Room(RecoveryMixin, AsyncJsonWebsocketConsumer):
     channel_layer_alias = "default"
     handlers = frozenset({"said"})
 
