@@ -1,8 +1,8 @@
 """Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
 
 Invariants
-- Never what the framework's classes define, overridden or not, except ``LAYER_EVENTS``; nor a name that is
-  private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's words alone.
+- Never what the framework's classes define, overridden or not, except their ``layer_events``; nor a name
+  that is private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's words alone.
 - Where a class declares ``handlers``, nothing else; otherwise its async methods that take one message.
 - What is refused is counted and logged at a bounded rate, and ends nothing; under a communicator it raises.
 """
@@ -61,14 +61,20 @@ def refuse(refusal: UnhandledMessage) -> None:
 class LayerHandlers:
     """The handlers of one consumer class that messages of the layer may call, computed once."""
 
-    def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
+    def __init__(
+        self,
+        consumer_class: type,
+        declared: object,
+        final_types: frozenset[str],
+        layer_events: frozenset[str] = LAYER_EVENTS,
+    ) -> None:
         self._class_name = consumer_class.__qualname__
         self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
-        self._framework = frozenset(_framework_names(consumer_class)) - LAYER_EVENTS
+        self._framework = frozenset(_framework_names(consumer_class)) - layer_events
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
-        self._open = frozenset(found) | LAYER_EVENTS
+        self._open = frozenset(found) | layer_events
         self.types: set[str] = set()  # those seen that name one of them: no more is to be asked
 
     def require(self, consumer: object, message: Event) -> None:
