@@ -15,7 +15,7 @@ from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..type_defs import Event, Receive, Scope, Send
-from .handlers import handler_name, name_for
+from .handlers import handler_name, layer_event, name_for
 from .run import ConsumerRun, Runnable
 
 
@@ -86,6 +86,7 @@ class AsyncConsumer(Runnable):
         """Send an ASGI event to the server."""
         await self._asgi_send(message)
 
+    @layer_event
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
 

@@ -1,8 +1,9 @@
 """Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
 
 Invariants
-- Never what the framework's classes define, overridden or not, except their ``layer_events``; nor a name
-  that is private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's words alone.
+- Never what the framework's classes define, overridden or not, except what they mark as a ``layer_event``;
+  nor a name that is private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's
+  words alone.
 - Where a class declares ``handlers``, nothing else; otherwise its async methods that take one message.
 - What is refused is counted and logged at a bounded rate, and ends nothing; under a communicator it raises.
 """
@@ -12,7 +13,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from ..exceptions import UnhandledMessage
 from ..layers.throttled import ThrottledWarning
@@ -21,7 +22,7 @@ from ..type_defs import Event
 logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
-LAYER_EVENTS = frozenset({"layer_reconnected"})
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 # Types that a class remembers; of the same method there are as many as the dots in its name allow.
 MOST_TYPES = 1024
 
@@ -29,6 +30,15 @@ MOST_TYPES = 1024
 strict: ContextVar[bool] = ContextVar("fast_channels_strict", default=False)
 
 refusals = ThrottledWarning(logger, "%d message(s) of the layer refused, the last: %s")
+
+
+def layer_event(method: HandlerT) -> HandlerT:
+    """Marks a method of a framework's class that messages of the layer may call, overridden or not.
+
+    Whoever can send to the consumer can then call it, with what fields they like.
+    """
+    vars(method)["is_layer_event"] = True
+    return method
 
 
 @functools.lru_cache(maxsize=1024)
@@ -61,20 +71,15 @@ def refuse(refusal: UnhandledMessage) -> None:
 class LayerHandlers:
     """The handlers of one consumer class that messages of the layer may call, computed once."""
 
-    def __init__(
-        self,
-        consumer_class: type,
-        declared: object,
-        final_types: frozenset[str],
-        layer_events: frozenset[str] = LAYER_EVENTS,
-    ) -> None:
+    def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
         self._class_name = consumer_class.__qualname__
         self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
-        self._framework = frozenset(_framework_names(consumer_class)) - layer_events
+        events = frozenset(_layer_events(consumer_class))
+        self._framework = frozenset(_framework_names(consumer_class)) - events
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
-        self._open = frozenset(found) | layer_events
+        self._open = frozenset(found) | events
         self.types: set[str] = set()  # those seen that name one of them: no more is to be asked
 
     def require(self, consumer: object, message: Event) -> None:
@@ -116,11 +121,23 @@ class LayerHandlers:
         return names
 
 
-def _framework_names(consumer_class: type) -> Iterator[str]:
+def _framework_classes(consumer_class: type) -> Iterator[type]:
     for base in consumer_class.__mro__:
         if base is object or base.__module__.partition(".")[0] == PACKAGE:
-            yield from vars(base)
-            yield from inspect.get_annotations(base)
+            yield base
+
+
+def _framework_names(consumer_class: type) -> Iterator[str]:
+    for base in _framework_classes(consumer_class):
+        yield from vars(base)
+        yield from inspect.get_annotations(base)
+
+
+def _layer_events(consumer_class: type) -> Iterator[str]:
+    for base in _framework_classes(consumer_class):
+        for name, value in vars(base).items():
+            if getattr(value, "is_layer_event", False):
+                yield name
 
 
 def _is_handler(value: object) -> bool:

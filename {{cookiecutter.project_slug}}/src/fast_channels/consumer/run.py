@@ -33,7 +33,7 @@ from ..exceptions import StopConsumer, UnhandledMessage
 from ..mailbox import Mailbox
 from ..tasks import is_cancelled
 from ..type_defs import Event, Receive
-from .handlers import LAYER_EVENTS, LayerHandlers, refuse
+from .handlers import LayerHandlers, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,6 @@ class Runnable:
     """What a run asks of its consumer, and tells it. All times are in seconds."""
 
     handlers: ClassVar[Collection[str] | None] = None
-    # Methods of a base class that messages of the layer may call; a feature's base class adds its own.
-    layer_events: ClassVar[frozenset[str]] = LAYER_EVENTS
     final_types: ClassVar[frozenset[str]] = frozenset()  # of the client's disconnect
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
@@ -81,9 +79,7 @@ class Runnable:
         """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
         found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
         if found is None:
-            found = cls._layer_handlers = LayerHandlers(
-                cls, cls.handlers, cls.final_types, cls.layer_events
-            )
+            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
         return found
 
     async def dispatch(self, message: Event) -> None:

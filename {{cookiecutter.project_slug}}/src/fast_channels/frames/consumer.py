@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from ..consumer import AsyncWebsocketConsumer
-from ..consumer.handlers import LAYER_EVENTS
+from ..consumer.handlers import layer_event
 from ..exceptions import ChannelFull, ChannelLayerUnavailable, MessageTooLarge, UnhandledMessage
 from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
+from ..type_defs import Receive, Scope, Send
 from .declaration import Declaration, id_of
 from .models import RESERVED, ErrorFrame, Frame, OkFrame, Refused
 from .problems import NOT_JSON
@@ -55,12 +56,18 @@ class FrameConsumer(AsyncWebsocketConsumer):
     incoming: ClassVar[Any] = None
     outgoing: ClassVar[Any] = None
     declaration: ClassVar[Declaration]
-    layer_events = LAYER_EVENTS | {"deliver_frame"}
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if cls.incoming is not None or cls.outgoing is not None:
             cls.declaration = Declaration.of(cls, cls.incoming, cls.outgoing)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not hasattr(self, "declaration"):
+            raise TypeError(
+                f"{type(self).__qualname__} declares neither incoming nor outgoing frames"
+            )
+        await super().__call__(scope, receive, send)
 
     # To override
 
@@ -69,6 +76,11 @@ class FrameConsumer(AsyncWebsocketConsumer):
 
         The place of a rate limit, which so counts wrong frames, too.
         """
+
+    def frame_text(self, message: Message) -> str:
+        """The JSON to send of a message that ``frame_message`` made; ``with_field`` adds to it."""
+        text: str = message["text"]
+        return text
 
     # To call
 
@@ -97,19 +109,21 @@ class FrameConsumer(AsyncWebsocketConsumer):
         else:
             if frame.id is not None:
                 text = OK if reply is None else self._as_text(reply)
-                await self.send(text_data=answering(frame.id, text))
+                await self.send(text_data=with_field(text, RESERVED, frame.id))
             elif reply is not None:
                 await self.send_frame(reply)
 
     # Frames of the layer
 
+    @layer_event
     async def deliver_frame(self, message: Message) -> None:
         """Pass on what ``frame_message`` made, sent to a group or to this consumer's channel."""
-        if message["frame"] not in self.declaration.sent_types:
-            raise UnhandledMessage(
-                f"{type(self).__qualname__}.outgoing has no frame of the type {message['frame']!r:.100}"
-            )
-        await self.send(text_data=message["text"])
+        kind, text = message.get("frame"), message.get("text")
+        known = type(kind) is str and kind in self.declaration.sent_types
+        if not known or type(text) is not str:
+            name = type(self).__qualname__
+            raise UnhandledMessage(f"{name}.outgoing has no frame of the type {kind!r:.100}")
+        await self.send(text_data=self.frame_text(message))
 
     # Internals
 
@@ -125,7 +139,9 @@ class FrameConsumer(AsyncWebsocketConsumer):
         error = ErrorFrame(code=refusal.code, detail=refusal.detail, errors=refusal.errors)
         frame_id = id_of(text) if frame is None else frame.id
         answer = as_json(error)
-        await self.send(text_data=answer if frame_id is None else answering(frame_id, answer))
+        if frame_id is not None:
+            answer = with_field(answer, RESERVED, frame_id)
+        await self.send(text_data=answer)
 
 
 def frame_message(frame: BaseModel) -> Message:
@@ -135,16 +151,19 @@ def frame_message(frame: BaseModel) -> Message:
 
     It holds the frame's JSON, as ``text``, and its type, as ``frame``.
     """
-    return {"type": "deliver.frame", "frame": frame.type, "text": as_json(frame)}  # type: ignore[attr-defined]
+    kind = getattr(frame, "type", None)
+    if not isinstance(kind, str):
+        raise TypeError(f"{type(frame).__qualname__} has no type, so it is no frame")
+    return {"type": "deliver.frame", "frame": kind, "text": as_json(frame)}
 
 
 def as_json(frame: BaseModel) -> str:
     return frame.model_dump_json(by_alias=True)
 
 
-def answering(frame_id: str, text: str) -> str:
-    """The JSON of a frame, which is never empty, with the id, which needs no escapes, put before it."""
-    return f'{{"{RESERVED}":"{frame_id}",{text[1:]}'
+def with_field(text: str, name: str, value: str) -> str:
+    """The JSON of a frame with one more field. Both are of ASCII and need no escapes, as ids do not."""
+    return f'{{"{name}":"{value}",{text[1:]}'
 
 
 OK = as_json(OkFrame())

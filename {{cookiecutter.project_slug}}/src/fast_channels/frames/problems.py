@@ -31,7 +31,7 @@ def refusal(error: ValidationError, names: Collection[str]) -> Refused:
     count = error.error_count()
     if count > MOST_COUNTED:
         return Refused(TOO_MANY, "invalid")
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = error.errors(include_url=False, include_input=False)
     kind, place = errors[0]["type"], errors[0]["loc"]
     if kind in ("json_invalid", "string_unicode") and not place:
         return Refused(NOT_JSON, "not_json")
@@ -53,11 +53,14 @@ def known(part: str | int, names: Collection[str]) -> str | int:
 
 
 def message(error: Mapping[str, Any]) -> str:
-    """Pydantic's, without the second half in which parsers quote a character of the input."""
+    """Pydantic's, without what it quotes of the input."""
     kind, text = error["type"], str(error["msg"])
+    if kind == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{context['discriminator']} should be one of {context['expected_tags']}"
     if kind in ("value_error", "assertion_error"):
         return text.partition(", ")[2] or text
-    return text.partition(",")[0] if kind.endswith("_parsing") else text
+    return text.partition(",")[0] if kind.endswith(("_parsing", "_violation")) else text
 
 
 def sentence(loc: Iterable[str | int], text: str) -> str:
