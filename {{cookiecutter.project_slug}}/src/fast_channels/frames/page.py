@@ -17,16 +17,16 @@ Part = dict[str, Any]
 
 # What is said of a field beside its type: keyword of JSON schema -> how it is read.
 RULES = {
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
+    "minLength": "length ≥ {}",
+    "maxLength": "length ≤ {}",
     "pattern": "matches {}",
     "format": "{}",
-    "minimum": "at least {}",
-    "maximum": "at most {}",
-    "exclusiveMinimum": "above {}",
-    "exclusiveMaximum": "below {}",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
+    "minimum": "≥ {}",
+    "maximum": "≤ {}",
+    "exclusiveMinimum": "> {}",
+    "exclusiveMaximum": "< {}",
+    "minItems": "items ≥ {}",
+    "maxItems": "items ≤ {}",
     "default": "{} if left out",
 }
 
