@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .typescript import type_of
+from .typescript import type_of, word
 
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
@@ -101,7 +101,7 @@ def others(document: Part) -> Iterator[str]:
     if parts := sorted(schemas.keys() - whole):
         yield "<section>\n<h2>Parts of frames</h2>"
         for name in parts:
-            head = f"<article>\n<h4><code>{escape(name)}</code></h4>"
+            head = f"<article>\n<h4>{code(word(name))}</h4>"
             yield head + paragraph(schemas[name].get("description", ""))
             yield (fields(schemas[name]) or code(type_of(schemas[name]))) + "</article>"
         yield "</section>"
@@ -112,19 +112,21 @@ def fields(schema: Part) -> str:
     required = schema.get("required", [])
     rows = [
         f"<tr><th scope=row>{code(name)}{'' if name in required else ' <small>optional</small>'}</th>"
-        f"<td>{code(type_of(part))}</td><td>{about(part)}</td></tr>"
+        f"<td>{code(type_of(part))}</td><td>{about(part, name in required)}</td></tr>"
         for name, part in schema.get("properties", {}).items()
     ]
     return f"<table>\n{chr(10).join(rows)}\n</table>\n" if rows else ""
 
 
-def about(part: Part) -> str:
+def about(part: Part, required: bool) -> str:
     """The description of a field and its rules, which stand with the type that is not null."""
     rules = part | next((one for one in part.get("anyOf", []) if one.get("type") != "null"), {})
+    if required:
+        rules.pop("default", None)
     texts = [
         sign.format(rules[keyword])
         for keyword, sign in RULES.items()
-        if rules.get(keyword) not in (None, "", [])
+        if rules.get(keyword) not in (None, "", [], {})
     ]
     small = f" <small>{escape(', '.join(texts))}</small>" if texts else ""
     return f"{escape(part.get('description', ''))}{small}"

@@ -161,8 +161,10 @@ def test_the_page_shows_all_of_it(page: Page) -> None:
         "<b>looks like HTML</b>",
         "Parts of frames",
         '"good" | "bad"',
+        "Place_Input",
     ):
         assert text in page.text, text
+    assert "said if left out" not in page.text
     assert "b" not in {tag for tag, _ in page.tags}
 
 
