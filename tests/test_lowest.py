@@ -21,7 +21,10 @@ TESTS = (
 
 @pytest.mark.timeout(600)
 def test_the_oldest_versions_work(variants: dict[tuple[str, str], Path]) -> None:
-    """Sockets, HTTP and jobs by FastAPI's TestClient; typed frames; commands. What is deprecated since may be said."""
+    """Sockets, HTTP and jobs by FastAPI's TestClient; typed frames; commands.
+
+    What is deprecated since may be said.
+    """
     project = variants["pubsub", "standalone"]
     data = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     lowest = dict(one.split(">=") for one in data["project"]["dependencies"] if "," not in one)

@@ -26,6 +26,7 @@ from fast_channels.frames.problems import MOST_COUNTED, MOST_LISTED
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.testing import WebsocketCommunicator
 
+from ..support import frame_cost
 from ..support.properties import sequences
 from ..support.sample_frames import Chat, Message, Move, Moved, Said, Typing, Unknown
 from ..support.uvicorn_server import serving
@@ -405,3 +406,11 @@ async def test_frames_on_a_server(caplog: pytest.LogCaptureFixture) -> None:
         await socket.send('{"type":"move.right","how far":2,"id":"q"}')
         assert json.loads(await socket.recv()) == {"reply_to": "q", "type": "moved", "to": 2}
     assert "Traceback" not in caplog.text
+
+
+def test_what_frames_cost() -> None:
+    """A group's frame costs its members less than a dictionary, which each of them has to encode."""
+    costs = frame_cost.main(answered=200, told=50, rounds=3)
+    assert all(taken > 0 for found in costs.values() for taken in found.values())
+    told = costs[f"a group's frame to {frame_cost.MEMBERS} members"]
+    assert told["Typed"] < told["Plain"]
