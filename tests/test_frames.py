@@ -73,6 +73,13 @@ def test_the_official_parser_reads_the_document(node: Node, project: Path, tmp_p
     assert found["replies"]["Chat_2.Move"] == ["moved", "error"]
 
 
+def test_the_lock_names_no_registry() -> None:
+    """Whichever one made it: npm takes each package from the one that it is told, by its hash."""
+    packages = json.loads((NPM / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert [name for name, one in packages.items() if "resolved" in one] == []
+    assert [name for name, one in packages.items() if name and "integrity" not in one] == []
+
+
 def test_the_official_parser_finds_mistakes(node: Node, project: Path, tmp_path: Path) -> None:
     """A document of ours that was spoilt: the test above could fail."""
     document = json.loads(python(project, "-c", DOCUMENT))

@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ..consumer import json_text
 from .models import RESERVED, ErrorFrame, Frame, FrameId, OkFrame, Refused
-from .problems import NOT_JSON, UNKNOWN_TYPE, refusal
+from .problems import NO_FRAMES, NOT_JSON, UNKNOWN_TYPE, refusal
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Frame)
@@ -65,6 +65,7 @@ class Declaration:
     outgoing: Models
     handlers: dict[type[Frame], Handler]
     replies: dict[type[Frame], Models]
+    adapter: TypeAdapter[Frame] | None  # None: nothing comes in
 
     @classmethod
     def of(cls, consumer: type, incoming: object, outgoing: object) -> "Declaration":
@@ -86,15 +87,20 @@ class Declaration:
         found = Handlers(name, received, sent)
         for attribute, marked in marked_methods(consumer):
             found.add(attribute, marked)
-        return cls(name, received, sent, found.by_model(), found.replies)
+        adapter: TypeAdapter[Frame] | None = None
+        if received:
+            adapter = TypeAdapter(Annotated[Any, Tagged(received)])
+        return cls(name, received, sent, found.by_model(), found.replies, adapter)
 
     def read(self, text: str) -> Frame:
         """The frame in ``text``; ``Refused`` if it is none of ``incoming``."""
         # No JSON, though Pydantic takes them; what only mentions them takes the long way.
         if ("NaN" in text or "Infinity" in text) and not is_strict_json(text):
             raise Refused(NOT_JSON, "not_json")
+        if self.adapter is None:
+            raise Refused(NO_FRAMES, "invalid")
         try:
-            return self._adapter.validate_json(text)
+            return self.adapter.validate_json(text)
         except ValidationError as error:
             raise refusal(error, self._names) from None
 
@@ -106,10 +112,6 @@ class Declaration:
     def sent_types(self) -> frozenset[str]:
         """Each ``type`` of a frame that may leave by a group; the runtime's own do not."""
         return frozenset(one for model in self.outgoing[:-2] for one in types_of(model))
-
-    @cached_property
-    def _adapter(self) -> TypeAdapter[Frame]:
-        return TypeAdapter(Annotated[Any, Tagged(self.incoming)])
 
     @cached_property
     def _names(self) -> frozenset[str]:

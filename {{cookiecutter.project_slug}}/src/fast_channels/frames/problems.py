@@ -18,6 +18,7 @@ MOST_LISTED = 10
 MOST_COUNTED = 100
 
 NOT_JSON = "A frame must be JSON, as text."
+NO_FRAMES = "This socket takes no frames."
 NO_OBJECT = "A frame must be a JSON object."
 TOO_MANY = f"There are more than {MOST_COUNTED} errors in the frame."
 

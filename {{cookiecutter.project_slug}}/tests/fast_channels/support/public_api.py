@@ -29,6 +29,10 @@ NAMES = {
         InvalidChannelLayerError AcceptConnection DenyConnection ChannelFull MessageTooLarge
         StopConsumer
         """,
+    "fast_channels.frames": """
+        AsyncAPI ErrorFrame Frame FrameConsumer FrameId OkFrame Problem Refused describe frame_message
+        handles typescript with_field
+        """,
     "fast_channels.middleware": "BaseMiddleware OriginValidator WebsocketDenier",
     "fast_channels.utils": "await_many_dispatch is_same_domain",
     "fast_channels.testing": "ApplicationCommunicator WebsocketCommunicator HttpCommunicator",
@@ -111,6 +115,17 @@ SIGNATURES = {
     f"{HTTP}.disconnect": "async ()",
     f"{HTTP}.http_request": "async (message)",
     f"{HTTP}.http_disconnect": "async (message)",
+    "fast_channels.frames:AsyncAPI": "(title, version, consumers, description='')",
+    "fast_channels.frames:AsyncAPI.serve": "(app, path='/asyncapi')",
+    "fast_channels.frames:FrameConsumer.before_frame": "async ()",
+    "fast_channels.frames:FrameConsumer.deliver_frame": "async (message)",
+    "fast_channels.frames:FrameConsumer.frame_text": "(message)",
+    "fast_channels.frames:FrameConsumer.send_frame": "async (frame)",
+    "fast_channels.frames:Refused": "(detail, code='refused', errors=None)",
+    "fast_channels.frames:describe": "(errors)",
+    "fast_channels.frames:frame_message": "(frame)",
+    "fast_channels.frames:typescript": "(*consumers)",
+    "fast_channels.frames:with_field": "(text, name, value)",
     "fast_channels.middleware:BaseMiddleware": "(inner)",
     "fast_channels.middleware:OriginValidator": "(application, allowed_origins)",
     APPLICATION: "(application, scope)",

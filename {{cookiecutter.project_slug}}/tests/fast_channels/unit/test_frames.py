@@ -14,11 +14,13 @@ from websockets.asyncio.client import connect
 from fast_channels.consumer import json_text
 from fast_channels.exceptions import UnhandledMessage
 from fast_channels.frames import (
+    AsyncAPI,
     FrameConsumer,
     Refused,
     describe,
     frame_message,
     handles,
+    typescript,
     with_field,
 )
 from fast_channels.frames.consumer import wrong_frames
@@ -267,6 +269,45 @@ async def errors_to(client: WebsocketCommunicator, frame: str | bytes) -> list[s
     while (answer := await client.receive_json_from()).get("reply_to") != "behind-it":
         found.append(answer["type"])
     return [one for one in found if one == "error"]
+
+
+async def test_a_socket_that_takes_nothing(memory_layer: InMemoryChannelLayer) -> None:
+    """A consumer that only sends answers each frame with an error, too."""
+
+    class Speaker(FrameConsumer):
+        outgoing = Said
+
+        async def connect(self) -> None:
+            await self.accept()
+            await self.send_frame(Said(text="hi"))
+
+    async with WebsocketCommunicator(Speaker, "/") as client:
+        assert (await client.receive_json_from())["text"] == "hi"
+        error = await answer_to(client, {"type": "say", "id": "1"})
+        assert (error["code"], error["reply_to"]) == ("invalid", "1")
+        assert error["detail"] == "This socket takes no frames."
+        assert (await answer_to(client, b"{"))["code"] == "not_json"
+    assert "sends: never;" in typescript(Speaker)
+    assert "Speaker.send" in AsyncAPI("a", "1", {"/": Speaker}).document["operations"]
+
+
+async def test_a_handler_may_close(memory_layer: InMemoryChannelLayer) -> None:
+    """Its reply is not sent any more, nor is what comes after it handled."""
+
+    class Leaving(Chat):
+        groups = ()
+
+        @handles
+        async def move(self, frame: Move) -> Moved:
+            await self.close(4001)
+            return Moved(to=frame.steps)
+
+    client = WebsocketCommunicator(Leaving, "/")
+    await client.connect()
+    await client.send_json_to({"type": "move.left", "id": "1"})
+    await client.send_json_to({"type": "no"})
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4001}
+    await client.wait()
 
 
 # What the log and the operator see
