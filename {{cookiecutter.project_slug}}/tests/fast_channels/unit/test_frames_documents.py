@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import Field
 
-from fast_channels.frames import AsyncAPI, FrameConsumer, handles, typescript
+from fast_channels.frames import AsyncAPI, Frame, FrameConsumer, handles, typescript
+from fast_channels.frames.page import page as html_page
 
 from ..support.children import SOURCES
 from ..support.sample_frames import Chat, Typing
@@ -166,6 +168,28 @@ def test_the_page_shows_all_of_it(page: Page) -> None:
         assert text in page.text, text
     assert "said if left out" not in page.text
     assert "b" not in {tag for tag, _ in page.tags}
+
+
+def test_a_name_is_no_markup() -> None:
+    """Whatever a type, a field, an enum, a default or a path is called."""
+    tag = "<u title='x'>\"&</u>"
+
+    class Odd(Frame):
+        type: Literal["<u>"]
+        field: Literal["<u>", "</u>"] = Field(default="<u>", alias=tag, description=tag)
+
+    class Hostile(FrameConsumer):
+        incoming = Odd
+
+        @handles
+        async def odd(self, frame: Odd) -> None: ...
+
+    document = AsyncAPI(tag, tag, {f"/{tag}": Hostile}, tag).document
+    page = Page(html_page(document, "/asyncapi"))
+    assert "u" not in {name for name, _ in page.tags}
+    assert (
+        page.text.count(tag) == 7
+    )  # the title twice, version, description, path, field, its description
 
 
 def test_the_page_is_small(browser: TestClient) -> None:
