@@ -5,7 +5,7 @@ needs Pydantic, which FastAPI brings.
 """
 
 from .asyncapi import AsyncAPI
-from .consumer import FrameConsumer, frame_message, with_field
+from .consumer import FrameConsumer, frame_message, with_fields
 from .declaration import handles
 from .models import ErrorFrame, Frame, FrameId, OkFrame, Problem, Refused
 from .problems import describe
@@ -24,5 +24,5 @@ __all__ = [
     "frame_message",
     "handles",
     "typescript",
-    "with_field",
+    "with_fields",
 ]

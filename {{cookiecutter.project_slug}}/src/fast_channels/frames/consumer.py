@@ -20,7 +20,7 @@ from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
 from ..type_defs import Receive, Scope, Send
 from .declaration import Declaration, id_of
-from .models import RESERVED, ErrorFrame, Frame, OkFrame, Refused
+from .models import ErrorFrame, Frame, OkFrame, Refused
 from .problems import NOT_JSON
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class FrameConsumer(AsyncWebsocketConsumer):
         """
 
     def frame_text(self, message: Message) -> str:
-        """The JSON to send of a message that ``frame_message`` made; ``with_field`` adds to it."""
+        """The JSON to send of a message that ``frame_message`` made; ``with_fields`` adds to it."""
         text: str = message["text"]
         return text
 
@@ -109,7 +109,7 @@ class FrameConsumer(AsyncWebsocketConsumer):
         else:
             if frame.id is not None:
                 text = OK if reply is None else self._as_text(reply)
-                await self.send(text_data=with_field(text, RESERVED, frame.id))
+                await self.send(text_data=with_fields(text, reply_to=frame.id))
             elif reply is not None:
                 await self.send_frame(reply)
 
@@ -140,7 +140,7 @@ class FrameConsumer(AsyncWebsocketConsumer):
         frame_id = id_of(text) if frame is None else frame.id
         answer = as_json(error)
         if frame_id is not None:
-            answer = with_field(answer, RESERVED, frame_id)
+            answer = with_fields(answer, reply_to=frame_id)
         await self.send(text_data=answer)
 
 
@@ -161,9 +161,10 @@ def as_json(frame: BaseModel) -> str:
     return frame.model_dump_json(by_alias=True)
 
 
-def with_field(text: str, name: str, value: str) -> str:
-    """The JSON of a frame with one more field. Both are of ASCII and need no escapes, as ids do not."""
-    return f'{{"{name}":"{value}",{text[1:]}'
+def with_fields(text: str, **fields: str) -> str:
+    """The JSON of a frame with more fields, whose values need no escapes: ids, positions, names of groups."""
+    more = "".join(f'"{name}":"{value}",' for name, value in fields.items())
+    return f"{{{more}{text[1:]}"
 
 
 OK = as_json(OkFrame())

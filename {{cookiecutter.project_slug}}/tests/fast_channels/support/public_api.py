@@ -31,7 +31,7 @@ NAMES = {
         """,
     "fast_channels.frames": """
         AsyncAPI ErrorFrame Frame FrameConsumer FrameId OkFrame Problem Refused describe frame_message
-        handles typescript with_field
+        handles typescript with_fields
         """,
     "fast_channels.middleware": "BaseMiddleware OriginValidator WebsocketDenier",
     "fast_channels.utils": "await_many_dispatch is_same_domain",
@@ -125,7 +125,7 @@ SIGNATURES = {
     "fast_channels.frames:describe": "(errors)",
     "fast_channels.frames:frame_message": "(frame)",
     "fast_channels.frames:typescript": "(*consumers)",
-    "fast_channels.frames:with_field": "(text, name, value)",
+    "fast_channels.frames:with_fields": "(text, **fields)",
     "fast_channels.middleware:BaseMiddleware": "(inner)",
     "fast_channels.middleware:OriginValidator": "(application, allowed_origins)",
     APPLICATION: "(application, scope)",

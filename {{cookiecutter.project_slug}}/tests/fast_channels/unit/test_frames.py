@@ -21,7 +21,7 @@ from fast_channels.frames import (
     frame_message,
     handles,
     typescript,
-    with_field,
+    with_fields,
 )
 from fast_channels.frames.consumer import wrong_frames
 from fast_channels.frames.problems import MOST_COUNTED, MOST_LISTED
@@ -412,11 +412,16 @@ async def test_a_consumer_may_add_to_a_frame(memory_layer: InMemoryChannelLayer)
 
     class Placed(Chat):
         def frame_text(self, message: dict[str, Any]) -> str:
-            return with_field(message["text"], "position", message["at"])
+            return with_fields(message["text"], group="chat", position=message["at"])
 
     async with WebsocketCommunicator(Placed, "/") as client:
         await memory_layer.group_send("chat", frame_message(Moved(to=2)) | {"at": "7-1"})
-        assert await client.receive_json_from() == {"position": "7-1", "type": "moved", "to": 2}
+        assert await client.receive_json_from() == {
+            "group": "chat",
+            "position": "7-1",
+            "type": "moved",
+            "to": 2,
+        }
 
 
 def test_what_has_no_type_is_no_frame() -> None:
