@@ -31,6 +31,7 @@ LANGUAGES = {".py": "python", ".diff": "diff", ".toml": "toml"}
 
 PROJECT = DOCS.parent / "{{cookiecutter.project_slug}}" / "docs"
 GUIDES = (
+    "frames",
     "identity",
     "internals",
     "layers",

@@ -8,11 +8,13 @@ import pytest
 
 from rendering import run
 
-PACKAGES = ("fastapi", "starlette", "typer")
+PACKAGES = ("fastapi", "pydantic", "starlette", "typer")
 COMMANDS = "tests/fast_channels/unit/test_command_line.py"
 TESTS = (
     "tests/app/test_test_client.py",
     "tests/fast_channels/unit/test_endpoint.py",
+    "tests/fast_channels/unit/test_frames_declared.py",
+    "tests/fast_channels/unit/test_frames_documents.py",
     f"{COMMANDS}::test_list_shows_each_letter_in_a_line",
     f"{COMMANDS}::test_wrong_arguments_are_refused",
 )
@@ -20,8 +22,9 @@ TESTS = (
 
 @pytest.mark.timeout(600)
 def test_the_oldest_versions_work(variants: dict[tuple[str, str], Path]) -> None:
-    """Sockets, HTTP and jobs by FastAPI's TestClient; dependencies of sockets; commands. What is
-    deprecated since may be said.
+    """Sockets, HTTP and jobs by FastAPI's TestClient; dependencies of sockets; typed frames; commands.
+
+    What is deprecated since may be said.
     """
     project = variants["pubsub", "standalone"]
     data = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))

@@ -1,11 +1,12 @@
-"""The command line, ``python -m fast_channels``: an operator's look into channels of jobs.
+"""The command line, ``python -m fast_channels``: an operator's look into channels of jobs, and the
+browser's types of frames.
 
 It owns what is typed and what is printed, and knows a layer by its public methods alone. Nothing imports
 it: without it, and without typer, the rest of the package is as before.
 
 Invariants: results go to standard output, remarks to standard error, and neither holds a character that a
 terminal would obey. The exit status is 0 if all was done; 1 if a letter was not there or could not be
-replayed, or the layer cannot do it or did not answer; 2 for wrong arguments.
+replayed, the layer cannot do it or did not answer, or a file is out of date; 2 for wrong arguments.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ import json
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -133,10 +135,10 @@ def options(
             metavar="MODULE[:FUNCTION]",
             help="What makes the application's layers, by alias; make_layers if no function is named.",
         ),
-    ],
+    ] = "",
     layer: Annotated[str, typer.Option(metavar="ALIAS", help="The layer of the jobs.")] = "jobs",
 ) -> None:
-    """Look into the channels of jobs of an application."""
+    """Look into the channels of jobs of an application, or make the browser's types of its frames."""
     context.obj = (layers, layer)
 
 
@@ -172,6 +174,35 @@ def discard(context: typer.Context, channel: Channel, ids: Ids = None, every: Al
     run(context, channel, lambda jobs: jobs.discard(wanted))
 
 
+@command_line.command()
+def types(
+    consumers: Annotated[list[str], typer.Argument(metavar="MODULE:CLASS...")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write, such as frames.d.ts.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")
+    ] = False,
+) -> None:
+    """Print the frames of consumers as TypeScript, or write them into a file."""
+    from .frames import FrameConsumer, typescript  # the only command that needs Pydantic
+
+    found = [resolve(name, name) for name in consumers]
+    for name, consumer in zip(consumers, found, strict=True):
+        if not (isinstance(consumer, type) and issubclass(consumer, FrameConsumer)):
+            raise typer.BadParameter(f"{name} is no FrameConsumer: {consumer!r:.100}")
+    text = typescript(*found)
+    if output is None:
+        if check:
+            raise typer.BadParameter("--check needs --output, the file that is compared.")
+        typer.echo(text, nl=False)
+    elif not check:
+        output.write_text(text, encoding="utf-8")
+    elif not output.is_file() or output.read_text(encoding="utf-8") != text:
+        remark(f"{output} is out of date: run this command without --check")
+        raise typer.Exit(1)
+
+
 def either(ids: list[str] | None, every: bool) -> list[str]:
     if bool(ids) == every:
         raise typer.BadParameter("Name either IDs or --all.")
@@ -203,17 +234,24 @@ def run(context: typer.Context, channel: str, work: Callable[[Jobs], Awaitable[b
 
 
 def find_layer(where: str, alias: str) -> BaseChannelLayer:
+    if not where:
+        raise typer.BadParameter("Missing option --layers, or FAST_CHANNELS_LAYERS: whose jobs?")
     module, _, function = where.partition(":")
-    try:
-        make_layers = pkgutil.resolve_name(f"{module}:{function or 'make_layers'}")
-    except (ImportError, AttributeError, ValueError) as error:
-        raise typer.BadParameter(f"--layers {where}: {error}") from None
+    make_layers = resolve(f"{module}:{function or 'make_layers'}", f"--layers {where}")
     layers: Mapping[str, BaseChannelLayer] = make_layers()
     if not isinstance(layers, Mapping):
         raise typer.BadParameter(f"--layers {where}: made {layers!r:.100}, not a dict of layers")
     if alias not in layers:
         raise typer.BadParameter(f"--layer {alias}: there is only {', '.join(layers)}")
     return layers[alias]
+
+
+def resolve(name: str, what: str) -> Any:
+    """What ``module:name`` names."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise typer.BadParameter(f"{what}: {error}") from None
 
 
 # What is printed

@@ -13,6 +13,7 @@ FastChannelsError
 ├── SerializerDoesNotExist (KeyError)        no serializer is registered under that name
 ├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
 ├── UnhandledMessage (ValueError)            a message that no handler of the consumer is for
+├── Refused, in ``frames``                   what a handler says to the client whose frame it refuses
 └── two more in ``testing``                  what communicators say of the application they drive
 
 ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.

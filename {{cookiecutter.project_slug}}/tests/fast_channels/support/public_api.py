@@ -32,6 +32,10 @@ NAMES = {
     "fast_channels.identity": """
         IdentityMixin SESSION_EXPIRED SIGNED_OUT close_user send_to_user user_group
         """,
+    "fast_channels.frames": """
+        AsyncAPI ErrorFrame Frame FrameConsumer FrameId OkFrame Problem Refused describe frame_message
+        handles typescript with_fields
+        """,
     "fast_channels.middleware": "BaseMiddleware OriginValidator WebsocketDenier",
     "fast_channels.utils": "await_many_dispatch is_same_domain",
     "fast_channels.testing": "ApplicationCommunicator WebsocketCommunicator HttpCommunicator",
@@ -120,6 +124,17 @@ SIGNATURES = {
     "fast_channels.identity:send_to_user": "async (layer, user_id, message)",
     "fast_channels.identity:close_user": "async (layer, user_id, code=4403, reason='', *, session=None)",
     "fast_channels.identity:IdentityMixin.renew_session": "(expires_at)",
+    "fast_channels.frames:AsyncAPI": "(title, version, consumers, description='')",
+    "fast_channels.frames:AsyncAPI.serve": "(app, path='/asyncapi')",
+    "fast_channels.frames:FrameConsumer.before_frame": "async ()",
+    "fast_channels.frames:FrameConsumer.deliver_frame": "async (message)",
+    "fast_channels.frames:FrameConsumer.frame_text": "(message)",
+    "fast_channels.frames:FrameConsumer.send_frame": "async (frame)",
+    "fast_channels.frames:Refused": "(detail, code='refused', errors=None)",
+    "fast_channels.frames:describe": "(errors)",
+    "fast_channels.frames:frame_message": "(frame)",
+    "fast_channels.frames:typescript": "(*consumers)",
+    "fast_channels.frames:with_fields": "(text, **fields)",
     "fast_channels.middleware:BaseMiddleware": "(inner)",
     "fast_channels.middleware:OriginValidator": "(application, allowed_origins)",
     APPLICATION: "(application, scope)",
