@@ -93,7 +93,6 @@ ALLOWED = {
     COMMAND_LINE: ("typer",),
 }
 
-
 # Parts that can be deleted: nothing else of the runtime imports one.
 REMOVABLE = ("fast_channels.identity",)
 
