@@ -97,13 +97,13 @@ def verdicts(
     [("WebSocketProtocol", []), ("CompressedWebSocketProtocol", COMPRESSION)],
 )
 def test_autobahn(
-    protocol: str, compression: list[str], variants: dict[tuple[str, str], Path]
+    protocol: str, compression: list[str], installed: Path
 ) -> None:
     """Nothing fails: frames, fragments, texts, closing, 16 MiB; compression where there is any."""
     cases = [*(f"{number}.*" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10)), *compression]
     if compression and "AUTOBAHN_CASES" in os.environ:
         cases = os.environ["AUTOBAHN_CASES"].split()
-    with echo_server(variants["queue", "standalone"], protocol) as url:
+    with echo_server(installed, protocol) as url:
         counts, failed = verdicts(url, cases)
         if (
             failed
@@ -125,9 +125,9 @@ def bounds(project: Path, package: str) -> tuple[str, str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("end", ["lowest", "highest"])
-def test_both_ends_of_the_bounds(end: str, variants: dict[tuple[str, str], Path]) -> None:
+def test_both_ends_of_the_bounds(end: str, installed: Path) -> None:
     """The lowest versions, and whatever is the highest today, which the lock may not have yet."""
-    project = variants["queue", "standalone"]
+    project = installed
     wanted = []
     for package in ("uvicorn", "websockets"):
         lowest, beyond = bounds(project, package)
