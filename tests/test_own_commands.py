@@ -8,7 +8,6 @@ the layers, or the broker of the topology.
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 

@@ -96,9 +96,7 @@ def verdicts(
     ("protocol", "compression"),
     [("WebSocketProtocol", []), ("CompressedWebSocketProtocol", COMPRESSION)],
 )
-def test_autobahn(
-    protocol: str, compression: list[str], installed: Path
-) -> None:
+def test_autobahn(protocol: str, compression: list[str], installed: Path) -> None:
     """Nothing fails: frames, fragments, texts, closing, 16 MiB; compression where there is any."""
     cases = [*(f"{number}.*" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10)), *compression]
     if compression and "AUTOBAHN_CASES" in os.environ:
