@@ -19,6 +19,7 @@ VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
 ONE = VARIANTS[0]
 
 Render = Callable[..., Path]
+Shared = Callable[[Path], dict[str, str]]
 
 TERMINAL = pytest.StashKey[TextIO]()
 
@@ -69,6 +70,12 @@ def variant(
     return layer, topology, variants[layer, topology]
 
 
+@pytest.fixture
+def rendered(variants: dict[tuple[str, str], Path]) -> Path:
+    """The default variant, for a test that leaves it as it is."""
+    return variants[ONE]
+
+
 @pytest.fixture(scope="session")
 def copies(
     variants: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory
@@ -93,7 +100,7 @@ def installed(copies: dict[tuple[str, str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared(installed: Path) -> Callable[[Path], dict[str, str]]:
+def shared(installed: Path) -> Shared:
     """Project -> variables with which it runs in the environment of `installed`.
 
     To install the same packages again costs each project some 10 s, most of them to compile.
@@ -105,7 +112,7 @@ def shared(installed: Path) -> Callable[[Path], dict[str, str]]:
 def commands(
     request: pytest.FixtureRequest,
     copies: dict[tuple[str, str], Path],
-    shared: Callable[[Path], dict[str, str]],
+    shared: Shared,
     caches: dict[str, str],
 ) -> Iterator[beside.Commands]:
     """All long commands of this run, under way from its first test on."""

@@ -89,7 +89,9 @@ for end, moment in product((run, run_sync), ("in use", "while it connects")):
     assert not layer._loop_layers, layer._loop_layers
 """
 
-TRIED = [f"{end} {moment}" for end in ("run", "run_sync") for moment in ("in use", "while it connects")]
+TRIED = [
+    f"{end} {moment}" for end in ("run", "run_sync") for moment in ("in use", "while it connects")
+]
 
 
 @over(REDIS)
