@@ -46,7 +46,7 @@ def test_every_test_is_found(elsewhere: Path) -> None:
 @pytest.mark.timeout(600)
 def test_some_of_each_kind_pass(elsewhere: Path) -> None:
     """On Redis servers, behind Sentinels and on a Cluster, which they start themselves."""
-    said = pytest_there(elsewhere, "-n", "2", *(f"tests/fast_channels/{name}" for name in SOME))
+    said = pytest_there(elsewhere, *(f"tests/fast_channels/{name}" for name in SOME))
     assert re.search(r"\d+ passed", said)
 
 
