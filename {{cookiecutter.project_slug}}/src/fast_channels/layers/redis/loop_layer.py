@@ -159,6 +159,7 @@ class LoopLayer(Generic[NamedT]):
         self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
+        self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
             self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
@@ -188,6 +189,8 @@ class LoopLayer(Generic[NamedT]):
     def _on_open(self) -> None:
         self.strategy.on_open()
         self.named.on_open()
+        for look in self.openings:
+            look()
 
     # Channels and groups
 
