@@ -58,7 +58,8 @@ class Mirror:
 
     def finish(self) -> tuple[list[Change], bool]:
         """The changes, and False if the roster has to be read again."""
-        assert self._new is not None and self._last is not None
+        if self._new is None or self._last is None:
+            raise RuntimeError("finish() needs begin() and a page before it")
         old, self.members = self.members, self._new
         held, complete = self._held, len(self._held) < MOST_HELD
         self.abandon()

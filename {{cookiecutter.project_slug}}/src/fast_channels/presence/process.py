@@ -10,7 +10,8 @@ Invariants
 - A key is dirty until the roster has confirmed what is held of it now. A group that was left is looked at
   for some leases more: a server that lost the last write is told again.
 - What watchers are told are the changes of the mirror, and a watcher's first list is the mirror: so both
-  fit together.
+  fit together. A roster that may have lost something is read only after the grace, in which those that
+  hold something there write it again: so a restart of the server tells of nobody who is still there.
 - A process that holds nothing and watches nothing has no lease, no task and no timer.
 """
 
@@ -66,6 +67,11 @@ class Settings:
     max_members: int
     timeout: float
 
+    @property
+    def patience(self) -> float:
+        """In which each process that lives has renewed its lease, once the registry can be reached."""
+        return max(self.lease, 2 * self.timeout)
+
 
 class Codec(Protocol):
     """Info as bytes in a roster, bound to its place."""
@@ -94,6 +100,7 @@ class Room:
     check: bool = False
     compare: bool = False
     read: bool = False
+    rereading: asyncio.TimerHandle | None = None
     busy: bool = False  # in the queue, or worked on, or waiting for its next attempt
     pause: float = SHORTEST_PAUSE
     check_at: float = 0.0
@@ -262,11 +269,13 @@ class Process:
         if room.mirror is not mirror:
             return
         changes = mirror.hear(notice)
-        if changes is None:
+        if changes is not None:
+            self._tell(room, changes)
+        elif notice.epoch == mirror.epoch:
             room.read = True
             self._enqueue(room)
         else:
-            self._tell(room, changes)
+            self._read_later(room)
 
     def _tell(self, room: Room, changes: list[Change]) -> None:
         for change in changes if room.watchers else ():
@@ -329,8 +338,18 @@ class Process:
         """Notices may be missing, and what was written may be lost."""
         for room in self.rooms.values():
             room.check = True
-            room.read = room.mirror is not None
             self._enqueue(room)
+            self._read_later(room)
+
+    def _read_later(self, room: Room) -> None:
+        """What was there may be lost: those that held it have their grace to write it again."""
+        if room.mirror is not None and room.rereading is None and not self._closed:
+            room.rereading = self._loop.call_later(self._settings.grace, self._reread, room)
+
+    def _reread(self, room: Room) -> None:
+        room.rereading = None
+        room.read = room.mirror is not None
+        self._enqueue(room)
 
     def _enqueue(self, room: Room) -> None:
         room.used_at = self._loop.time()
@@ -482,7 +501,7 @@ class Process:
         await self._bury(room.group, state)
         if mirror is not None and mirror.ready and mirror is room.mirror:
             if state.epoch != mirror.epoch or state.version < known:
-                room.read = True
+                self._read_later(room)
             elif state.version > mirror.version:
                 self._loop.call_later(UNDER_WAY, self._look_again, room, mirror, state.version)
 
@@ -517,7 +536,7 @@ class Process:
         ]
         if any(process not in self._dead for process in suspects):
             await self._renew()  # and so ask for the registry after the roster
-            if self._registry_age >= self._settings.lease:
+            if self._registry_age >= self._settings.patience:
                 self._dead.update(set(suspects) - self._processes)
         ended = {one for one, number in state.numbers.items() if ENDING <= number < DEAD}
         for process in {*ended, *(set(suspects) & self._dead), *state.stale}:
@@ -566,7 +585,7 @@ class Process:
             self.id,
             self._deadline,
             lease=length,
-            may_sweep=since is not None and asked - since >= length,
+            may_sweep=since is not None and asked - since >= self._settings.patience,
         )
         if lease is not None and (lease.lapsed or since is None):
             self._held_since = asked
@@ -633,6 +652,8 @@ class Process:
         for room in self.rooms.values():
             if room.listener is not None:
                 self._rosters.ignore(room.group, room.listener)
+            if room.rereading is not None:
+                room.rereading.cancel()
         self.rooms.clear()
         self._queue.clear()
 

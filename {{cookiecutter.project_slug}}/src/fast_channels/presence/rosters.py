@@ -15,7 +15,8 @@ Invariants, which each ``Rosters`` keeps whatever is repeated, lost, late or don
   process that finds itself swept, refused, or in an older state than it was told, goes on under a new id
   and writes all that it holds again.
 - Nobody is swept for an outage: a lease that has ended is taken out only by a process that has held its
-  own for a whole lease without a gap, and absence proves nothing in a registry younger than a lease.
+  own for a whole lease without a gap, and absence proves nothing in a registry younger than a lease (or
+  than two of the layer's timeouts, if those are longer).
 - Each change that can be seen (a key comes, goes, has other info or connections) raises the roster's
   version by one and is in one notice, if anybody watches. Who has seen each version up to one knows the
   roster of that version. An emptied roster goes on under another epoch.
