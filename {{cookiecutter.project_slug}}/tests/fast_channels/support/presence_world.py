@@ -1,4 +1,4 @@
-"""Several processes with presence over one store, in virtual time, and everything that may go wrong with them.
+"""Several processes with presence over one store, in virtual time, and all that may go wrong with them.
 
 What a watcher is told is checked in the step in which it is told; what all of it comes to, in `settle`.
 """
@@ -86,7 +86,9 @@ class Link:
 
     async def page(self, group: str, after: str, count: int, *, of: str = "") -> Page:
         # Small pages, so that there are several.
-        answer: Page = await self.command(partial(self.store.page, group, after, min(count, 2), of=of))
+        answer: Page = await self.command(
+            partial(self.store.page, group, after, min(count, 2), of=of)
+        )
         return answer
 
     async def listen(self, group: str, listener: Listener) -> None:

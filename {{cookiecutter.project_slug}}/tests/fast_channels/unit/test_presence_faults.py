@@ -1,4 +1,4 @@
-"""What presence is for: processes that are killed or stand still, servers that restart, fail over, or lose all."""
+"""What presence is for: processes that are killed or stand still, servers that restart or lose all."""
 
 import asyncio
 import signal
