@@ -30,7 +30,7 @@ BLOCK = re.compile(
 LANGUAGES = {".py": "python", ".diff": "diff", ".toml": "toml"}
 
 PROJECT = DOCS.parent / "{{cookiecutter.project_slug}}" / "docs"
-GUIDES = ("internals", "layers", "production", "scaling", "server", "testing", "worker")
+GUIDES = ("internals", "layers", "presence", "production", "scaling", "server", "testing", "worker")
 
 
 def part(text: str, after: str | None, before: str | None) -> str:

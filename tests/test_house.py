@@ -67,8 +67,10 @@ FORBIDDEN = {
     ),
 }
 
-# The protocol class that uvicorn imports, and the command line; nothing in the runtime imports either.
-ALLOWED = {
+# The protocol class that uvicorn imports, the command line, and what an app may do without; nothing else in
+# the runtime imports any of them.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "fast_channels.presence": (),
     "fast_channels.server": ("uvicorn", "websockets"),
     "fast_channels.__main__": ("typer",),
 }
