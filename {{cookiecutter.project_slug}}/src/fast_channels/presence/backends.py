@@ -2,7 +2,6 @@
 
 import marshal
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from ..layers.base import BaseChannelLayer
 from ..layers.groups import LocalGroups
@@ -14,8 +13,6 @@ from .rosters import Rosters, check_size
 
 PLAIN = 2  # version of marshal's format: of equal values the same bytes
 TIMEOUT = 5.0  # seconds; in memory nothing takes so long
-
-_in_memory: "WeakKeyDictionary[BaseChannelLayer, MemoryRosters]" = WeakKeyDictionary()
 
 
 class Backend(NamedTuple):
@@ -44,7 +41,7 @@ class MemoryCodec:
 def backend_of(layer: BaseChannelLayer, lease: float, max_info: int) -> Backend:
     """For the running loop; ``TypeError`` for a layer that is none of this package's."""
     if isinstance(layer, InMemoryChannelLayer):
-        rosters = _in_memory.setdefault(layer, MemoryRosters())
+        rosters = layer.parts.setdefault(MemoryRosters, MemoryRosters())
         return Backend(rosters, layer.local, MemoryCodec(max_info), TIMEOUT)
     from ..layers.redis.layer import RedisLayer  # redis-py is needed by an app that uses it only
     from .redis_rosters import RedisCodec, RedisRosters

@@ -6,7 +6,8 @@ again, and the group's turn comes later. For what is written, and why that is sa
 
 Invariants
 - At most one step of a group is under way, and at most ``WORKERS`` groups are worked on: a reconnection
-  with thousands of groups writes them one after the other.
+  with thousands of groups writes them one after the other. Those whose last step failed have workers of
+  their own, so that one server that cannot be reached does not hold up the others.
 - A key is dirty until the roster has confirmed what is held of it now. A group that was left is looked at
   for some leases more: a server that lost the last write is told again.
 - What watchers are told are the changes of the mirror, and a watcher's first list is the mirror: so both
@@ -50,6 +51,7 @@ from .rosters import (
 logger = logging.getLogger(__name__)
 
 WORKERS = 32
+SLOW_WORKERS = 8
 WRITTEN = 100  # keys in one write
 PAGE = 500  # keys
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a step is tried again
@@ -116,6 +118,15 @@ class Room:
         return bool(self.holdings.keys or self.watchers or self.interest or self.work or self.busy)
 
 
+class Lane:
+    """Rooms whose turn comes, and at most so many workers that give it to them."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.waiting: deque[Room] = deque()
+        self.workers: set[asyncio.Task[None]] = set()
+
+
 class Process:
     """``name`` is unique among all processes; ``local`` are its channels."""
 
@@ -142,8 +153,8 @@ class Process:
         self._dead: set[str] = set()  # and will never be anything else
         self._renewing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
-        self._queue: deque[Room] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._lane = Lane(WORKERS)
+        self._slow_lane = Lane(SLOW_WORKERS)  # for those whose last step has failed
         self._failures = ThrottledWarning(logger, "%d step(s) failed, the last for group %s: %s")
         self._undecodable = ThrottledWarning(logger, "%d info(s) skipped, the last: %s")
         self._refusals = ThrottledWarning(
@@ -312,6 +323,16 @@ class Process:
 
     async def members(self, group: str, after: str, count: int) -> list[Seen]:
         """A part of the roster, from which those that are dead have been taken out."""
+        deadline = self._loop.time() + self._settings.timeout
+        while True:
+            try:
+                return await self._list(group, after, count)
+            except ChannelLayerUnavailable:
+                if self._loop.time() > deadline or self._closed:
+                    raise
+            await asyncio.sleep(SHORTEST_PAUSE)
+
+    async def _list(self, group: str, after: str, count: int) -> list[Seen]:
         await self._bury(group, await self._rosters.state(group, self.id, watch=False))
         found: list[Seen] = []
         while len(found) < count:
@@ -361,19 +382,19 @@ class Process:
         if self._keeper is None:
             self._keeper = self._loop.create_task(self._keep(), name="presence lease")
         room.busy = True
-        self._queue.append(room)
-        if len(self._workers) < WORKERS:
-            worker = self._loop.create_task(self._work(), name="presence")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        lane = self._lane if room.pause == SHORTEST_PAUSE else self._slow_lane
+        lane.waiting.append(room)
+        if len(lane.workers) < lane.most:
+            worker = self._loop.create_task(self._work(lane.waiting), name="presence")
+            lane.workers.add(worker)
+            worker.add_done_callback(lane.workers.discard)
 
-    async def _work(self) -> None:
-        while self._queue:
-            room = self._queue.popleft()
+    async def _work(self, waiting: deque[Room]) -> None:
+        while waiting:
+            room = waiting.popleft()
             try:
                 while room.work:
                     await self._step(room)
-                    room.pause = SHORTEST_PAUSE
             except Exception as error:
                 if not isinstance(error, ChannelLayerUnavailable):
                     logger.exception("A step of presence failed for group %s", room.group)
@@ -382,6 +403,7 @@ class Process:
                 room.pause = min(room.pause * 2, LONGEST_PAUSE)
             else:
                 room.busy = False
+                room.pause = SHORTEST_PAUSE
 
     def _again(self, room: Room) -> None:
         room.busy = False
@@ -608,23 +630,25 @@ class Process:
         """Renew the lease and look at groups, until there are none."""
         length = self._settings.lease
         pause = length / 3
-        while True:
+        while self.rooms:
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
-            now = self._loop.time()
-            for group, room in list(self.rooms.items()):
-                if room.in_use or now - room.used_at < REMEMBERED * length:
-                    room.check = room.check or now >= room.check_at
-                    self._enqueue_quietly(room)
-                else:
-                    del self.rooms[group]
-            if not self.rooms:
-                break
-            pause = length / 3 if await self._try(self._renew()) else length / 20
+            self._look_at_rooms()
+            if self.rooms:
+                pause = length / 3 if await self._try(self._renew()) else length / 20
+            elif self._deadline is not None:
+                process = self.id
+                self._end_id(process)
+                await self._try(self._rosters.resign(process, within=0))
         self._keeper = None
-        if self._deadline is not None:
-            process = self.id
-            self._end_id(process)
-            await self._try(self._rosters.resign(process, within=0))
+
+    def _look_at_rooms(self) -> None:
+        now = self._loop.time()
+        for group, room in list(self.rooms.items()):
+            if room.in_use or now - room.used_at < REMEMBERED * self._settings.lease:
+                room.check = room.check or now >= room.check_at
+                self._enqueue_quietly(room)
+            else:
+                del self.rooms[group]
 
     async def _try(self, work: Awaitable[object]) -> bool:
         try:
@@ -645,8 +669,8 @@ class Process:
         if self._timer is not None:
             self._timer.cancel()
         keeper = [] if self._keeper is None else [self._keeper]
-        await cancel_and_wait([*self._workers, *keeper])
-        with contextlib.suppress(TimeoutError, ChannelLayerUnavailable):
+        await cancel_and_wait([*self._lane.workers, *self._slow_lane.workers, *keeper])
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(FAREWELL, self._settings.timeout)):
                 await self._say_farewell()
         for room in self.rooms.values():
@@ -655,12 +679,20 @@ class Process:
             if room.rereading is not None:
                 room.rereading.cancel()
         self.rooms.clear()
-        self._queue.clear()
 
     async def _say_farewell(self) -> None:
-        for room in self.rooms.values():
-            while room.holdings.dirty:
-                await self._write(room)
-        if self._deadline is not None:
-            holds = any(room.holdings.keys for room in self.rooms.values())
-            await self._rosters.resign(self.id, within=self._settings.grace if holds else 0)
+        """First what matters most: that we are dead in a while, whatever else is said until then."""
+        if self._deadline is None:
+            return
+        process = self.id
+        await self._try(self._rosters.resign(process, within=max(self._settings.grace, FAREWELL)))
+        unsaid = iter([room for room in self.rooms.values() if room.holdings.dirty])
+
+        async def say() -> None:
+            for room in unsaid:
+                while room.holdings.dirty and self.id == process:
+                    await self._write(room)
+
+        await asyncio.gather(*(self._try(say()) for _ in range(WORKERS)))
+        if not any(room.holdings.keys or room.holdings.dirty for room in self.rooms.values()):
+            await self._try(self._rosters.resign(process, within=0))

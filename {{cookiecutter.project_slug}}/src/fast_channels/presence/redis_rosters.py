@@ -3,6 +3,7 @@
 Invariant: all keys of a roster share a slot, and the registry is in another one.
 """
 
+import asyncio
 import os
 import struct
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from ..exceptions import UndecodableMessage
+from ..exceptions import ChannelLayerUnavailable, UndecodableMessage
 from ..layers.redis.client.commands import PUBLISH, Commands, Script
 from ..layers.redis.loop_layer import Config, LoopLayer
 from ..mailbox import Message
@@ -31,6 +32,7 @@ from .rosters import (
     check_size,
 )
 
+UNREACHED = 0.1  # seconds to wait for a connection: whoever asks tries again, others wait behind it
 CONFIRMED = 2  # leases after which a confirmation is written once more
 CHANGE = struct.Struct(">BIII")  # kind, connections, and the lengths of key and info
 
@@ -61,8 +63,8 @@ class RedisRosters:
         await self._renew(process, "", int(within * 1000), 0, 1)
 
     async def _renew(self, process: str, *values: int | str) -> Lease | None:
-        keys, expires = (self._registry,), EXPIRES * self._lease_ms
-        reply = await _renew.run(self._commands(self._registry), keys, process, *values, expires)
+        commands = await self._commands(self._registry)
+        reply = await _renew.run(commands, (self._registry,), process, *values, self._expires)
         if not reply:
             return None
         deadline, lapsed, age, *processes = reply
@@ -104,14 +106,20 @@ class RedisRosters:
     async def _run(self, script: Script, group: str, *values: bytes | str | int) -> Any:
         roster = self._layer.config.topics.roster(group)
         keys = (roster, f"{roster}:keys", f"{roster}:about")
-        return await script.run(self._commands(roster), keys, *values)
+        return await script.run(await self._commands(roster), keys, *values)
 
     @property
     def _expires(self) -> int:
         return EXPIRES * self._lease_ms
 
-    def _commands(self, key: str) -> Commands:
-        return self._layer.topology.commands_of_key(key)
+    async def _commands(self, key: str) -> Commands:
+        """Where it lives; ``ChannelLayerUnavailable`` soon if that cannot be reached now."""
+        if self._layer.closed:
+            raise ChannelLayerUnavailable("The layer was closed")
+        commands = self._layer.topology.commands_of_key(key)
+        if commands.connection is None:
+            await commands.turn(asyncio.get_running_loop().time() + UNREACHED)
+        return commands
 
     # Notices
 

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from ..exceptions import UndecodableMessage
 from ..layers.base import BaseChannelLayer
@@ -26,8 +25,6 @@ from .process import Process, Settings
 from .rosters import Seen
 
 MAX_KEY = 200  # bytes of UTF-8
-
-_of_layers: "WeakKeyDictionary[BaseChannelLayer, Presence]" = WeakKeyDictionary()
 
 
 class Member(NamedTuple):
@@ -73,12 +70,13 @@ class Presence:
         self.max_info = max_info
         self._processes: dict[asyncio.AbstractEventLoop, Process] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
-        _of_layers[layer] = self
+        layer.parts[Presence] = self
 
     @classmethod
     def of(cls, layer: BaseChannelLayer) -> "Presence":
         """The one that was made for the layer last; one with the defaults, if none was."""
-        return _of_layers.get(layer) or cls(layer)
+        found: Presence | None = layer.parts.get(Presence)
+        return found or cls(layer)
 
     async def present(
         self, group: str, key: str, info: Message | None = None, *, channel: str
@@ -108,8 +106,13 @@ class Presence:
     async def members(
         self, group: str, *, count: int | None = None, after: str = ""
     ) -> list[Member]:
-        """Who is there, in the order of the keys' bytes: all, or up to ``count`` behind a key."""
+        """Who is there, in the order of the keys' bytes: all, or up to ``count`` behind a key.
+
+        ``ChannelLayerUnavailable`` after the layer's ``timeout``, as from ``watch``.
+        """
         check_group_name(group)
+        if after:
+            _check_key(after)
         process = self._process
         seen = await process.members(group, after, self.max_members if count is None else count)
         return self._members(process, group, seen)

@@ -174,7 +174,11 @@ class World:
         process._closed = True
         for timer in [process._timer] if process._timer else []:
             timer.cancel()
-        tasks = [*process._workers, *([process._keeper] if process._keeper else [])]
+        tasks = [
+            *process._lane.workers,
+            *process._slow_lane.workers,
+            *([process._keeper] if process._keeper else []),
+        ]
         for task in tasks:
             task.cancel()
         for group, listener in list(node.link.listeners):

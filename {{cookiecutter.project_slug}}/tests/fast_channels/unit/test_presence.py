@@ -12,7 +12,7 @@ from fast_channels.consumer import AsyncJsonWebsocketConsumer
 from fast_channels.exceptions import UndecodableMessage
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer
 from fast_channels.layers.groups import LocalGroups
-from fast_channels.presence import Member, Presence, PresenceMixin, service
+from fast_channels.presence import Member, Presence, PresenceMixin
 from fast_channels.presence.mirror import Mirror
 from fast_channels.presence.redis_rosters import RedisCodec
 from fast_channels.presence.rosters import Change, Notice, Page, Seen
@@ -149,7 +149,6 @@ async def test_another_layer() -> None:
     layer = BaseChannelLayer()
     with pytest.raises(TypeError, match="not on <fast_channels"):
         await Presence(layer).members("room")
-    del service._of_layers[layer]
 
 
 async def test_two_event_loops(redis_server: RedisServer) -> None:

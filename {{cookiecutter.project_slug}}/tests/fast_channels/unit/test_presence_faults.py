@@ -237,6 +237,26 @@ def lose_primary(group: ClusterGroup, key: str) -> None:
     old.start()
 
 
+async def test_a_cluster_without_sharded_notifications(
+    cluster_group: ClusterGroup, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before Redis 7: keys are where their slots are, also for a layer whose topics are no keys."""
+
+    async def is_sharded(connection: Any) -> bool:
+        return False
+
+    monkeypatch.setattr("fast_channels.layers.redis.client.cluster._is_sharded", is_sharded)
+    here, elsewhere = make(cluster_group.url), make(cluster_group.url)
+    for group in ("room", "hall", "yard", "loft"):
+        listener = await here.layer.new_channel()
+        await here.watch(group, listener)
+        channel = await elsewhere.layer.new_channel()
+        await elsewhere.present(group, "ann", channel=channel)
+        assert await heard(here, listener) == [("joined", "ann")]
+        await elsewhere.layer.close_channel(channel)
+        assert await heard(here, listener) == [("left", "ann")]
+
+
 async def survives(here: Presence, elsewhere: Presence, failover: Callable[[], object]) -> None:
     listener = await watch(here)
     await enter(here, "ann")

@@ -159,6 +159,7 @@ class LoopLayer(Generic[NamedT]):
         self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
+        self.closed = False
         self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
@@ -407,6 +408,7 @@ class LoopLayer(Generic[NamedT]):
             self._own_mailboxes.pop(channel, None)
 
     async def aclose(self) -> None:
+        self.closed = True
         self.forget_channels()
         await self.strategy.aclose()
         await self.named.aclose()
