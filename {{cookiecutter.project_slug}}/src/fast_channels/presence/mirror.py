@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from .rosters import Change, Notice, Page, Seen
 
-MOST_HELD = 1_000  # notices that come while pages are read
+MOST_HELD = 2_000  # changes that come while pages are read
 
 
 class Mirror:
@@ -30,6 +30,7 @@ class Mirror:
         self._versions: list[int] = []
         self._last: Page | None = None
         self._held: list[Notice] = []
+        self._room = MOST_HELD
 
     @property
     def reading(self) -> bool:
@@ -39,7 +40,7 @@ class Mirror:
         """What is heard from now on is held until ``finish``."""
         self._new = {}
         self._ends, self._versions, self._last = [], [], None
-        self._held = []
+        self._held, self._room = [], MOST_HELD
 
     def add(self, page: Page) -> bool:
         """Take the next page; False if it is of another roster than the ones before."""
@@ -61,7 +62,7 @@ class Mirror:
         if self._new is None or self._last is None:
             raise RuntimeError("finish() needs begin() and a page before it")
         old, self.members = self.members, self._new
-        held, complete = self._held, len(self._held) < MOST_HELD
+        held, complete = self._held, self._room > 0
         self.abandon()
         self.ready = True
         self.epoch, self.version = self._last.epoch, self._versions[0]
@@ -75,7 +76,8 @@ class Mirror:
     def hear(self, notice: Notice) -> list[Change] | None:
         """The changes; None if the roster has to be read again."""
         if self.reading:
-            if len(self._held) < MOST_HELD:
+            self._room -= len(notice.changes)
+            if self._room > 0:
                 self._held.append(notice)
             return []
         if notice.epoch != self.epoch or notice.version > self.version:

@@ -33,13 +33,13 @@ from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
 from ..tasks import cancel_and_wait
 from .holdings import Deadlines, Holdings, Info
+from .lease import ProcessLease
 from .mirror import Mirror
 from .rosters import (
     DEAD,
     ENDING,
     Change,
     Hold,
-    Lease,
     Listener,
     Notice,
     PresenceFull,
@@ -134,8 +134,6 @@ class Process:
         self, name: str, rosters: Rosters, local: LocalGroups, codec: Codec, settings: Settings
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._name = name
-        self._serial = 1
         self._rosters = rosters
         self._local = local
         self._codec = codec
@@ -146,12 +144,14 @@ class Process:
         self._deadlines = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
-        self._deadline: int | None = None  # as told by the registry
-        self._held_since: float | None = None  # without a gap
-        self._registry_age = 0.0
-        self._processes: frozenset[str] = frozenset()
-        self._dead: set[str] = set()  # and will never be anything else
-        self._renewing = asyncio.Lock()
+        self._lease = ProcessLease(
+            name,
+            rosters,
+            settings.lease,
+            settings.patience,
+            on_new_id=self._write_all,
+            on_gone=self._check_all,
+        )
         self._keeper: asyncio.Task[None] | None = None
         self._lane = Lane(WORKERS)
         self._slow_lane = Lane(SLOW_WORKERS)  # for those whose last step has failed
@@ -164,7 +164,7 @@ class Process:
 
     @property
     def id(self) -> str:
-        return f"{self._name}.{self._serial}"
+        return self._lease.id
 
     # Who is here
 
@@ -183,6 +183,7 @@ class Process:
         """As ``present``; the key, if that was its last connection, has its grace."""
         room = self.rooms.get(group)
         if room is not None and (key := self._leave(room, channel)) is not None:
+            self._let_go(room, channel)
             await self._settled(room, key)
 
     def _leave(self, room: Room, channel: str) -> str | None:
@@ -199,7 +200,9 @@ class Process:
     async def _settled(self, room: Room, key: str) -> None:
         """Until the roster has what is held of a key, or ``timeout`` is over."""
         settled: asyncio.Future[None] = self._loop.create_future()
-        room.settled.setdefault(key, []).append(settled)
+        waiting = room.settled.setdefault(key, [])
+        waiting[:] = [one for one in waiting if not one.done()]  # those that have given up
+        waiting.append(settled)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):
                 await settled
@@ -236,6 +239,10 @@ class Process:
                 room.watchers.pop(channel, None)
                 self._forget_mirror(room)
 
+    def _let_go(self, room: Room, channel: str) -> None:
+        if channel not in room.watchers and channel not in room.holdings.key_of:
+            self._groups_of.get(channel, set()).discard(room.group)
+
     # Watching
 
     async def watch(self, group: str, channel: str) -> list[Seen]:
@@ -265,6 +272,7 @@ class Process:
     def unwatch(self, group: str, channel: str) -> None:
         if (room := self.rooms.get(group)) is not None:
             room.watchers.pop(channel, None)
+            self._let_go(room, channel)
             self._forget_mirror(room)
 
     def _forget_mirror(self, room: Room) -> None:
@@ -333,7 +341,12 @@ class Process:
             await asyncio.sleep(SHORTEST_PAUSE)
 
     async def _list(self, group: str, after: str, count: int) -> list[Seen]:
-        await self._bury(group, await self._rosters.state(group, self.id, watch=False))
+        state = await self._rosters.state(group, self.id, watch=False)
+        room = self.rooms.get(group)
+        if (
+            room is None or not room.holdings.dirty
+        ):  # of an id before this one, that is written again
+            await self._bury(group, state)
         found: list[Seen] = []
         while len(found) < count:
             page = await self._rosters.page(group, after, min(PAGE, count - len(found)))
@@ -357,10 +370,21 @@ class Process:
 
     def doubt(self) -> None:
         """Notices may be missing, and what was written may be lost."""
+        self._check_all()
+        for room in self.rooms.values():
+            self._read_later(room)
+
+    def _check_all(self) -> None:
         for room in self.rooms.values():
             room.check = True
             self._enqueue(room)
-            self._read_later(room)
+
+    def _write_all(self) -> None:
+        """Under a new id; and what an earlier one has left is taken out."""
+        for room in self.rooms.values():
+            room.number = None
+            room.holdings.dirty.update(dict.fromkeys(room.holdings.keys))
+        self._check_all()
 
     def _read_later(self, room: Room) -> None:
         """What was there may be lost: those that held it have their grace to write it again."""
@@ -427,7 +451,7 @@ class Process:
             await self._read(room)
 
     async def _write(self, room: Room) -> None:
-        await self._register()
+        await self._lease.register()
         process, holdings = self.id, room.holdings
         keys = list(islice(holdings.dirty, WRITTEN))
         holds = {key: holdings.hold(key) for key in keys}
@@ -447,7 +471,7 @@ class Process:
                     if settled[key]:
                         room.settled.setdefault(key, []).extend(settled[key])
         if refused is None:
-            self._end_id(process)
+            self._lease.end(process)
             return
         if process == self.id:
             room.number = number
@@ -505,19 +529,21 @@ class Process:
         if room.mirror is mirror:
             room.mirrored.set()
             self._tell(room, changes)
-            room.read = not complete
+            if not complete:
+                room.read = True
+                await asyncio.sleep(SHORTEST_PAUSE)
 
     # What may have been lost
 
     async def _check(self, room: Room) -> None:
-        await self._register()
+        await self._lease.register()
         process, number, mirror = self.id, room.number, room.mirror
         known = mirror.version if mirror is not None else 0
         state = await self._rosters.state(room.group, process, watch=mirror is not None)
         room.check_at = self._loop.time() + self._next_check()
         written = state.numbers.get(process, 0)
         if written >= ENDING:
-            self._end_id(process)
+            self._lease.end(process)
         elif process == self.id and number is not None and written < number:
             room.compare = True
         await self._bury(room.group, state)
@@ -551,19 +577,11 @@ class Process:
 
     async def _bury(self, group: str, state: State) -> None:
         """Take out of a roster what those have left in it that are dead."""
-        suspects = [
-            process
-            for process, number in state.numbers.items()
-            if number < DEAD and process != self.id and process not in self._processes
-        ]
-        if any(process not in self._dead for process in suspects):
-            await self._renew()  # and so ask for the registry after the roster
-            if self._registry_age >= self._settings.patience:
-                self._dead.update(set(suspects) - self._processes)
-        ended = {one for one, number in state.numbers.items() if ENDING <= number < DEAD}
-        for process in {*ended, *(set(suspects) & self._dead), *state.stale}:
-            if process != self.id and state.numbers[process] < DEAD:
-                await self._sweep(group, process)
+        unburied = {process for process, number in state.numbers.items() if number < DEAD}
+        ending = {process for process in unburied if state.numbers[process] >= ENDING}
+        dead = await self._lease.dead_among(unburied)
+        for process in (dead | ending | state.stale) & unburied - {self.id}:
+            await self._sweep(group, process)
 
     async def _sweep(self, group: str, process: str) -> None:
         limit = self._settings.max_members
@@ -579,53 +597,6 @@ class Process:
 
     # The lease
 
-    async def _register(self) -> None:
-        if self._deadline is None:
-            await self._renew()
-
-    async def _renew(self) -> None:
-        async with self._renewing:
-            lease = await self._renew_once()
-            if lease is None:
-                self._end_id(self.id)
-                lease = await self._renew_once()
-            if lease is None:
-                raise ChannelLayerUnavailable("The registry of processes does not keep a new one")
-            gone = self._processes - lease.processes - self._dead
-            self._deadline, self._processes = lease.deadline, lease.processes
-            self._registry_age = lease.age
-        if gone:
-            for room in self.rooms.values():
-                room.check = True
-                self._enqueue(room)
-
-    async def _renew_once(self) -> Lease | None:
-        """``may_sweep``: an outage that ends others' leases ends this one as well."""
-        length, asked = self._settings.lease, self._loop.time()
-        since = self._held_since
-        lease = await self._rosters.renew(
-            self.id,
-            self._deadline,
-            lease=length,
-            may_sweep=since is not None and asked - since >= self._settings.patience,
-        )
-        if lease is not None and (lease.lapsed or since is None):
-            self._held_since = asked
-        return lease
-
-    def _end_id(self, process: str) -> None:
-        """Others may take that one for dead: go on as another, which has written nothing yet."""
-        if process != self.id:
-            return
-        self._dead.add(process)
-        self._serial += 1
-        self._deadline = self._held_since = None
-        for room in self.rooms.values():
-            room.number = None
-            room.check = True
-            room.holdings.dirty.update(dict.fromkeys(room.holdings.keys))
-            self._enqueue(room)
-
     async def _keep(self) -> None:
         """Renew the lease and look at groups, until there are none."""
         length = self._settings.lease
@@ -634,11 +605,11 @@ class Process:
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
             self._look_at_rooms()
             if self.rooms:
-                pause = length / 3 if await self._try(self._renew()) else length / 20
-            elif self._deadline is not None:
+                pause = length / 3 if await self._try(self._lease.renew()) else length / 20
+            elif self._lease.held:
                 process = self.id
-                self._end_id(process)
-                await self._try(self._rosters.resign(process, within=0))
+                self._lease.end(process)
+                await self._try(self._lease.resign(process, within=0))
         self._keeper = None
 
     def _look_at_rooms(self) -> None:
@@ -653,8 +624,10 @@ class Process:
     async def _try(self, work: Awaitable[object]) -> bool:
         try:
             await work
-        except ChannelLayerUnavailable as error:
-            self._failures.add("(the registry)", error)
+        except Exception as error:
+            if not isinstance(error, ChannelLayerUnavailable):
+                logger.exception("A step of presence failed")
+            self._failures.add("any", error)
             return False
         return True
 
@@ -682,10 +655,10 @@ class Process:
 
     async def _say_farewell(self) -> None:
         """First what matters most: that we are dead in a while, whatever else is said until then."""
-        if self._deadline is None:
+        if not self._lease.held:
             return
         process = self.id
-        await self._try(self._rosters.resign(process, within=max(self._settings.grace, FAREWELL)))
+        await self._try(self._lease.resign(process, within=max(self._settings.grace, FAREWELL)))
         unsaid = iter([room for room in self.rooms.values() if room.holdings.dirty])
 
         async def say() -> None:
@@ -695,4 +668,4 @@ class Process:
 
         await asyncio.gather(*(self._try(say()) for _ in range(WORKERS)))
         if not any(room.holdings.keys or room.holdings.dirty for room in self.rooms.values()):
-            await self._try(self._rosters.resign(process, within=0))
+            await self._try(self._lease.resign(process, within=0))

@@ -179,7 +179,12 @@ async def test_nothing_is_written_by_a_look(redis_server: RedisServer) -> None:
         await eventually(lambda: bool(heard), "the second notice")
         assert [change.key for notice in heard for change in notice.changes] == ["b"]
         for key in redis_server.execute("KEYS", f"{prefix}:*"):
-            assert 0 < int(redis_server.execute("TTL", key)) <= 120 * LEASE
+            assert 4 * LEASE < int(redis_server.execute("TTL", key)) <= 120 * LEASE
+        nothing = dict.fromkeys("ab", Hold(0, 0, b""))
+        await rosters.write("room", "one", 3, nothing, limit=9)
+        await rosters.state("room", "one", watch=False)
+        (key,) = redis_server.execute("KEYS", f"{prefix}:*")
+        assert 0 < int(redis_server.execute("TTL", key)) <= 4 * LEASE
     finally:
         await layer.aclose()
 

@@ -9,7 +9,7 @@
 -- ARGV[3]  number of the write
 -- ARGV[4]  epoch, for a roster that has none
 -- ARGV[5]  how many keys the roster may have
--- ARGV[6]  how long it lives without being written or confirmed, in milliseconds
+-- ARGV[6]  how long it lives without being written or confirmed, in milliseconds; an empty one a thirtieth
 -- ARGV[7]  and following: for each key its name, connections, those within their grace, info, 1 if the
 --          info is news
 -- returns  {"refused"} if the process has written something newer; else {"done"} and the keys for which
@@ -103,7 +103,11 @@ if version > before then
     redis.call(ARGV[1], entries, string.format('%s %.0f ', epoch, before) .. table.concat(changes))
   end
 end
+local expires = tonumber(ARGV[6])
+if size == 0 then
+  expires = math.floor(expires / 30)  -- longer than anything that was written earlier is under way
+end
 for _, key in ipairs(KEYS) do
-  redis.call('PEXPIRE', key, ARGV[6])
+  redis.call('PEXPIRE', key, string.format('%.0f', expires))
 end
 return reply

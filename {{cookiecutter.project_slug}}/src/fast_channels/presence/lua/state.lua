@@ -39,9 +39,11 @@ for i = 1, #fields, 2 do
     end
   end
 end
-for _, key in ipairs(KEYS) do
-  if redis.call('PTTL', key) < ARGV[6] / 2 then
-    redis.call('PEXPIRE', key, ARGV[6])
+if ARGV[3] ~= '0' or redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, key in ipairs(KEYS) do
+    if redis.call('PTTL', key) < ARGV[6] / 2 then
+      redis.call('PEXPIRE', key, ARGV[6])
+    end
   end
 end
 return reply
