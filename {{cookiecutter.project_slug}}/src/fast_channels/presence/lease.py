@@ -7,6 +7,7 @@ Invariants
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
 
 from ..exceptions import ChannelLayerUnavailable
@@ -39,7 +40,8 @@ class ProcessLease:
         self._deadline: int | None = None  # as told by the registry
         self._held_since: float | None = None  # without a gap
         self._age = 0.0  # of the registry
-        self._processes: frozenset[str] = frozenset()
+        self._processes: frozenset[str] = frozenset()  # in it, when it was asked
+        self._asked_at = -math.inf
         self._dead: set[str] = set()
         self._renewing = asyncio.Lock()
 
@@ -58,6 +60,7 @@ class ProcessLease:
 
     async def renew(self) -> None:
         async with self._renewing:
+            asked = asyncio.get_running_loop().time()
             lease = await self._renew_once()
             if lease is None:
                 self.end(self.id)
@@ -66,7 +69,7 @@ class ProcessLease:
                 raise ChannelLayerUnavailable("The registry of processes does not keep a new one")
             gone = self._processes - lease.processes - self._dead
             self._deadline, self._processes = lease.deadline, lease.processes
-            self._age = lease.age
+            self._age, self._asked_at = lease.age, asked
         if gone:
             self._on_gone()
 
@@ -96,7 +99,8 @@ class ProcessLease:
 
     async def dead_among(self, seen: Collection[str]) -> set[str]:
         """Those of the processes seen in a roster that are dead."""
-        absent = set(seen) - self._processes - {self.id}
+        is_news = asyncio.get_running_loop().time() - self._asked_at < self._length
+        absent = set(seen) - {self.id} - (self._processes if is_news else frozenset())
         if absent - self._dead:
             await self.renew()  # and so ask for the registry after the roster
             if self._age >= self._patience:

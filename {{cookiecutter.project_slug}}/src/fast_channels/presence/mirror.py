@@ -25,47 +25,46 @@ class Mirror:
         self.ready = False  # has been read
         self.epoch = b""
         self.version = 0
-        self._new: dict[str, Seen] | None = None  # while it is read
         self._ends: list[bytes] = []  # of the pages, and their versions
         self._versions: list[int] = []
-        self._last: Page | None = None
+        self._pages: list[Page] | None = None  # while it is read
         self._held: list[Notice] = []
         self._room = MOST_HELD
 
     @property
     def reading(self) -> bool:
-        return self._new is not None
+        return self._pages is not None
 
     def begin(self) -> None:
         """What is heard from now on is held until ``finish``."""
-        self._new = {}
-        self._ends, self._versions, self._last = [], [], None
+        self._pages = []
         self._held, self._room = [], MOST_HELD
 
     def add(self, page: Page) -> bool:
         """Take the next page; False if it is of another roster than the ones before."""
-        if self._new is None or (self._last is not None and self._last.epoch != page.epoch):
+        if self._pages is None or any(other.epoch != page.epoch for other in self._pages[-1:]):
             return False
-        self._new.update((member.key, member) for member in page.members)
-        if page.end is not None:
-            self._ends.append(page.end.encode())
-        self._versions.append(page.version)
-        self._last = page
+        self._pages.append(page)
         return True
 
     def abandon(self) -> None:
-        self._new = None
+        """All stays as it was before, but for what was heard since: it has to be read again."""
+        self._pages = None
         self._held = []
 
     def finish(self) -> tuple[list[Change], bool]:
         """The changes, and False if the roster has to be read again."""
-        if self._new is None or self._last is None:
+        pages = self._pages
+        if not pages:
             raise RuntimeError("finish() needs begin() and a page before it")
-        old, self.members = self.members, self._new
         held, complete = self._held, self._room > 0
         self.abandon()
         self.ready = True
-        self.epoch, self.version = self._last.epoch, self._versions[0]
+        self.epoch, self.version = pages[0].epoch, pages[0].version
+        self._ends = [page.end.encode() for page in pages if page.end is not None]
+        self._versions = [page.version for page in pages]
+        old = self.members
+        self.members = {member.key: member for page in pages for member in page.members}
         changes = self._differences(old, self.members)
         for notice in held:
             heard = self.hear(notice)

@@ -13,12 +13,13 @@ Invariants
 - What watchers are told are the changes of the mirror, and a watcher's first list is the mirror: so both
   fit together. A roster that may have lost something is read only after the grace, in which those that
   hold something there write it again: so a restart of the server tells of nobody who is still there.
-- A process that holds nothing and watches nothing has no lease, no task and no timer.
+- A process that has held, watched and listed nothing for some leases has no lease, no task and no timer.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable
@@ -57,6 +58,7 @@ PAGE = 500  # keys
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a step is tried again
 UNDER_WAY = 0.5  # seconds in which notices come that were published before a state was read
 REMEMBERED = 2  # leases for which a group is looked at that was left
+LISTED = 4  # leases for which the lease is kept of a process that has only listed members
 FAREWELL = 2.0  # seconds for the last writes of a process that ends
 
 
@@ -153,6 +155,7 @@ class Process:
             on_gone=self._check_all,
         )
         self._keeper: asyncio.Task[None] | None = None
+        self._listed_at = -math.inf
         self._lane = Lane(WORKERS)
         self._slow_lane = Lane(SLOW_WORKERS)  # for those whose last step has failed
         self._failures = ThrottledWarning(logger, "%d step(s) failed, the last for group %s: %s")
@@ -342,6 +345,9 @@ class Process:
 
     async def _list(self, group: str, after: str, count: int) -> list[Seen]:
         state = await self._rosters.state(group, self.id, watch=False)
+        if state.numbers.keys() - {self.id}:
+            self._listed_at = self._loop.time()  # a lease that is kept can find out who is dead
+            self._start_keeper()
         room = self.rooms.get(group)
         if (
             room is None or not room.holdings.dirty
@@ -403,8 +409,7 @@ class Process:
     def _enqueue_quietly(self, room: Room) -> None:
         if room.busy or self._closed or not room.work:
             return
-        if self._keeper is None:
-            self._keeper = self._loop.create_task(self._keep(), name="presence lease")
+        self._start_keeper()
         room.busy = True
         lane = self._lane if room.pause == SHORTEST_PAUSE else self._slow_lane
         lane.waiting.append(room)
@@ -597,20 +602,29 @@ class Process:
 
     # The lease
 
+    def _start_keeper(self) -> None:
+        if self._keeper is None and not self._closed:
+            self._keeper = self._loop.create_task(self._keep(), name="presence lease")
+
     async def _keep(self) -> None:
-        """Renew the lease and look at groups, until there are none."""
+        """Renew the lease and look at groups, until nothing has been asked for a while."""
         length = self._settings.lease
         pause = length / 3
-        while self.rooms:
+        while self._in_use:
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
             self._look_at_rooms()
-            if self.rooms:
+            if self._in_use:
                 pause = length / 3 if await self._try(self._lease.renew()) else length / 20
             elif self._lease.held:
                 process = self.id
                 self._lease.end(process)
                 await self._try(self._lease.resign(process, within=0))
         self._keeper = None
+
+    @property
+    def _in_use(self) -> bool:
+        listed = self._loop.time() - self._listed_at < LISTED * self._settings.lease
+        return bool(self.rooms) or listed
 
     def _look_at_rooms(self) -> None:
         now = self._loop.time()

@@ -329,7 +329,13 @@ class World:
             if node.link.down:
                 node.link.down = False
             node.link.deaf = node.paused = False
-        await asyncio.sleep(VERY_LONG if self.restored else LONG)
+        await asyncio.sleep(VERY_LONG if self.restored else 0)
+        for (
+            node
+        ) in self.nodes:  # those that list members keep a lease, by which they learn who is dead
+            for group in ("red", "green"):
+                await node.process.members(group, "", 1000)
+        await asyncio.sleep(LONG)
         self.hear()
         expected = self.expected()
         for node in self.nodes:
