@@ -100,7 +100,8 @@ class ProcessLease:
     async def dead_among(self, seen: Collection[str]) -> set[str]:
         """Those of the processes seen in a roster that are dead."""
         is_news = asyncio.get_running_loop().time() - self._asked_at < self._length
-        absent = set(seen) - {self.id} - (self._processes if is_news else frozenset())
+        alive = self._processes - self._dead if is_news else frozenset()
+        absent = set(seen) - {self.id} - alive
         if absent - self._dead:
             await self.renew()  # and so ask for the registry after the roster
             if self._age >= self._patience:

@@ -24,6 +24,7 @@ from .rosters import (
     Page,
     Seen,
     State,
+    Written,
 )
 
 
@@ -131,16 +132,17 @@ class MemoryRosters:
 
     async def write(
         self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> list[str] | None:
+    ) -> Written | None:
         with self._lock:
             roster = self._roster(group)
-            last = roster.writes.get(process, (-1, 0.0))[0]
+            last = roster.writes.get(process, (0, 0.0))[0]
             if last > number:
                 return None
             if last < number:
                 roster.writes[process] = (number, self._now)
             self._stamp += 1
-            refused, changes = [], []
+            refused: list[str] = []
+            changes: list[Change] = []
             for key, hold in holds.items():
                 if key not in roster.entries and len(roster.entries) >= limit:
                     if hold.live + hold.lingering:
@@ -148,7 +150,7 @@ class MemoryRosters:
                 elif (change := roster.hold(key, process, hold, self._stamp)) is not None:
                     changes.append(change)
             self._tell(group, roster, changes)
-            return refused
+            return Written(last, refused)
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         with self._lock:

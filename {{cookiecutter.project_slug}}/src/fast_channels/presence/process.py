@@ -47,6 +47,7 @@ from .rosters import (
     Rosters,
     Seen,
     State,
+    Written,
 )
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Room:
     group: str
     listener: Listener | None = None
     holdings: Holdings = field(default_factory=Holdings)
-    number: int | None = None  # of the last write that was confirmed
+    number: int | None = None  # of the last write under the present id that was confirmed
     settled: "dict[str, list[asyncio.Future[None]]]" = field(default_factory=dict)  # by key
     watchers: dict[str, None] = field(default_factory=dict)  # channels, in order
     interest: int = 0  # callers that wait for the mirror
@@ -464,24 +465,25 @@ class Process:
         for key in keys:
             holdings.written(key)
         self._number = number = self._number + 1
-        refused: list[str] | None = None
+        written: Written | None = None
         try:
-            refused = await self._rosters.write(
+            written = await self._rosters.write(
                 room.group, process, number, holds, limit=self._settings.max_members
             )
         finally:
-            if refused is None:  # or nobody knows
+            if written is None:  # or nobody knows
                 for key, hold in holds.items():
                     holdings.unwritten(key, hold.fresh)
                     if settled[key]:
                         room.settled.setdefault(key, []).extend(settled[key])
-        if refused is None:
+        if written is None:
             self._lease.end(process)
             return
         if process == self.id:
+            room.compare = room.compare or written.before < (room.number or 0)
             room.number = number
         for key in keys:
-            self._settle(room, key, settled[key], refused=key in refused)
+            self._settle(room, key, settled[key], refused=key in written.refused)
 
     def _settle(
         self, room: Room, key: str, settled: "list[asyncio.Future[None]]", *, refused: bool
@@ -549,8 +551,8 @@ class Process:
         written = state.numbers.get(process, 0)
         if written >= ENDING:
             self._lease.end(process)
-        elif process == self.id and number is not None and written < number:
-            room.compare = True
+        elif process == self.id:
+            room.compare = room.compare or written < (number or 0)
         await self._bury(room.group, state)
         if mirror is not None and mirror.ready and mirror is room.mirror:
             if state.epoch != mirror.epoch or state.version < known:

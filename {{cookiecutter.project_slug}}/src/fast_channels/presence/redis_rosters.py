@@ -29,6 +29,7 @@ from .rosters import (
     Page,
     Seen,
     State,
+    Written,
     check_size,
 )
 
@@ -75,14 +76,17 @@ class RedisRosters:
 
     async def write(
         self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> list[str] | None:
+    ) -> Written | None:
         values: list[bytes | str | int] = []
         for key, hold in holds.items():
             values += (key, hold.live, hold.lingering, hold.info, int(hold.fresh))
-        outcome, *refused = await self._run(
+        reply = await self._run(
             _hold, group, PUBLISH, process, number, _epoch(), limit, self._expires, *values
         )
-        return [key.decode() for key in refused] if outcome == b"done" else None
+        if not reply:
+            return None
+        before, *refused = reply
+        return Written(int(before), [key.decode() for key in refused])
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         lease = self._lease_ms

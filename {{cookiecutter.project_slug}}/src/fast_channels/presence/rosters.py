@@ -82,6 +82,15 @@ class Notice(NamedTuple):
     changes: list[Change]
 
 
+class Written(NamedTuple):
+    """``before``: the number of the process's write before that one, 0 if there is none; less than what
+    was confirmed, if the roster has lost something. ``refused``: keys for which there was no room.
+    """
+
+    before: int
+    refused: list[str]
+
+
 class Page(NamedTuple):
     """Keys in the order of their UTF-8 bytes; ``end`` is the last one looked at, None if that is all."""
 
@@ -138,8 +147,8 @@ class Rosters(Protocol):
 
     async def write(
         self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> list[str] | None:
-        """Returns the keys for which there was no room; None if the write was refused."""
+    ) -> Written | None:
+        """None if the write was refused."""
         ...
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:

@@ -17,7 +17,16 @@ from fast_channels.layers.groups import LocalGroups
 from fast_channels.presence.backends import MemoryCodec
 from fast_channels.presence.memory_rosters import MemoryRosters
 from fast_channels.presence.process import Process, Settings
-from fast_channels.presence.rosters import ENDING, Hold, Lease, Listener, Notice, Page, State
+from fast_channels.presence.rosters import (
+    ENDING,
+    Hold,
+    Lease,
+    Listener,
+    Notice,
+    Page,
+    State,
+    Written,
+)
 
 from .virtual_time import VirtualLoop
 
@@ -75,9 +84,9 @@ class Link:
 
     async def write(
         self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> list[str] | None:
+    ) -> Written | None:
         write = partial(self.store.write, group, process, number, dict(holds), limit=limit)
-        answer: list[str] | None = await self.command(write)
+        answer: Written | None = await self.command(write)
         return answer
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:

@@ -47,9 +47,16 @@ class Both:
         return [await getattr(store, method)(*arguments, **options) for store in self.stores]
 
 
+async def connected(layer: RedisChannelLayer) -> None:
+    """Rosters that cannot be reached say so soon; whoever asks them tries again."""
+    await layer.group_send("nobody", {"type": "test"})
+    await layer.flush()
+
+
 async def replay(server: RedisServer, sequence: list[Any]) -> None:
     both = Both(server)
     try:
+        await connected(both.layer)
         for store, heard in zip(both.stores, both.heard, strict=True):
             await store.renew("one", None, lease=LEASE, may_sweep=False)
             await store.listen("room", heard.append)
@@ -96,6 +103,7 @@ async def rosters(request: pytest.FixtureRequest) -> AsyncIterator[Rosters]:
         return
     server: RedisServer = request.getfixturevalue("redis_server")
     layer = RedisChannelLayer([server.url], f"test-{uuid.uuid4().hex[:8]}")
+    await connected(layer)
     yield RedisRosters(layer.here, 0.2)
     await layer.aclose()
 
@@ -168,6 +176,7 @@ async def test_nothing_is_written_by_a_look(redis_server: RedisServer) -> None:
     layer = RedisChannelLayer([redis_server.url], prefix := f"test-{uuid.uuid4().hex[:8]}")
     rosters = RedisRosters(layer.here, LEASE)
     try:
+        await connected(layer)
         await rosters.state("room", "one", watch=False)
         await rosters.page("room", "", 10)
         assert redis_server.execute("KEYS", f"{prefix}:*") == []
@@ -194,6 +203,7 @@ async def test_flush_deletes_rosters_and_registry(redis_server: RedisServer) -> 
     layer = RedisChannelLayer([redis_server.url], prefix := f"test-{uuid.uuid4().hex[:8]}")
     rosters = RedisRosters(layer.here, LEASE)
     try:
+        await connected(layer)
         await rosters.renew("one", None, lease=LEASE, may_sweep=False)
         await rosters.write("room", "one", DEAD, {"a": Hold(1, 0, b"")}, limit=9)
         assert len(redis_server.execute("KEYS", f"{prefix}:*")) == 4

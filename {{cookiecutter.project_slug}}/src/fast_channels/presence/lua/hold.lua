@@ -12,8 +12,8 @@
 -- ARGV[6]  how long it lives without being written or confirmed, in milliseconds; an empty one a thirtieth
 -- ARGV[7]  and following: for each key its name, connections, those within their grace, info, 1 if the
 --          info is news
--- returns  {"refused"} if the process has written something newer; else {"done"} and the keys for which
---          there was no room
+-- returns  {} if the process has written something newer; else {number of its write before, keys for which
+--          there was no room, ...}
 --
 -- A key's value is packed: {connections as shown, {process: {connections, within grace, stamp, info}}}.
 -- Shown is the info with the latest stamp.
@@ -26,7 +26,7 @@ local stamp = time[1] * 1000000 + time[2]
 local last = redis.call('HGET', about, ':' .. process)
 local last_number = last and tonumber(string.match(last, '^%d+'))
 if last_number and last_number > number then
-  return {'refused'}
+  return {}
 end
 if not last_number or last_number < number then
   redis.call('HSET', about, ':' .. process, string.format('%.0f %.0f', number, now))
@@ -45,7 +45,7 @@ local function shown_info(parts)
   return info
 end
 
-local reply, changes = {'done'}, {}
+local reply, changes = {string.format('%.0f', last_number or 0)}, {}
 
 local function changed(kind, key, shown, info)
   version = version + 1
