@@ -6,8 +6,7 @@ import pytest
 
 from fast_channels.exceptions import UndecodableMessage
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.format import format_id, id_at, parse_id
-from fast_channels.layers.redis.group_log import Position, Seen
+from fast_channels.layers.redis.group_log import Position, Seen, format_id, id_at, parse_id
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 
 from fast_channels.layers.history import History
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message, id_at
-from fast_channels.layers.redis.group_log import GroupLog
+from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message
+from fast_channels.layers.redis.group_log import GroupLog, id_at
 from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
 

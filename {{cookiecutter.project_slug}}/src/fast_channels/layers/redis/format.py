@@ -36,9 +36,6 @@ Sealed = tuple[str, bytes, int]  # a channel's name, what is for it, and the uid
 Messages = list[Sealed]
 
 
-EntryId = int  # of a log: milliseconds and the number, 64 bits each, as one
-MASK = (1 << 64) - 1
-MOST_DIGITS = len(f"{MASK}-{MASK}")
 FIRST = b"s"  # the field of a log's first entry if it is no message: a joining has written it
 
 
@@ -141,24 +138,6 @@ def decode(data: bytes) -> Envelope:
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"The channel name of an envelope is no ASCII: {error}") from error
     return Envelope(data[:UID_LENGTH], messages)
-
-
-def parse_id(entry: bytes) -> EntryId:
-    milliseconds, _, number = entry.partition(b"-")
-    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
-        high, low = int(milliseconds), int(number)
-        if (high | low) <= MASK:
-            return high << 64 | low
-    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
-
-
-def format_id(entry: EntryId) -> str:
-    return f"{entry >> 64}-{entry & MASK}"
-
-
-def id_at(milliseconds: float) -> EntryId:
-    """The lowest one of that time."""
-    return max(int(milliseconds), 0) << 64
 
 
 def place_of(topic: str, channel: str, number: int) -> bytes:

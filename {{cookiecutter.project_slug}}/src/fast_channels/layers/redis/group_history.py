@@ -32,8 +32,8 @@ from ...tasks import cancel_and_wait
 from ..groups import copier
 from ..history import MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
 from . import scripts
-from .format import EntryId, decode, number_of, parse_id, with_uid_after
-from .group_log import GroupLog, Position
+from .format import decode, number_of, with_uid_after
+from .group_log import EntryId, GroupLog, Position, parse_id
 from .job_streams import JobStreams
 from .loop_layer import LoopLayer
 
@@ -122,11 +122,8 @@ class GroupHistory:
         self._local = owner.local
         self._log = log
         self._kept = kept
-        self._interests: dict[str, Interest] = {}  # by topic
+        self.topics = self._interests = {}  # type: dict[str, Interest]
         self._room = asyncio.Semaphore(AT_ONCE)
-
-    def __contains__(self, topic: object) -> bool:
-        return topic in self._interests
 
     # Events
 

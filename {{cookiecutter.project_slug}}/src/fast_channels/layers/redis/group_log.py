@@ -29,12 +29,11 @@ Invariants
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ...exceptions import UndecodableMessage
@@ -43,19 +42,10 @@ from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
 from . import scripts
+from .agenda import Agenda
 from .client.commands import Commands
 from .client.connection import Command
-from .format import (
-    FIRST,
-    EntryId,
-    Messages,
-    decode,
-    format_id,
-    id_at,
-    number_of,
-    parse_id,
-    with_uid_after,
-)
+from .format import FIRST, Messages, decode, number_of, with_uid_after
 from .loop_layer import Strategy
 
 logger = logging.getLogger(__name__)
@@ -71,14 +61,36 @@ PAGE = 50  # entries that are read of each; less than a mailbox holds by default
 HELD = 50  # notifications that are kept while a page is read, and
 HELD_BYTES = 256 * 1024
 TURN = 0.004  # seconds
+CACHED_TOPICS = 4096
 SETTLE = 0.1  # seconds between two looks at a subscription that another caller makes
 PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
 
+EntryId = int  # milliseconds and the number, 64 bits each, as one
+MASK = (1 << 64) - 1
+MOST_DIGITS = len(f"{MASK}-{MASK}")
 NOWHERE: EntryId = -1  # the position of a topic that is being joined
 
 Entry = tuple[bytes, list[bytes]]  # id, and fields and values in turn
+
+
+def parse_id(entry: bytes) -> EntryId:
+    milliseconds, _, number = entry.partition(b"-")
+    if milliseconds.isdigit() and number.isdigit() and len(entry) <= MOST_DIGITS:
+        high, low = int(milliseconds), int(number)
+        if (high | low) <= MASK:
+            return high << 64 | low
+    raise UndecodableMessage(f"{entry[:50]!r} is no id of an entry")
+
+
+def format_id(entry: EntryId) -> str:
+    return f"{entry >> 64}-{entry & MASK}"
+
+
+def id_at(milliseconds: float) -> EntryId:
+    """The lowest one of that time."""
+    return max(int(milliseconds), 0) << 64
 
 
 AHEAD = id_at(OVERLAP * 1000)
@@ -243,40 +255,9 @@ class Lane:
     def __init__(self) -> None:
         self.compare: deque[tuple[list[str], Outage]] = deque()
         self.read: deque[Reading] = deque()
+        self.agenda = Agenda()
         self.task: asyncio.Task[None] | None = None
         self.pause = FIRST_PAUSE
-        self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
-        self._numbers = itertools.count()
-        self._news = asyncio.Event()
-
-    def wake(self) -> None:
-        self._news.set()
-
-    def later(self, delay: float, work: Callable[[], None]) -> None:
-        heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), work))
-
-    @property
-    def done(self) -> bool:
-        return not (self.compare or self.read or self._later)
-
-    def take_due(self) -> None:
-        """Do what was put off until now, a bounded part of it."""
-        now = time.monotonic()
-        for _ in range(COMPARED):
-            if not self._later or self._later[0][0] > now:
-                return
-            heapq.heappop(self._later)[2]()
-
-    async def wait(self) -> None:
-        """Until there is something to ask."""
-        self._news.clear()
-        if not (self.compare or self.read) and self._later:
-            delay = self._later[0][0] - time.monotonic()
-            try:
-                async with asyncio.timeout(max(delay, 0.001)):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
 
 
 class GroupLog(Strategy):
@@ -289,7 +270,7 @@ class GroupLog(Strategy):
         self, audience: Audience, *, kept: Callable[[str], History], undecodable: ThrottledWarning
     ) -> None:
         self._audience = audience
-        self._kept = kept
+        self._kept = lru_cache(CACHED_TOPICS)(kept)
         self._undecodable = undecodable
         self.followed: set[str] = set()  # topics of which the epoch is wanted
         self._positions: dict[str, Position] = {}
@@ -451,16 +432,17 @@ class GroupLog(Strategy):
             lane = self._lanes[server] = Lane()
             self._seen.keep = True
             lane.task = asyncio.create_task(self._recover(server, lane))
-        lane.wake()
+        lane.agenda.wake()
         return lane
 
     async def _recover(self, server: object, lane: Lane) -> None:
         try:
-            while not lane.done:
-                lane.take_due()
+            while lane.compare or lane.read or lane.agenda:
+                lane.agenda.do_due(COMPARED)
                 await self._compare_some(lane)
                 await self._read_some(lane)
-                await lane.wait()
+                if not (lane.compare or lane.read):
+                    await lane.agenda.sleep()
         finally:
             del self._lanes[server]
             if not self._lanes:
@@ -526,7 +508,7 @@ class GroupLog(Strategy):
         for topic, outage in failed:
             by_outage.setdefault(outage, []).append(topic)
         for outage, topics in by_outage.items():
-            lane.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
+            lane.agenda.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
         lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
 
     async def _compare(self, lane: Lane, topic: str, position: Position, newest: bytes) -> None:
@@ -565,7 +547,7 @@ class GroupLog(Strategy):
     def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
         reading.release()
         self.failures.add(reading.topic, error)
-        lane.later(reading.pause, lambda: lane.read.append(reading))
+        lane.agenda.later(reading.pause, lambda: lane.read.append(reading))
         reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
 
     # Reading
@@ -692,4 +674,4 @@ class GroupLog(Strategy):
                     self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
                 lane.read.append(reading)
 
-        lane.later(delay, look)
+        lane.agenda.later(delay, look)

@@ -15,7 +15,7 @@ Invariants
 import abc
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -131,9 +131,10 @@ class NamedChannels(abc.ABC):
 
 
 class Followed(Protocol):
-    """The groups that somebody has joined with positions."""
+    """The groups that somebody has joined with positions, by their ``topics``."""
 
-    def __contains__(self, topic: object, /) -> bool: ...
+    @property
+    def topics(self) -> Container[str]: ...
 
     def deliver(
         self, group: str, topic: str, message: Message, notification: bytes, number: int
@@ -372,7 +373,7 @@ class LoopLayer(Generic[NamedT]):
         self, group: str, topic: str, messages: Messages, notification: bytes
     ) -> None:
         followed = self.followed
-        if followed is not None and topic not in followed:
+        if followed is not None and topic not in followed.topics:
             followed = None
         for sealed in messages:
             if (message := self.deserialize(topic, *sealed)) is not None:
