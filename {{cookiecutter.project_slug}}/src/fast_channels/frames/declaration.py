@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
 
 from pydantic import BaseModel, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ..consumer import json_text
@@ -77,10 +78,12 @@ class Declaration:
                 raise TypeError(
                     f"{name}.incoming: {model.__qualname__} must be a subclass of Frame"
                 )
+            if is_renamed(model.model_fields["id"], "id"):
+                raise TypeError(f"{name}.incoming: {model.__qualname__}.id must be id on the wire")
         for where, models in (("incoming", received), ("outgoing", sent)):
             check_types(f"{name}.{where}", models)
         for model in sent:
-            if RESERVED in model.model_fields:
+            if RESERVED in model.model_json_schema(mode="serialization")["properties"]:
                 raise TypeError(
                     f"{name}.outgoing: {model.__qualname__}.{RESERVED} is the runtime's word"
                 )
@@ -217,11 +220,22 @@ def types_of(model: type[BaseModel]) -> tuple[str, ...]:
     """What ``type`` may be in its frames, mostly one word."""
     field = model.model_fields.get("type")
     types = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
-    if field is None or field.alias or not types or any(type(one) is not str for one in types):
+    if (
+        field is None
+        or is_renamed(field, "type")
+        or not types
+        or any(type(one) is not str for one in types)
+    ):
         raise TypeError(
             f'{model.__qualname__} needs a type that is a Literal of str, as in type: Literal["a"] = "a"'
         )
     return types
+
+
+def is_renamed(field: FieldInfo, name: str) -> bool:
+    """Whether it has another name on the wire; a generator of aliases mostly gives it its own."""
+    aliases = (field.alias, field.validation_alias, field.serialization_alias)
+    return any(one not in (None, name) for one in aliases)
 
 
 def marked_methods(consumer: type) -> Iterator[tuple[str, "handles[Any, Any, Any]"]]:

@@ -3,9 +3,10 @@
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
-from fast_channels.frames import Frame, FrameConsumer, OkFrame, handles
+from fast_channels.frames import Frame, FrameConsumer, OkFrame, handles, typescript
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.sample_frames import Chat, Fail, Message, Move, Moved, Said, Typing
@@ -33,6 +34,15 @@ class Renamed(Frame):
     type: Literal["renamed"] = Field(default="renamed", alias="kind")
 
 
+class OtherId(Frame):
+    type: Literal["other"] = "other"
+    id: str | None = Field(default=None, alias="ref")
+
+
+class RenamedOutside(BaseModel):
+    type: Literal["renamed"] = Field(default="renamed", serialization_alias="kind")
+
+
 class Twin(Frame):
     type: Literal["message"] = "message"
 
@@ -40,6 +50,11 @@ class Twin(Frame):
 class Forger(BaseModel):
     type: Literal["forger"] = "forger"
     reply_to: str
+
+
+class ForgerByAlias(BaseModel):
+    type: Literal["forger"] = "forger"
+    answers: str = Field(serialization_alias="reply_to")
 
 
 class OwnError(BaseModel):
@@ -109,14 +124,17 @@ class Forgotten(HandlesMessage):
         (Deaf, Message | None, None, "incoming must be a Pydantic model or a union"),
         (Deaf, [Message], None, "incoming must be a Pydantic model or a union"),
         (Deaf, Plain, None, "Plain must be a subclass of Frame"),
+        (Deaf, OtherId, None, "OtherId.id must be id on the wire"),
         (Deaf, Untyped, None, "Untyped needs a type that is a Literal"),
         (Deaf, Loose, None, "Loose needs a type that is a Literal"),
         (Deaf, Numbered, None, "Numbered needs a type that is a Literal"),
         (Deaf, Renamed, None, "Renamed needs a type that is a Literal"),
+        (Deaf, None, RenamedOutside, "RenamedOutside needs a type that is a Literal"),
         (Deaf, Message | Twin, None, "Message, Twin both have the type 'message'"),
         (Deaf, None, Message | Twin, "Message, Twin both have the type 'message'"),
         (Deaf, None, OwnError, "OwnError, ErrorFrame both have the type 'error'"),
         (Deaf, None, Forger, "Forger.reply_to is the runtime's word"),
+        (Deaf, None, ForgerByAlias, "ForgerByAlias.reply_to is the runtime's word"),
     ],
 )
 def test_what_does_not_fit_is_said(base: type, incoming: Any, outgoing: Any, error: str) -> None:
@@ -139,6 +157,31 @@ def test_a_union_may_have_a_name(union: Any) -> None:
 
     assert Mine.declaration.incoming == (Message, Move)
     assert Mine.declaration.replies == {Message: (Said, OkFrame), Move: (Moved,)}
+
+
+async def test_models_may_have_other_names_outside() -> None:
+    """As by a generator of aliases: camelCase on the wire, snake_case in Python; errors name what came."""
+
+    class Camel(Frame):
+        model_config = ConfigDict(alias_generator=to_camel)
+
+        type: Literal["camel"] = "camel"
+        full_name: str
+
+    class CamelConsumer(FrameConsumer):
+        incoming = outgoing = Camel
+
+        @handles
+        async def echo(self, frame: Camel) -> Camel:
+            return frame
+
+    async with WebsocketCommunicator(CamelConsumer, "/") as client:
+        await client.send_json_to({"type": "camel", "id": "c", "fullName": "Ann"})
+        answer = {"type": "camel", "reply_to": "c", "id": "c", "fullName": "Ann"}
+        assert await client.receive_json_from() == answer
+        await client.send_json_to({"type": "camel"})
+        assert (await client.receive_json_from())["detail"] == "fullName: Field required"
+    assert "fullName: string;" in typescript(CamelConsumer)
 
 
 def test_a_handler_must_be_async() -> None:
