@@ -10,6 +10,7 @@ import pytest
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import POSITION, History, Joined, RedisChannelLayer
+from fast_channels.layers.redis import scripts
 from fast_channels.layers.redis.format import encode_message
 from fast_channels.recovery import follow
 
@@ -185,6 +186,30 @@ async def test_joining_during_an_outage(make_layer: MakeLayer, server: RedisServ
     await say(layer, 1)
     joined = await layer.join(GROUP, channel, since=before.position, history=10)
     assert numbers(joined) == [1]
+
+
+async def test_what_is_said_in_the_moment_of_joining(
+    make_layer: MakeLayer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind what the log was read for, and before the receiver is told: it comes, and its positions prove."""
+    layer, sender = make_layer(server.url), make_layer(server.url)
+    read = scripts.history
+
+    async def read_and_speak(*arguments: Any, **options: Any) -> scripts.Found:
+        found = await read(*arguments, **options)
+        await say(sender, 1, 2)
+        (replay,) = layer._loop_layer.followed._interests[arguments[1]].holding  # type: ignore[union-attr]
+        await eventually(lambda: len(replay.held) == 2, "both to be heard", within=10)
+        return found
+
+    channel = await layer.new_channel()
+    with monkeypatch.context() as patch:
+        patch.setattr(scripts, "history", read_and_speak)
+        joined = await layer.join(GROUP, channel)
+    assert numbers(joined) == [1, 2]
+    for position, missed in ((joined.position, []), (joined.messages[0][POSITION], [2])):
+        back = await visit(sender, position)
+        assert (numbers(back), back.complete) == (missed, True)
 
 
 async def test_a_stampede_reads_the_log_once(make_layer: MakeLayer, server: RedisServer) -> None:

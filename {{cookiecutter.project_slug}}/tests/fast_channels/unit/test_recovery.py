@@ -26,7 +26,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def layer(server: RedisServer) -> AsyncIterator[RedisChannelLayer]:
-    async with RedisChannelLayer([server.url]) as layer:
+    async with RedisChannelLayer([server.url], timeout=20) as layer:  # thousands join at once
         yield layer
 
 

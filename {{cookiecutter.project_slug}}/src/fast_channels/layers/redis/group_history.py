@@ -74,9 +74,9 @@ def tag_of(number: int) -> tuple[int, int]:
     return number >> 64 & MASK, number & MASK
 
 
-Event = tuple[
-    EntryId, str, Callable[[], Message]
-]  # id, place, and what makes a receiver's own copy
+# The entry's id, as it was sent and as a number; the tag; what makes a receiver's own copy. The epoch that
+# completes its place is the replay's: when an event is heard, it may not be known yet.
+Event = tuple[str, EntryId, tuple[int, int], Callable[[], Message]]
 
 
 @dataclass(eq=False)
@@ -98,9 +98,13 @@ class Replay:
     task: "asyncio.Task[None] | None" = None
 
     def joined(self, held: int) -> Joined:
-        events = [*self.read, *self.held[:held]]
-        position = self.held[held - 1][1] if held else self.position
-        return Joined([make() for _, _, make in events], self.complete, position)
+        messages = []
+        for entry, _, tag, make in [*self.read, *self.held[:held]]:
+            message = make()
+            message[POSITION] = format_position(self.epoch, entry, *tag)
+            messages.append(message)
+        position = messages[-1][POSITION] if held else self.position
+        return Joined(messages, self.complete, position)
 
 
 @dataclass(eq=False)
@@ -130,15 +134,15 @@ class GroupHistory:
     def deliver(
         self, group: str, topic: str, message: Message, notification: bytes, number: int
     ) -> None:
-        entry, _, _ = notification.partition(b" ")
-        position = self._log.position_of(topic)
-        epoch = "" if position is None else position.epoch
-        place = format_position(epoch, entry.decode(), *tag_of(number))
+        identifier, _, _ = notification.partition(b" ")
+        entry, tag = identifier.decode(), tag_of(number)
         if holding := self._interests[topic].holding:
-            event = (parse_id(entry), place, copier({**message, POSITION: place}))
+            event = (entry, parse_id(identifier), tag, copier(message.copy()))
             for replay in list(holding):
                 self._hold(replay, event)
-        self._local.deliver_event(group, message, place)
+        position = self._log.position_of(topic)
+        epoch = "" if position is None else position.epoch
+        self._local.deliver_event(group, message, format_position(epoch, entry, *tag))
 
     def _hold(self, replay: Replay, event: Event) -> None:
         if len(replay.held) < (HELD if replay.settled else MOST_MESSAGES):
@@ -232,7 +236,7 @@ class GroupHistory:
         if position is None:
             return False
         position.epoch = found.epoch
-        replay.held = [event for event in replay.held if event[0] > newest]
+        replay.held = [event for event in replay.held if event[1] > newest]
         self._log.handed_out([uid for entry, uid in uids if position.has_not_heard(entry)])
         self._settle(replay)
         return True
@@ -261,8 +265,7 @@ class GroupHistory:
                 replay.complete = False
                 continue
             entry_id = parse_id(entry)
-            place = format_position(found.epoch, entry.decode(), *tag_of(uid))
-            replay.read.append((entry_id, place, copier({**message, POSITION: place})))
+            replay.read.append((entry.decode(), entry_id, tag_of(uid), copier(message)))
             uids.append((entry_id, uid))
         return uids
 
