@@ -31,7 +31,10 @@ holds = st.builds(
     st.booleans(),
 )
 writes = st.tuples(
-    processes, st.sampled_from([0, 0, 1, -1]), st.dictionaries(keys, holds, max_size=4)
+    processes,
+    st.sampled_from([0, 0, 1, -1]),  # how far the number goes on
+    st.sampled_from([0, 0, 0, 2]),  # what was confirmed
+    st.dictionaries(keys, holds, max_size=4),
 )
 
 
@@ -62,14 +65,16 @@ async def replay(server: RedisServer, sequence: list[Any]) -> None:
             await store.listen("room", heard.append)
             await store.state("room", "", watch=True)
         number = 1
-        for process, step, held in sequence:
+        for process, step, after, held in sequence:
             number = max(1, number + step)
-            memory, redis = await both.ask("write", "room", process, number, held, limit=4)
+            memory, redis = await both.ask(
+                "write", "room", process, number, held, limit=4, after=after
+            )
             assert memory == redis
-            number += memory is not None
+            number += memory.outcome == "done"
             for of in ("", "two"):
-                for after, count in (("", 2), ("b", 10)):
-                    memory, redis = await both.ask("page", "room", after, count, of=of)
+                for start, count in (("", 2), ("b", 10)):
+                    memory, redis = await both.ask("page", "room", start, count, of=of)
                     assert memory[1:3] == redis[1:3]
         memory, redis = await both.ask("state", "room", "two", watch=False)
         assert (memory.version, memory.numbers) == (redis.version, redis.numbers)
