@@ -162,6 +162,21 @@ async def test_who_resigns_is_gone_at_its_time(rosters: Rosters) -> None:
     assert (await renewed(rosters, "new", lease=30)).processes == {"new"}
 
 
+async def test_a_roster_that_has_lost_a_write(rosters: Rosters) -> None:
+    """Nothing more is written to it, before the process goes on from nothing; nor what comes too late."""
+    await renewed(rosters, "one", lease=30)
+    held = {"a": Hold(1, 0, b"")}
+    assert (await rosters.write("room", "one", 5, held, limit=9)).outcome == "done"
+    lost = await rosters.write("room", "one", 8, {"b": Hold(1, 0, b"")}, limit=9, after=7)
+    late = await rosters.write("room", "one", 4, {"c": Hold(1, 0, b"")}, limit=9)
+    assert (lost.outcome, late.outcome) == ("lost", "refused")
+    assert [one.key for one in (await rosters.page("room", "", 9)).members] == ["a"]
+    for number in (8, 8):
+        assert (await rosters.write("room", "one", number, held, limit=9)).outcome == "done"
+    state = await rosters.state("room", "one", watch=False)
+    assert (state.version, state.numbers) == (1, {"one": 8})
+
+
 async def test_what_nobody_confirms_is_stale(rosters: Rosters) -> None:
     """20 leases after its last write or confirmation."""
     await renewed(rosters, "one")
