@@ -131,26 +131,33 @@ class MemoryRosters:
     # The rosters
 
     async def write(
-        self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> Written | None:
+        self,
+        group: str,
+        process: str,
+        number: int,
+        holds: Mapping[str, Hold],
+        *,
+        limit: int,
+        after: int = 0,
+    ) -> Written:
         with self._lock:
             roster = self._roster(group)
             last = roster.writes.get(process, (0, 0.0))[0]
-            if last > number:
-                return None
+            if last > number or last < after:
+                return Written("refused" if last > number else "lost", [])
             if last < number:
                 roster.writes[process] = (number, self._now)
             self._stamp += 1
-            refused: list[str] = []
+            no_room: list[str] = []
             changes: list[Change] = []
             for key, hold in holds.items():
                 if key not in roster.entries and len(roster.entries) >= limit:
                     if hold.live + hold.lingering:
-                        refused.append(key)
+                        no_room.append(key)
                 elif (change := roster.hold(key, process, hold, self._stamp)) is not None:
                     changes.append(change)
             self._tell(group, roster, changes)
-            return Written(last, refused)
+            return Written("done", no_room)
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         with self._lock:

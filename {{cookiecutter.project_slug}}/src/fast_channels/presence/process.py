@@ -39,6 +39,7 @@ from .mirror import Mirror
 from .rosters import (
     DEAD,
     ENDING,
+    STALE,
     Change,
     Hold,
     Listener,
@@ -47,7 +48,6 @@ from .rosters import (
     Rosters,
     Seen,
     State,
-    Written,
 )
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Room:
     group: str
     listener: Listener | None = None
     holdings: Holdings = field(default_factory=Holdings)
-    number: int | None = None  # of the last write under the present id that was confirmed
+    number: int = 0  # of the last write under the present id that was confirmed
     settled: "dict[str, list[asyncio.Future[None]]]" = field(default_factory=dict)  # by key
     watchers: dict[str, None] = field(default_factory=dict)  # channels, in order
     interest: int = 0  # callers that wait for the mirror
@@ -109,6 +109,7 @@ class Room:
     busy: bool = False  # in the queue, or worked on, or waiting for its next attempt
     pause: float = SHORTEST_PAUSE
     check_at: float = 0.0
+    read_at: float = 0.0
     used_at: float = 0.0
 
     @property
@@ -389,7 +390,7 @@ class Process:
     def _write_all(self) -> None:
         """Under a new id; and what an earlier one has left is taken out."""
         for room in self.rooms.values():
-            room.number = None
+            room.number = 0
             room.holdings.dirty.update(dict.fromkeys(room.holdings.keys))
         self._check_all()
 
@@ -440,7 +441,9 @@ class Process:
         self._enqueue(room)
 
     async def _step(self, room: Room) -> None:
-        if room.holdings.dirty:
+        if room.compare:
+            await self._compare(room)
+        elif room.holdings.dirty:
             await self._write(room)
         elif room.mirror is not None and not room.listening:
             await self._listen(room, room.mirror)
@@ -451,8 +454,6 @@ class Process:
             except BaseException:
                 room.check = True
                 raise
-        elif room.compare:
-            await self._compare(room)
         elif room.read:
             await self._read(room)
 
@@ -465,25 +466,36 @@ class Process:
         for key in keys:
             holdings.written(key)
         self._number = number = self._number + 1
-        written: Written | None = None
+        outcome: str = "unknown"
+        no_room: list[str] = []
         try:
-            written = await self._rosters.write(
-                room.group, process, number, holds, limit=self._settings.max_members
+            outcome, no_room = await self._rosters.write(
+                room.group,
+                process,
+                number,
+                holds,
+                limit=self._settings.max_members,
+                after=room.number,
             )
         finally:
-            if written is None:  # or nobody knows
+            if outcome != "done":
                 for key, hold in holds.items():
                     holdings.unwritten(key, hold.fresh)
                     if settled[key]:
                         room.settled.setdefault(key, []).extend(settled[key])
-        if written is None:
+        if outcome == "refused":
             self._lease.end(process)
-            return
-        if process == self.id:
-            room.compare = room.compare or written.before < (room.number or 0)
+        elif outcome == "lost":
+            self._write_again(room)
+        elif process == self.id:
             room.number = number
-        for key in keys:
-            self._settle(room, key, settled[key], refused=key in written.refused)
+        for key in keys if outcome == "done" else ():
+            self._settle(room, key, settled[key], refused=key in no_room)
+
+    def _write_again(self, room: Room) -> None:
+        """The roster has lost what we wrote, and may say of us what we did not hold any more."""
+        room.number = 0
+        room.compare = True
 
     def _settle(
         self, room: Room, key: str, settled: "list[asyncio.Future[None]]", *, refused: bool
@@ -534,6 +546,7 @@ class Process:
             raise
         changes, complete = mirror.finish()
         if room.mirror is mirror:
+            room.read_at = self._loop.time()
             room.mirrored.set()
             self._tell(room, changes)
             if not complete:
@@ -551,11 +564,12 @@ class Process:
         written = state.numbers.get(process, 0)
         if written >= ENDING:
             self._lease.end(process)
-        elif process == self.id:
-            room.compare = room.compare or written < (number or 0)
+        elif process == self.id and written < number:
+            self._write_again(room)
         await self._bury(room.group, state)
         if mirror is not None and mirror.ready and mirror is room.mirror:
-            if state.epoch != mirror.epoch or state.version < known:
+            old = self._loop.time() - room.read_at > STALE * self._settings.lease
+            if old or state.epoch != mirror.epoch or state.version < known:
                 self._read_later(room)
             elif state.version > mirror.version:
                 self._loop.call_later(UNDER_WAY, self._look_again, room, mirror, state.version)
@@ -567,7 +581,7 @@ class Process:
             self._enqueue(room)
 
     async def _compare(self, room: Room) -> None:
-        """The roster has lost a write: find what it says of us, and write all again that we hold."""
+        """Find what the roster says of us, and write all again that we hold."""
         process, holdings = self.id, room.holdings
         room.compare = False
         after: str | None = ""

@@ -75,18 +75,22 @@ class RedisRosters:
     # The rosters
 
     async def write(
-        self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> Written | None:
+        self,
+        group: str,
+        process: str,
+        number: int,
+        holds: Mapping[str, Hold],
+        *,
+        limit: int,
+        after: int = 0,
+    ) -> Written:
         values: list[bytes | str | int] = []
         for key, hold in holds.items():
             values += (key, hold.live, hold.lingering, hold.info, int(hold.fresh))
-        reply = await self._run(
-            _hold, group, PUBLISH, process, number, _epoch(), limit, self._expires, *values
+        outcome, *no_room = await self._run(
+            _hold, group, PUBLISH, process, number, after, _epoch(), limit, self._expires, *values
         )
-        if not reply:
-            return None
-        before, *refused = reply
-        return Written(int(before), [key.decode() for key in refused])
+        return Written(outcome.decode(), [key.decode() for key in no_room])
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         lease = self._lease_ms

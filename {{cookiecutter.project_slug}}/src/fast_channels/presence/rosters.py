@@ -20,8 +20,9 @@ Invariants, which each ``Rosters`` keeps whatever is repeated, lost, late or don
 - Each change that can be seen (a key comes, goes, has other info or connections) raises the roster's
   version by one and is in one notice, if anybody watches. Who has seen each version up to one knows the
   roster of that version. An emptied roster goes on under another epoch.
-- What P has not confirmed in a roster for ``STALE`` leases is dead there, whatever the registry says: a
-  server may have come back with an older state. All that nobody confirms expires after ``EXPIRES`` leases.
+- What P has not confirmed in a roster for ``STALE`` leases is dead there, whatever the registry says, and
+  whoever knows a roster reads it anew as often: a server may have come back with an older state, in which
+  the same version is another one, and have told nobody. What nobody confirms expires after ``EXPIRES``.
 - ``connections`` changes as late as it can: it stays while it is between the connections that are there
   and those with the ones that left within their grace. So a reconnection elsewhere changes nothing.
 """
@@ -83,12 +84,12 @@ class Notice(NamedTuple):
 
 
 class Written(NamedTuple):
-    """``before``: the number of the process's write before that one, 0 if there is none; less than what
-    was confirmed, if the roster has lost something. ``refused``: keys for which there was no room.
+    """``"refused"``: the process is dead, or has written something newer. ``"lost"``: the roster lacks
+    what the process has written before. ``no_room``: keys for which there was none, if it was done.
     """
 
-    before: int
-    refused: list[str]
+    outcome: Literal["done", "refused", "lost"]
+    no_room: list[str]
 
 
 class Page(NamedTuple):
@@ -146,9 +147,16 @@ class Rosters(Protocol):
         ...
 
     async def write(
-        self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> Written | None:
-        """None if the write was refused."""
+        self,
+        group: str,
+        process: str,
+        number: int,
+        holds: Mapping[str, Hold],
+        *,
+        limit: int,
+        after: int = 0,
+    ) -> Written:
+        """``after``: the number of the process's last write that was confirmed."""
         ...
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:

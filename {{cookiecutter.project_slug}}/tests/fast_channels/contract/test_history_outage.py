@@ -191,7 +191,7 @@ async def test_joining_during_an_outage(make_layer: MakeLayer, server: RedisServ
 async def test_what_is_said_in_the_moment_of_joining(
     make_layer: MakeLayer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind what the log was read for, and before the receiver is told: it comes, and its positions prove."""
+    """Between the reading of the log and the answer to the receiver: it comes, and its positions prove."""
     layer, sender = make_layer(server.url), make_layer(server.url)
     read = scripts.history
 

@@ -83,10 +83,19 @@ class Link:
         await self.command(partial(self.store.resign, process, within=within))
 
     async def write(
-        self, group: str, process: str, number: int, holds: Mapping[str, Hold], *, limit: int
-    ) -> Written | None:
-        write = partial(self.store.write, group, process, number, dict(holds), limit=limit)
-        answer: Written | None = await self.command(write)
+        self,
+        group: str,
+        process: str,
+        number: int,
+        holds: Mapping[str, Hold],
+        *,
+        limit: int,
+        after: int = 0,
+    ) -> Written:
+        write = partial(
+            self.store.write, group, process, number, dict(holds), limit=limit, after=after
+        )
+        answer: Written = await self.command(write)
         return answer
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
@@ -293,6 +302,12 @@ class World:
 
     # What is so
 
+    async def listen_for(self, seconds: float) -> None:
+        end = self.loop.time() + seconds
+        while self.loop.time() < end:
+            await asyncio.sleep(1)
+            self.hear()
+
     def hear(self) -> None:
         """What watchers were told changes what they know, and never says twice what they know already."""
         for node in self.nodes:
@@ -338,14 +353,13 @@ class World:
             if node.link.down:
                 node.link.down = False
             node.link.deaf = node.paused = False
-        await asyncio.sleep(VERY_LONG if self.restored else 0)
+        await self.listen_for(VERY_LONG if self.restored else 0)
         for (
             node
         ) in self.nodes:  # those that list members keep a lease, by which they learn who is dead
             for group in ("red", "green"):
                 await node.process.members(group, "", 1000)
-        await asyncio.sleep(LONG)
-        self.hear()
+        await self.listen_for(LONG)
         expected = self.expected()
         for node in self.nodes:
             for group, view in node.views.values():

@@ -287,6 +287,17 @@ def test_what_is_heard_while_it_is_read() -> None:
         assert sorted(mirror.members) == members
 
 
+def test_a_reading_that_was_given_up() -> None:
+    """What was known before goes on to be known, and is kept up to date."""
+    mirror = mirror_of(Page(b"e", 5, seen("a"), None))
+    mirror.begin()
+    assert mirror.add(Page(b"e", 9, seen("x"), "x"))
+    assert mirror.hear(Notice(b"e", 9, [joined("y")])) == []
+    mirror.abandon()
+    assert told(mirror.hear(Notice(b"e", 5, [joined("b")]))) == [("joined", "b")]
+    assert sorted(mirror.members) == ["a", "b"]
+
+
 def test_a_roster_that_was_emptied_while_it_was_read() -> None:
     """Its pages do not fit together."""
     mirror = Mirror(lambda one, other: True)

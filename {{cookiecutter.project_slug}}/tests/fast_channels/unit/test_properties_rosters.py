@@ -31,7 +31,10 @@ holds = st.builds(
     st.booleans(),
 )
 writes = st.tuples(
-    processes, st.sampled_from([0, 0, 1, -1]), st.dictionaries(keys, holds, max_size=4)
+    processes,
+    st.sampled_from([0, 0, 1, -1]),  # how far the number goes on
+    st.sampled_from([0, 0, 0, 2]),  # what was confirmed
+    st.dictionaries(keys, holds, max_size=4),
 )
 
 
@@ -62,14 +65,16 @@ async def replay(server: RedisServer, sequence: list[Any]) -> None:
             await store.listen("room", heard.append)
             await store.state("room", "", watch=True)
         number = 1
-        for process, step, held in sequence:
+        for process, step, after, held in sequence:
             number = max(1, number + step)
-            memory, redis = await both.ask("write", "room", process, number, held, limit=4)
+            memory, redis = await both.ask(
+                "write", "room", process, number, held, limit=4, after=after
+            )
             assert memory == redis
-            number += memory is not None
+            number += memory.outcome == "done"
             for of in ("", "two"):
-                for after, count in (("", 2), ("b", 10)):
-                    memory, redis = await both.ask("page", "room", after, count, of=of)
+                for start, count in (("", 2), ("b", 10)):
+                    memory, redis = await both.ask("page", "room", start, count, of=of)
                     assert memory[1:3] == redis[1:3]
         memory, redis = await both.ask("state", "room", "two", watch=False)
         assert (memory.version, memory.numbers) == (redis.version, redis.numbers)
@@ -155,6 +160,21 @@ async def test_who_resigns_is_gone_at_its_time(rosters: Rosters) -> None:
     assert (await renewed(rosters, "new", lease=30)).processes == {"other", "new"}
     await asyncio.sleep(0.3)
     assert (await renewed(rosters, "new", lease=30)).processes == {"new"}
+
+
+async def test_a_roster_that_has_lost_a_write(rosters: Rosters) -> None:
+    """Nothing more is written to it, before the process goes on from nothing; nor what comes too late."""
+    await renewed(rosters, "one", lease=30)
+    held = {"a": Hold(1, 0, b"")}
+    assert (await rosters.write("room", "one", 5, held, limit=9)).outcome == "done"
+    lost = await rosters.write("room", "one", 8, {"b": Hold(1, 0, b"")}, limit=9, after=7)
+    late = await rosters.write("room", "one", 4, {"c": Hold(1, 0, b"")}, limit=9)
+    assert (lost.outcome, late.outcome) == ("lost", "refused")
+    assert [one.key for one in (await rosters.page("room", "", 9)).members] == ["a"]
+    for number in (8, 8):
+        assert (await rosters.write("room", "one", number, held, limit=9)).outcome == "done"
+    state = await rosters.state("room", "one", watch=False)
+    assert (state.version, state.numbers) == (1, {"one": 8})
 
 
 async def test_what_nobody_confirms_is_stale(rosters: Rosters) -> None:

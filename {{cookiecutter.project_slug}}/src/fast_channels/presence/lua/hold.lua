@@ -7,13 +7,14 @@
 -- ARGV[1]  PUBLISH, or SPUBLISH in a Cluster
 -- ARGV[2]  process
 -- ARGV[3]  number of the write
--- ARGV[4]  epoch, for a roster that has none
--- ARGV[5]  how many keys the roster may have
--- ARGV[6]  how long it lives without being written or confirmed, in milliseconds; an empty one a thirtieth
--- ARGV[7]  and following: for each key its name, connections, those within their grace, info, 1 if the
+-- ARGV[4]  number of its last write that was confirmed
+-- ARGV[5]  epoch, for a roster that has none
+-- ARGV[6]  how many keys the roster may have
+-- ARGV[7]  how long it lives without being written or confirmed, in milliseconds; an empty one a thirtieth
+-- ARGV[8]  and following: for each key its name, connections, those within their grace, info, 1 if the
 --          info is news
--- returns  {} if the process has written something newer; else {number of its write before, keys for which
---          there was no room, ...}
+-- returns  {"refused"} if the process has written something newer, {"lost"} if the confirmed write is not
+--          there, both without a change; else {"done"} and the keys for which there was no room
 --
 -- A key's value is packed: {connections as shown, {process: {connections, within grace, stamp, info}}}.
 -- Shown is the info with the latest stamp.
@@ -24,14 +25,16 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = time[1] * 1000000 + time[2]
 
 local last = redis.call('HGET', about, ':' .. process)
-local last_number = last and tonumber(string.match(last, '^%d+'))
-if last_number and last_number > number then
-  return {}
+local last_number = tonumber(last and string.match(last, '^%d+') or 0)
+if last_number > number then
+  return {'refused'}
+elseif last_number < tonumber(ARGV[4]) then
+  return {'lost'}
 end
-if not last_number or last_number < number then
+if last_number < number then
   redis.call('HSET', about, ':' .. process, string.format('%.0f %.0f', number, now))
 end
-redis.call('HSETNX', about, 'epoch', ARGV[4])
+redis.call('HSETNX', about, 'epoch', ARGV[5])
 local version = tonumber(redis.call('HGET', about, 'version') or 0)
 local before, size = version, redis.call('ZCARD', index)
 
@@ -45,7 +48,7 @@ local function shown_info(parts)
   return info
 end
 
-local reply, changes = {string.format('%.0f', last_number or 0)}, {}
+local reply, changes = {'done'}, {}
 
 local function changed(kind, key, shown, info)
   version = version + 1
@@ -59,7 +62,7 @@ local function hold(key, live, lingering, info, fresh)
     shown, parts = unpack(cmsgpack.unpack(packed))
   elseif live + lingering == 0 then
     return
-  elseif size >= tonumber(ARGV[5]) then
+  elseif size >= tonumber(ARGV[6]) then
     reply[#reply + 1] = key
     return
   end
@@ -92,7 +95,7 @@ local function hold(key, live, lingering, info, fresh)
   end
 end
 
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   hold(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4] == '1')
 end
 if version > before then
@@ -103,7 +106,7 @@ if version > before then
     redis.call(ARGV[1], entries, string.format('%s %.0f ', epoch, before) .. table.concat(changes))
   end
 end
-local expires = tonumber(ARGV[6])
+local expires = tonumber(ARGV[7])
 if size == 0 then
   expires = math.floor(expires / 30)  -- longer than anything that was written earlier is under way
 end
