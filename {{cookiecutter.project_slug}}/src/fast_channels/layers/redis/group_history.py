@@ -10,8 +10,8 @@ Invariants
 - *Complete* is what one script saw in one step: the entry of ``since`` stands in the log, in the epoch of
   ``since``, and all behind it was read. A log that was trimmed, emptied or restored, or that another
   primary has taken over, does not have that entry or not that epoch. What cannot be decoded is missing.
-- A replay is one reading of a log, for all that ask for the same within ``WARM`` seconds. It *settles* in
-  one step, when all that it has read was handed out by the log's own strategy as well: its messages are
+- A replay is one reading of a log, for all that ask for the same, each within ``WARM`` seconds of the one
+  before. It *settles* in one step, when all that it has read was handed out by the log's own strategy as well: its messages are
   then the entries that were read, and the events that came after those. From that step on its receivers
   are delivered to. So nothing is delivered twice, and nothing between the two is lost.
 - A receiver that is not settled is a member, which keeps the subscription, and nothing is delivered to it.
@@ -95,6 +95,7 @@ class Replay:
     position: str = ""  # of the newest entry that was read
     epoch: str = ""
     settled: bool = False
+    used_at: float = 0.0
     task: "asyncio.Task[None] | None" = None
 
     def joined(self, held: int) -> Joined:
@@ -288,9 +289,10 @@ class GroupHistory:
     # What becomes of a replay
 
     def _settle(self, replay: Replay) -> None:
+        replay.used_at = time.monotonic()
         if not replay.settled:
             replay.settled = True
-            asyncio.get_running_loop().call_later(WARM, self._forget, replay)
+            asyncio.get_running_loop().call_later(WARM, self._cool, replay)
             warm = [one for one in self._interests[replay.topic].holding if one.settled]
             if len(warm) > MOST_WARM:
                 self._forget(warm[0])
@@ -299,6 +301,14 @@ class GroupHistory:
             if not waiter.done():
                 self._local.follow(replay.group, channel, ready=True)
                 waiter.set_result(len(replay.held))
+
+    def _cool(self, replay: Replay) -> None:
+        """Forget it if nobody has come for it lately."""
+        rest = replay.used_at + WARM - time.monotonic()
+        if rest > 0:
+            asyncio.get_running_loop().call_later(rest, self._cool, replay)
+        else:
+            self._forget(replay)
 
     def _fail(self, replay: Replay, reason: object) -> None:
         self._forget(replay)
