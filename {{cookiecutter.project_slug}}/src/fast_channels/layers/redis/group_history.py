@@ -11,9 +11,9 @@ Invariants
   ``since``, and all behind it was read. A log that was trimmed, emptied or restored, or that another
   primary has taken over, does not have that entry or not that epoch. What cannot be decoded is missing.
 - A replay is one reading of a log, for all that ask for the same, each within ``WARM`` seconds of the one
-  before. It *settles* in one step, when all that it has read was handed out by the log's own strategy as well: its messages are
-  then the entries that were read, and the events that came after those. From that step on its receivers
-  are delivered to. So nothing is delivered twice, and nothing between the two is lost.
+  before. It *settles* in one step, when all that it has read was handed out by the log's own strategy as
+  well: its messages are then the entries that were read, and the events that came after those. From that
+  step on its receivers are delivered to. So nothing is delivered twice, and nothing between the two is lost.
 - A receiver that is not settled is a member, which keeps the subscription, and nothing is delivered to it.
 - A topic is of interest here while it is listened to; then it, its replays and its epoch are forgotten.
 - A replay reads at most ``MOST_MESSAGES`` and ``MOST_BYTES``, ``AT_ONCE`` of them do at a time, and it ends
