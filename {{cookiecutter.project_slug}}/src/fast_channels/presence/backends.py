@@ -8,8 +8,7 @@ from ..layers.groups import LocalGroups
 from ..layers.in_memory import InMemoryChannelLayer
 from ..mailbox import Message
 from .memory_rosters import MemoryRosters
-from .process import Codec
-from .rosters import Rosters, check_size
+from .rosters import Codec, Rosters, check_size
 
 PLAIN = 2  # version of marshal's format: of equal values the same bytes
 TIMEOUT = 5.0  # seconds; in memory nothing takes so long

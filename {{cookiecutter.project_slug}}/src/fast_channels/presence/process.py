@@ -26,7 +26,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ..layers.groups import LocalGroups, copier
@@ -41,6 +40,7 @@ from .rosters import (
     ENDING,
     STALE,
     Change,
+    Codec,
     Hold,
     Listener,
     Notice,
@@ -76,16 +76,6 @@ class Settings:
     def patience(self) -> float:
         """In which each process that lives has renewed its lease, once the registry can be reached."""
         return max(self.lease, 2 * self.timeout)
-
-
-class Codec(Protocol):
-    """Info as bytes in a roster, bound to its place."""
-
-    def seal(self, group: str, key: str, info: Message) -> bytes: ...
-
-    def unseal(self, group: str, key: str, sealed: bytes) -> Message:
-        """``UndecodableMessage`` for what was not sealed with our keys, or for another place."""
-        ...
 
 
 @dataclass(eq=False, slots=True)

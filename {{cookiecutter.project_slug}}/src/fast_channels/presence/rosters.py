@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from ..exceptions import FastChannelsError, MessageTooLarge
+from ..mailbox import Message
 
 DEAD = 2**53 - 1  # the number of a last write; the largest integer that Lua knows exactly
 ENDING = DEAD - 1
@@ -177,4 +178,14 @@ class Rosters(Protocol):
         """Have ``look()`` called when notices may have been missed, or a state may have been lost, until
         what is returned is called.
         """
+        ...
+
+
+class Codec(Protocol):
+    """Info as bytes in a roster, bound to its place."""
+
+    def seal(self, group: str, key: str, info: Message) -> bytes: ...
+
+    def unseal(self, group: str, key: str, sealed: bytes) -> Message:
+        """``UndecodableMessage`` for what was not sealed with our keys, or for another place."""
         ...

@@ -40,7 +40,7 @@ class Link:
     """One process's way to the store. Each command takes a while there and a while back.
 
     `loses`: the next commands are executed, but not answered. `delays`: they are given up by the process,
-    and executed some seconds later. `down`: nothing reaches the store. `paused`: the process stands still.
+    and executed up to 90 s later. `down`: nothing reaches the store. `paused`: the process stands still.
     """
 
     def __init__(self, store: MemoryRosters) -> None:
@@ -61,7 +61,8 @@ class Link:
             raise ChannelLayerUnavailable("down")
         if self.delays:
             self.delays -= 1
-            task = asyncio.create_task(later(random.uniform(0.1, 20), work))
+            late = random.uniform(0.1, random.choice([1, 20, 90]))
+            task = asyncio.create_task(later(late, work))
             self.late.add(task)
             raise ChannelLayerUnavailable("executed later")
         result = await work()
@@ -369,7 +370,6 @@ class World:
                 assert {one.key: one.connections for one in members} == expected.get(group, {})
             node.troubled = False
         self.restored = False
-        self.older = None
         self.check_store()
 
     def check_store(self) -> None:
