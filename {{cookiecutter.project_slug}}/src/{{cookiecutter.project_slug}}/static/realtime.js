@@ -12,6 +12,7 @@
  *   {complete, position, events}              the server knows, absent when we are new
  *   leave {group}, ping                       -> any answer
  *   group, and mostly position, in a frame    an event of that group
+ *   incomplete {group}                        events may be missing: the group, or all, is joined again
  *   renew {...} -> {expires_in}               what `renew()` gave, and how long the session lasts now
  *
  * Invariants
@@ -165,7 +166,9 @@ export class Realtime extends EventTarget {
       for (const group of this.#groups.values()) group.connected(true);
     }
     const group = this.#groups.get(frame.group);
-    if (group) group.received(frame);
+    if (frame.type === "incomplete")
+      for (const one of group ? [group] : this.#groups.values()) one.connected(true);
+    else if (group) group.received(frame);
     else this.#emit("frame", frame);
   }
 
@@ -289,10 +292,9 @@ class Group extends EventTarget {
     if (visit !== this.#visit) return;
     this.#failures = 0;
     this.joined = true;
-    const { complete, position, events } = answer;
     const returning = this.position !== null;
-    this.position = position;
-    this.#emit("joined", { complete, position, events, returning });
+    this.position = answer.position ?? ""; // of a layer that keeps none
+    this.#emit("joined", { ...answer, returning });
   }
 
   #refused(visit, error) {
