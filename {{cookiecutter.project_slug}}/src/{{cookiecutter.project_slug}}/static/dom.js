@@ -3,21 +3,18 @@
 export const byId = (id) => document.getElementById(id);
 export const part = (row, name) => row.querySelector(`.${name}`);
 
-export function element(tag, attributes = {}, ...children) {
+export function element(tag, attributes, ...children) {
   const made = Object.assign(document.createElement(tag), attributes);
   made.append(...children);
   return made;
 }
 
 /** A copy of a template of the page; `parts` says what its elements of these classes hold. */
-export function copyOf(id, parts = {}) {
+export function copyOf(id, parts) {
   const made = byId(id).content.firstElementChild.cloneNode(true);
   for (const [name, content] of Object.entries(parts)) part(made, name).replaceChildren(...[content].flat());
   return made;
 }
-
-/** What others wrote, inside a sentence of ours: its direction ends with it. */
-export const bdi = (text) => element("bdi", {}, text);
 
 /** Tells a screen reader what the eye sees elsewhere on the page. */
 export const announce = (text) => (byId("announcement").textContent = text);

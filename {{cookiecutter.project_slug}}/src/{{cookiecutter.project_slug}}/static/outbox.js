@@ -31,9 +31,13 @@ export class Outbox extends EventTarget {
     const bytes = crypto.getRandomValues(new Uint8Array(16)); // `randomUUID` needs https
     const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
     this.entries.push({ id, text });
-    this.#enter(this.entries.at(-1), "waiting");
-    this.#run();
+    this.again(this.entries.at(-1));
     return true;
+  }
+
+  again(entry) {
+    this.#enter(entry, "waiting");
+    this.#run();
   }
 
   /** The room was joined, and the echoes among what was missed were told. */
@@ -44,19 +48,10 @@ export class Outbox extends EventTarget {
     this.#run();
   }
 
-  again(entry) {
-    this.#enter(entry, "waiting");
-    this.#run();
-  }
-
   /** Its echo came, or its author gave it up. */
   remove(entry) {
     this.entries = this.entries.filter((one) => one !== entry);
-    if (entry) this.#enter(entry, "gone");
-  }
-
-  find(id) {
-    return this.entries.find((entry) => entry.id === id);
+    this.#enter(entry, "gone");
   }
 
   async #run() {
@@ -72,10 +67,9 @@ export class Outbox extends EventTarget {
     let [state, detail] = ["delivered"];
     try {
       await this.#ask(entry);
-    } catch (error) {
-      this.#ready = !["offline", "lost", "timeout"].includes(error.code); // else until the next joining
-      state = this.#ready ? "refused" : error.code === "offline" ? "waiting" : "unconfirmed";
-      detail = error.message;
+    } catch ({ code, message }) {
+      this.#ready = !["offline", "lost", "timeout"].includes(code); // else until the next joining
+      [state, detail] = this.#ready ? ["refused", message] : [code === "offline" ? "waiting" : "unconfirmed"];
     }
     if (entry.state === "sent") this.#enter(entry, state, detail); // unless its echo was quicker
   }

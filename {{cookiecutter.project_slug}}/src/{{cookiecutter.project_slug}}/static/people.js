@@ -1,5 +1,5 @@
-/** Who is who: colours and initials of users, who is here, who is typing. */
-import { announce, bdi, byId, copyOf, element, part } from "./dom.js";
+/** Who is who: colours and initials of users; who is here, and who is typing. */
+import { byId, copyOf, element, part } from "./dom.js";
 
 const HUES = [255, 25, 145, 305, 60, 195, 350, 110, 280, 40, 170, 230]; // neighbours far apart
 const FACES = 3;
@@ -9,83 +9,67 @@ const bearers = new Map(); // name -> ids of users
 
 /** The hue of a user, in degrees of oklch: the id decides, and where that one is taken the next free one. */
 export function hueOf(id) {
-  if (hues.has(id)) return hues.get(id);
-  const first = [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 0) % HUES.length;
-  const inTurn = [...HUES.slice(first), ...HUES.slice(0, first)];
+  const sum = [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 0);
+  const inTurn = HUES.map((_, number) => HUES[(sum + number) % HUES.length]);
   const taken = new Set(hues.values());
-  hues.set(id, inTurn.find((hue) => !taken.has(hue)) ?? inTurn[0]);
+  if (!hues.has(id)) hues.set(id, inTurn.find((hue) => !taken.has(hue)) ?? inTurn[0]);
   return hues.get(id);
 }
 
-/** Gives a row its user's colour, initial and name; a tag where two users bear one name. */
+/** Gives a row its user's colour, initial and name, and a tag as soon as two users bear that name. */
 export function paint(row, { id, name }) {
-  row.style.setProperty("--hue", hueOf(id));
-  part(row, "avatar")?.replaceChildren(initial(name));
-  part(row, "name").replaceChildren(bdi(name));
-  const ids = bearers.get(name) ?? new Set();
-  bearers.set(name, ids.add(id));
-  part(row, "tag").textContent = `#${id.slice(0, 4)}`;
-  part(row, "tag").dataset.of = name;
-  for (const tag of [part(row, "tag"), ...(ids.size === 2 ? document.querySelectorAll(".tag") : [])])
-    if (tag.dataset.of === name) tag.hidden = ids.size < 2;
+  const [avatar, tag] = [part(row, "avatar"), part(row, "tag")];
+  for (const one of [row, avatar]) one.style.setProperty("--hue", hueOf(id));
+  avatar.textContent = [...new Intl.Segmenter().segment(name)][0].segment.toUpperCase();
+  part(row, "name").replaceChildren(element("bdi", {}, name));
+  Object.assign(tag, { textContent: `#${id.slice(0, 4)}`, title: name });
+  bearers.set(name, (bearers.get(name) ?? new Set()).add(id));
+  const same = bearers.get(name).size > 1 ? [tag, ...document.querySelectorAll(".tag[hidden]")] : [];
+  for (const one of same) one.hidden = one.title !== name;
   return row;
 }
 
-const initial = (name) => new Intl.Segmenter().segment(name)[Symbol.iterator]().next().value.segment.toUpperCase();
-
 export class People {
   #members = new Map(); // user id -> {id, name, connections}
-  #count = 0;
   #typing = new Map(); // user id -> {name, timer}
+  #drawing = null;
 
-  /** All that are here: `members` may be the first of `count`. */
-  are(me, members = [], count = members.length) {
-    this.#members = new Map(members.map((member) => [member.id, member]));
-    this.#show(me, count);
-  }
-
-  changed(me, { joined, left, count }) {
+  /** `members` are all, or the first of `count`; `joined` and `left` (ids) change them. */
+  update(me, { members, joined = members ?? [], left = [], count = joined.length }) {
+    if (members) this.#members.clear();
     for (const member of joined) this.#members.set(member.id, member);
     for (const id of left) this.#members.delete(id);
-    this.#show(me, count);
+    cancelAnimationFrame(this.#drawing); // once a frame, however many come
+    this.#drawing = requestAnimationFrame(() => this.#draw(me, count));
   }
 
   types({ id, name }) {
-    this.stopsTyping(id);
+    clearTimeout(this.#typing.get(id)?.timer);
     this.#typing.set(id, { name, timer: setTimeout(() => this.stopsTyping(id), TYPING) });
-    this.#showTyping();
+    this.#drawTyping();
   }
 
   stopsTyping(id) {
     clearTimeout(this.#typing.get(id)?.timer);
-    if (this.#typing.delete(id)) this.#showTyping();
+    if (this.#typing.delete(id)) this.#drawTyping();
   }
 
-  #show(me, count) {
-    const order = (one) => (one.id === me.id ? "" : `x${one.name.toLowerCase()}`);
-    const members = [...this.#members.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));
-    byId("members").replaceChildren(...members.map((member) => memberRow(member, me)));
-    byId("more-members").textContent = count > members.length ? `and ${count - members.length} more` : "";
+  #draw(me, count) {
+    const key = ({ id, name }) => (id === me.id ? "" : `_${name.toLowerCase()}`); // I come first
+    const members = [...this.#members.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+    const rows = members.map((member) => {
+      const devices = member.connections > 1 ? `${member.connections} devices` : "";
+      return paint(copyOf("member-row", { devices, you: member.id === me.id ? "you" : "" }), member);
+    });
+    byId("members").replaceChildren(...rows);
+    byId("faces").replaceChildren(...rows.slice(0, FACES).map((row) => part(row, "avatar").cloneNode(true)));
+    byId("more-members").textContent = count > rows.length ? `and ${count - rows.length} more` : "";
     for (const id of ["people-count", "faces-count"]) byId(id).textContent = count;
-    byId("faces").replaceChildren(...members.slice(0, FACES).map(face));
   }
 
-  #showTyping() {
-    const names = [...this.#typing.values()].map(({ name }) => bdi(name));
-    const [first, second] = names;
-    const said = [[], [first, " is typing"], [first, " and ", second, " are typing"]];
-    byId("typing").replaceChildren(...(said[names.length] ?? ["Several people are typing"]));
+  #drawTyping() {
+    const [one, two] = [...this.#typing.values()].map(({ name }) => element("bdi", {}, name));
+    const said = [[], [one, " is typing"], [one, " and ", two, " are typing"]];
+    byId("typing").replaceChildren(...(said[this.#typing.size] ?? ["Several people are typing"]));
   }
-}
-
-function memberRow(member, me) {
-  const { connections } = member;
-  const devices = connections > 1 ? `${connections} devices` : "";
-  return paint(copyOf("member-row", { devices, you: member.id === me.id ? "you" : "" }), member);
-}
-
-function face({ id, name }) {
-  const made = element("span", { className: "avatar" }, initial(name));
-  made.style.setProperty("--hue", hueOf(id));
-  return made;
 }

@@ -1,51 +1,48 @@
 /** Who is signed in: a cookie that only the server reads, and the form that asks for it. */
 import { byId } from "./dom.js";
 
-const [form, nameField, room] = ["sign-in-form", "name", "room"].map(byId);
-
+/** The answer, with its `status` (0: no server) and a `detail` for people. */
 async function request(method, body) {
   const json = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   try {
     const response = await fetch("session", { method, ...json });
-    const answer = response.headers.get("content-type")?.includes("json") ? await response.json() : {};
+    const answer = await response.json().catch(() => ({}));
     return { detail: `The server answered ${response.status}.`, ...answer, status: response.status };
   } catch {
     return { detail: "The server cannot be reached.", status: 0 };
   }
 }
 
-/** `status` (0: no server), `user` of who is signed in, `sign_in` ("name" or "provider"), `detail`. */
+/** `user`, if somebody is signed in; `sign_in` says how to: "name" or "provider". */
 export const session = () => request("GET");
 export const signOut = () => request("DELETE");
 
-/** A longer session; what a `renew` frame holds. */
-export async function renew(user) {
-  const { renewal, detail } = await request("POST", { name: user.name });
+/** A longer session: what a `renew` frame holds. */
+export async function renew({ name }) {
+  const { renewal, detail } = await request("POST", { name });
   if (!renewal) throw new Error(detail);
   return { token: renewal };
 }
 
-/** Shows the form, with the reason why, until somebody has signed in, who is returned. */
-export async function signIn(by, reason = "") {
-  byId("sign-in").hidden = false;
-  byId("by-name").hidden = byId("by-name").disabled = by !== "name";
+/** Shows the form, and why, until somebody has signed in, who is returned. */
+export function signIn(by, reason) {
+  const [page, name, room] = ["sign-in", "name", "room"].map(byId);
+  const complain = (reason) => {
+    byId("sign-in-reason").textContent = reason;
+    byId("sign-in-reason").hidden = !reason;
+    (name.value || by !== "name" ? room : name).focus();
+  };
+  page.hidden = byId("by-name").hidden = byId("by-name").disabled = false;
   byId("by-provider").hidden = by === "name";
-  const answered = new Promise((resolve) => {
-    form.onsubmit = async (event) => {
+  if (by !== "name") byId("by-name").hidden = byId("by-name").disabled = true;
+  complain(reason);
+  return new Promise((resolve) => {
+    byId("sign-in-form").onsubmit = async (event) => {
       event.preventDefault();
-      const answer = await (by === "name" ? request("POST", { name: nameField.value }) : session());
-      if (answer.user) resolve(answer.user);
-      else complain(answer.detail);
+      const { user, detail } = await (by === "name" ? request("POST", { name: name.value }) : session());
+      if (!user) return complain(detail);
+      page.hidden = true;
+      resolve(user);
     };
   });
-  complain(reason);
-  const user = await answered;
-  byId("sign-in").hidden = true;
-  return user;
-}
-
-function complain(reason) {
-  byId("sign-in-reason").textContent = reason;
-  byId("sign-in-reason").hidden = !reason;
-  (nameField.value ? room : nameField).focus();
 }
