@@ -35,6 +35,7 @@ GUIDES = (
     "identity",
     "internals",
     "layers",
+    "presence",
     "production",
     "recovery",
     "scaling",

@@ -1,13 +1,13 @@
 """Long commands of rendered projects, which run beside the tests that do not wait for them.
 
 A test names its command in a mark, ``beside("make", "test")``; the fixture ``done`` is what came of it.
-All commands of the selected tests start with the first test, a few at a time, in the order of the tests;
-those tests come last. Most of what the commands do is waiting: for a process, a clock, a socket.
+All commands of the selected tests start with the first test, a few at a time, those first that take
+longest: by the mark's ``seconds``. Those tests come last, in the same order. Most of what the commands do
+is waiting: for a process, a clock, a socket.
 """
 
-import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,22 +33,21 @@ class Commands:
     def start(
         self,
         item: pytest.Item,
-        variants: Mapping[Variant, Path],
-        folder: Path,
-        env: Mapping[str, str],
+        default: Variant,
+        projects: Mapping[Variant, Path],
+        environment: Callable[[Path], Mapping[str, str]],
     ) -> None:
-        """In a copy of the project of the mark's variant, or else of the test's own one.
+        """In the project of the test's own variant, or else of the default one.
 
-        The copy is in ``folder``, one for each variant. The mark's ``env`` is added to this one.
+        The mark's `env` is added to what `environment` gives for the project.
         """
         mark = item.get_closest_marker("beside")
         if mark is None:
             return
-        variant: Variant = mark.kwargs.get("variant") or item.callspec.params["variant"]  # type: ignore[attr-defined]
-        project = folder / "-".join(variant) / variants[variant].name
-        if not project.exists():
-            shutil.copytree(variants[variant], project)
-        self.submit(item.nodeid, *mark.args, cwd=project, env={**env, **mark.kwargs.get("env", {})})
+        callspec = getattr(item, "callspec", None)
+        project = projects[callspec.params.get("variant", default) if callspec else default]
+        env = {**environment(project), **mark.kwargs.get("env", {})}
+        self.submit(item.nodeid, *mark.args, cwd=project, env=env)
 
     def submit(self, name: str, *command: str, cwd: Path, env: Mapping[str, str]) -> None:
         self._started[name] = self._pool.submit(
@@ -67,5 +66,10 @@ class Commands:
 
 
 def last(items: list[pytest.Item]) -> None:
-    """Let the tests that wait come after all others, in their order."""
-    items.sort(key=lambda item: item.get_closest_marker("beside") is not None)
+    """Let the tests that wait come after all others, those with the longest commands first."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> tuple[bool, float]:
+    mark = item.get_closest_marker("beside")
+    return mark is not None, -mark.kwargs.get("seconds", 0) if mark else 0

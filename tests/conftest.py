@@ -1,5 +1,6 @@
 """Rendered projects that several tests share, so that each variant is rendered and installed once."""
 
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from itertools import product
 from pathlib import Path
@@ -9,13 +10,16 @@ import pytest
 
 import beside
 import progress
-from rendering import render
+from rendering import environment_of, render, run
 
 LAYERS = ("pubsub", "queue")
 TOPOLOGIES = ("standalone", "sentinel", "cluster")
 VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
+# The default one: it alone has an environment, of the lock that all variants share.
+ONE = VARIANTS[0]
 
 Render = Callable[..., Path]
+Shared = Callable[[Path], dict[str, str]]
 
 TERMINAL = pytest.StashKey[TextIO]()
 
@@ -23,7 +27,7 @@ TERMINAL = pytest.StashKey[TextIO]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TERMINAL] = progress.terminal()
     config.addinivalue_line(
-        "markers", "beside(*command, variant=None, env=None): what the fixture `done` is the end of"
+        "markers", "beside(*command, seconds=0, env=None): what the fixture `done` is the end of"
     )
 
 
@@ -66,21 +70,55 @@ def variant(
     return layer, topology, variants[layer, topology]
 
 
+@pytest.fixture
+def rendered(variants: dict[tuple[str, str], Path]) -> Path:
+    """The default variant, for a test that leaves it as it is."""
+    return variants[ONE]
+
+
+@pytest.fixture(scope="session")
+def copies(
+    variants: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], Path]:
+    """The same as `variants`, for commands that leave caches and results behind."""
+    folder = tmp_path_factory.mktemp("copies")
+    return {
+        (layer, topology): Path(
+            shutil.copytree(project, folder / f"{layer}-{topology}" / project.name)
+        )
+        for (layer, topology), project in variants.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def installed(copies: dict[tuple[str, str], Path]) -> Path:
+    """The copy of variant `ONE` with its environment: what needs no other one runs in it."""
+    project = copies[ONE]
+    done = run("uv", "sync", "--locked", cwd=project)
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.fixture(scope="session")
+def shared(installed: Path) -> Shared:
+    """Project -> variables with which it runs in the environment of `installed`.
+
+    To install the same packages again costs each project some 10 s, most of them to compile.
+    """
+    return lambda project: environment_of(installed, project)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def commands(
     request: pytest.FixtureRequest,
-    variants: dict[tuple[str, str], Path],
+    copies: dict[tuple[str, str], Path],
+    shared: Shared,
     caches: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[beside.Commands]:
-    """All long commands of this run, under way from its first test on.
-
-    In copies of the variants, for they leave caches and results behind.
-    """
-    folder = tmp_path_factory.mktemp("beside")
+    """All long commands of this run, under way from its first test on."""
     started = beside.Commands()
     for item in request.session.items:
-        started.start(item, variants, folder, caches)
+        started.start(item, ONE, copies, lambda project: caches | shared(project))
     yield started
     started.close()
 
@@ -95,7 +133,7 @@ def done(request: pytest.FixtureRequest, commands: beside.Commands) -> beside.Do
 def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment that lets the variants share what ruff and mypy worked out.
 
-    The packages themselves are shared by uv's own cache; each project has an environment of its own.
+    They share an environment too, by `shared`.
     """
     folder = tmp_path_factory.mktemp("caches")
     return {"MYPY_CACHE_DIR": str(folder / "mypy"), "RUFF_CACHE_DIR": str(folder / "ruff")}

@@ -33,6 +33,20 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
+def environment_of(installed: Path, project: Path) -> dict[str, str]:
+    """Variables with which uv runs commands of `project` in the environment of `installed`.
+
+    Nothing is installed for it; the project's own sources come first.
+    """
+    if project == installed:
+        return {}
+    return {
+        "UV_PROJECT_ENVIRONMENT": str(installed / ".venv"),
+        "UV_NO_SYNC": "1",
+        "PYTHONPATH": str(project / "src"),
+    }
+
+
 def configuration(home: Path) -> Path:
     """A cookiecutter configuration that keeps replay files and clones under ``home``."""
     home.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Render
+from conftest import Render, Shared
 from rendering import ROOT, TEMPLATE, run
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -119,7 +119,9 @@ async def test_a_roll_travels_from_socket_to_socket(server: WebProcess, room: st
 
 
 @pytest.mark.timeout(600)
-def test_the_tutorials_changes_do_what_it_says(render: Render) -> None:
+def test_the_tutorials_changes_do_what_it_says(
+    render: Render, shared: Shared, caches: dict[str, str]
+) -> None:
     """As typed from its page: the test passes, lint is clean, and a real server does the same."""
     project = render()
     page = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
@@ -135,16 +137,17 @@ def test_the_tutorials_changes_do_what_it_says(render: Render) -> None:
     )
     assert patch.returncode == 0, patch.stderr
     (project / "tests/app/test_dice.py").write_text(textwrap.dedent(test).rstrip() + "\n")
-    linted = run("make", "lint", cwd=project, timeout=580)
+    env = shared(project) | caches
+    linted = run("make", "lint", cwd=project, env=env, timeout=580)
     assert linted.returncode == 0, linted.stdout
     (project / "tests/app/test_dice_on_a_server.py").write_text(DICE_ON_A_SERVER)
-    tested = run("make", "test", "ARGS=tests/app -k dice -n 0", cwd=project, timeout=580)
+    tested = run("make", "test", "ARGS=tests/app -k dice -n 0", cwd=project, env=env, timeout=580)
     assert tested.returncode == 0, tested.stdout
     assert "2 passed" in tested.stdout
 
 
 @pytest.mark.timeout(600)
-def test_the_examples_run(render: Render) -> None:
+def test_the_examples_run(render: Render, shared: Shared) -> None:
     """The examples pass as tests of a generated project in which the tutorial's changes were made."""
     project = render()
     applied = run("git", "apply", str(EXAMPLES / "roll.diff"), cwd=project)
@@ -152,6 +155,7 @@ def test_the_examples_run(render: Render) -> None:
     (project / "tests" / "examples").mkdir()
     for example in EXAMPLES.glob("test_*.py"):
         shutil.copy(example, project / "tests" / "examples")
-    tested = run("make", "test", "ARGS=tests/examples", cwd=project, timeout=580)
+    command = ("make", "test", "ARGS=-n 0 tests/examples")
+    tested = run(*command, cwd=project, env=shared(project), timeout=580)
     assert tested.returncode == 0, tested.stdout
     assert re.search(r"\d+ passed", tested.stdout)

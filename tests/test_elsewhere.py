@@ -8,13 +8,13 @@ import pytest
 
 from rendering import ROOT, TEMPLATE, run
 
-# One file of each kind: with nothing, with Redis, with servers as processes of their own, with faults.
+# One file of each kind: with nothing, with Redis, with processes of their own, with faults.
 SOME = [
     "unit/test_mailbox.py",
     "unit/test_public_api.py",
     "contract/test_channels.py",
     "server/test_rfc_closing.py",
-    "server/test_attacks.py",
+    "unit/test_worker_process.py",
     "faults/test_counts.py",
 ]
 IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
@@ -46,7 +46,7 @@ def test_every_test_is_found(elsewhere: Path) -> None:
 @pytest.mark.timeout(600)
 def test_some_of_each_kind_pass(elsewhere: Path) -> None:
     """On Redis servers, behind Sentinels and on a Cluster, which they start themselves."""
-    said = pytest_there(elsewhere, "-n", "2", *(f"tests/fast_channels/{name}" for name in SOME))
+    said = pytest_there(elsewhere, *(f"tests/fast_channels/{name}" for name in SOME))
     assert re.search(r"\d+ passed", said)
 
 

@@ -116,12 +116,9 @@ def test_a_name_that_makes_a_bad_slug_is_refused(
     )
 
 
-def test_every_importable_module_is_refused_as_a_slug(
-    variants: dict[tuple[str, str], Path],
-) -> None:
+def test_every_importable_module_is_refused_as_a_slug(installed: Path) -> None:
     """Whatever stands on the path of an installed project, packages and the library's own modules."""
-    project = variants["pubsub", "standalone"]
-    listed = run("uv", "run", "--locked", "python", "-c", LIST_MODULES, cwd=project)
+    listed = run("uv", "run", "--locked", "python", "-c", LIST_MODULES, cwd=installed)
     assert listed.returncode == 0, listed.stdout
     names = set(listed.stdout.splitlines()[-1].split()) - {"my_chat"}
     assert names > {"redis", "xdist", "asyncio", "test", "array"}
@@ -138,14 +135,22 @@ def test_every_importable_module_is_refused_as_a_slug(
     assert accepted == set()
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where one project after another is installed, so that what they need is once."""
+    return {"UV_PROJECT_ENVIRONMENT": str(tmp_path_factory.mktemp("environment"))}
+
+
 @pytest.mark.parametrize("slug", ["app", "conftest", "faults", "main"])
-def test_an_accepted_slug_starts(render: Render, slug: str) -> None:
+def test_an_accepted_slug_starts(render: Render, environment: dict[str, str], slug: str) -> None:
     """Names of modules deeper down hide nothing: the app is found, and so are the tests."""
     project = render(project_slug=slug)
-    start = ["python", "-c", f"import {slug}.main, {slug}.worker"]
+    sync = ["uv", "sync", "--locked"]  # takes the one before away
+    start = ["uv", "run", "--locked", "python", "-c", f"import {slug}.main, {slug}.worker"]
     tests = ["tests/app", "tests/fast_channels/faults"]
-    for command in (start, ["pytest", "-q", "--collect-only", *tests]):
-        done = run("uv", "run", "--locked", *command, cwd=project)
+    collect = ["uv", "run", "--locked", "pytest", "-q", "--collect-only", *tests]
+    for command in (sync, start, collect):
+        done = run(*command, cwd=project, env=environment)
         assert done.returncode == 0, done.stdout
 
 

@@ -72,7 +72,8 @@ def test_typed_answers_stay_text(tmp_path: Path, text: str) -> None:
     assert text in (project / "LICENSE").read_text(encoding="utf-8")
 
     for path in files(project):
-        if path.suffix == ".py":
+        # Those that are copied as they are need no look: see test_bake.
+        if path.suffix == ".py" and "fast_channels" not in path.parts:
             ast.parse(path.read_text(encoding="utf-8"))
         if path.suffix in {".yaml", ".yml"}:
             yaml.safe_load(path.read_text(encoding="utf-8"))

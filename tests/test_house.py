@@ -94,7 +94,7 @@ ALLOWED = {
 }
 
 # Parts that can be deleted: nothing else of the runtime imports one.
-REMOVABLE = ("fast_channels.identity",)
+REMOVABLE = ("fast_channels.identity", "fast_channels.presence")
 
 
 def python_files(*folders: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Render
+from conftest import Render, Shared
 from rendering import ROOT, run
 
 COMMANDS = ("dev", "worker", "test", "test-runtime", "lint", "format", "up", "down", "help")
@@ -70,10 +70,10 @@ def test_a_line_of_env_without_an_end_is_kept(render: Render, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("port", ["taken", "0x", "65536"])
-def test_a_port_that_cannot_be_had_is_one_sentence(render: Render, taken: int, port: str) -> None:
+def test_a_port_that_cannot_be_had_is_one_sentence(rendered: Path, taken: int, port: str) -> None:
     """Before anything is installed, for dev and for what calls it."""
     number = str(taken) if port == "taken" else port
-    (said,) = complaint("make", "dev", f"PORT={number}", cwd=render())
+    (said,) = complaint("make", "dev", f"PORT={number}", cwd=rendered)
     assert said.startswith(f"Port {number} of 127.0.0.1 cannot be used (")
     assert said.endswith("; name another, as in PORT=8001.")
 
@@ -98,28 +98,26 @@ def test_a_taken_port_of_the_containers_is_one_sentence(
     ids=["asleep", "without Compose"],
 )
 def test_a_docker_that_cannot_be_used_is_one_sentence(
-    render: Render, tmp_path: Path, target: str, script: str, sentence: str
+    rendered: Path, tmp_path: Path, target: str, script: str, sentence: str
 ) -> None:
     """It says what to do, and what works without."""
-    said = complaint("make", target, cwd=render(), env=with_docker(tmp_path, script))
+    said = complaint("make", target, cwd=rendered, env=with_docker(tmp_path, script))
     assert said == [f"{sentence}; make dev works without."]
 
 
-def test_a_missing_docker_is_one_sentence(render: Render, bare_path: Path) -> None:
+def test_a_missing_docker_is_one_sentence(rendered: Path, bare_path: Path) -> None:
     """It is looked for before a password is written."""
-    project = render()
-    said = complaint("make", "up", cwd=project, env={"PATH": str(bare_path)})
+    said = complaint("make", "up", cwd=rendered, env={"PATH": str(bare_path)})
     assert said == [
         "This needs Docker with Compose, and there is no docker on PATH; make dev works without."
     ]
-    assert not (project / ".env").exists()
+    assert not (rendered / ".env").exists()
 
 
-def test_help_lists_every_command(render: Render) -> None:
+def test_help_lists_every_command(rendered: Path) -> None:
     """Plain make explains the commands, in the project and in the template."""
-    project = render()
     for folder, commands in (
-        (project, COMMANDS),
+        (rendered, COMMANDS),
         (ROOT, ("demo", "test", "lint", "docs", "lock", "help")),
     ):
         shown = run("make", cwd=folder)
@@ -140,17 +138,17 @@ def test_help_lists_every_command(render: Render) -> None:
     ],
 )
 def test_the_apps_tests_and_the_runtimes(
-    render: Render, target: str, arguments: str, command: str
+    rendered: Path, target: str, arguments: str, command: str
 ) -> None:
     """Each has its command; a file of the app's is run at once, without processes beside it."""
-    shown = run("make", "--dry-run", target, f"ARGS={arguments}", cwd=render())
+    shown = run("make", "--dry-run", target, f"ARGS={arguments}", cwd=rendered)
     assert " ".join(shown.stdout.splitlines()[-1].split()) == f"uv run --locked {command}"
 
 
 @pytest.mark.parametrize("folder", ["project", "template"])
-def test_an_old_python_is_one_sentence(render: Render, folder: str) -> None:
+def test_an_old_python_is_one_sentence(rendered: Path, folder: str) -> None:
     """Whoever has no recent enough Python is told so, before anything else happens."""
-    where, target = (render(), "dev") if folder == "project" else (ROOT, "demo")
+    where, target = (rendered, "dev") if folder == "project" else (ROOT, "demo")
     done = run("make", "--silent", target, "PYTHON=false", cwd=where)
     assert done.returncode != 0
     sentences = [line for line in done.stdout.splitlines() if not line.startswith("make")]
@@ -197,21 +195,24 @@ def bare_path(tmp_path: Path) -> Path:
     return folder
 
 
-def test_uv_is_installed_where_there_is_none(render: Render, bare_path: Path) -> None:
+def test_uv_is_installed_where_there_is_none(
+    render: Render, shared: Shared, bare_path: Path
+) -> None:
     """Without uv on PATH the project fetches it into .tools with pip, and then uses it."""
     project = render()
-    done = run("make", "test", "ARGS=--version", cwd=project, env={"PATH": str(bare_path)})
+    env = shared(project) | {"PATH": str(bare_path)}
+    done = run("make", "test", "ARGS=--version", cwd=project, env=env)
     assert done.returncode == 0, done.stdout
     assert "Installing uv into .tools" in done.stdout
     assert (project / ".tools" / "bin" / "uv").is_file()
     assert "pytest" in done.stdout.splitlines()[-1]
 
 
-def test_a_python_without_venv_is_one_sentence(render: Render, bare_path: Path) -> None:
+def test_a_python_without_venv_is_one_sentence(rendered: Path, bare_path: Path) -> None:
     """Debian's python3 comes without it; the sentence names the package."""
     python = f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{shutil.which("python3")}" "$@"'
     fake(bare_path, "python3", python)
-    done = run("make", "--silent", "dev", cwd=render(), env={"PATH": str(bare_path)})
+    done = run("make", "--silent", "dev", cwd=rendered, env={"PATH": str(bare_path)})
     assert done.returncode != 0
     sentences = [line for line in done.stdout.splitlines() if not line.startswith("make")]
     assert sentences == [

@@ -1,26 +1,38 @@
 """Every channel layer on every topology: green by the commands of its own Makefile.
 
-`make lint` and `make test`, which is the app's tests, run in all six variants. `make test-runtime` runs in
-one: the runtime and its tests are the same bytes in all of them, and cover each layer on each topology,
-whatever was chosen. Its contract, where the topologies are, is run by `test_servers`, once for each server
-program.
+`make lint`, `make test`, which is the app's tests, and `make test-runtime` run in the default variant, whole.
+The five others have the same lock, Makefile, runtime and tests, to the byte (`test_bake` compares them), and
+share its environment. There `make lint` runs too, and of the app's tests those files that meet what differs:
+the layers, or the broker of the topology.
 """
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 from beside import Done
+from conftest import VARIANTS
 from rendering import TEMPLATE
+
+ONE, *OTHERS = VARIANTS
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-RUNTIME = "tests/fast_channels"
-FOLDERS = ("unit", "server", "faults")  # beside contract
-WHOLE = " ".join(f"{RUNTIME}/{folder}" for folder in FOLDERS)
-ONE = ("queue", "standalone")
+# The app's test files that meet layers.py or broker.py, the Python that tells the variants apart.
+MEETING = re.compile(r'\bbroker\b|\bprocesses: Processes\b|"redis"|\blayers\b')
+MET = (
+    "chat",
+    "jobs",
+    "limits",
+    "outage",
+    "process_ends",
+    "processes",
+    "settings",
+    "worker",
+)
+# One process: to start three costs more than it saves. What is in memory has no broker.
+DIFFERING = "-n 0 -k 'not memory' " + " ".join(f"tests/app/test_{name}.py" for name in MET)
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -31,51 +43,57 @@ def passed(done: Done) -> None:
     assert re.search(r"\d+ passed", done.stdout)
 
 
-@pytest.mark.beside("make", "test-runtime", f"ARGS={WHOLE} --durations=5", variant=ONE)
+@pytest.mark.beside("make", "test-runtime", "ARGS=-n 3 --durations=10", seconds=180)
 def test_the_runtimes_tests_pass(done: Done) -> None:
-    """``make test-runtime`` but for the contract: units, the socket protocol, faults."""
+    """``make test-runtime``: units, the contract on each layer and topology, the socket protocol, faults."""
     passed(done)
 
 
-def test_all_of_the_runtimes_tests_are_run() -> None:
-    """Each folder that holds any is one of those above, or the contract."""
-    tests = (TEMPLATE / RUNTIME).rglob("test_*.py")
-    folders = {path.relative_to(TEMPLATE / RUNTIME).parts[0] for path in tests}
-    assert folders == {*FOLDERS, "contract"}
-
-
-@pytest.mark.beside("make", "test", "ARGS=-n 2 --durations=5")
-def test_own_tests_pass(variant: tuple[str, str, Path], done: Done) -> None:
-    """``make test``, against real Redis processes of the chosen topology."""
+@pytest.mark.beside("make", "test", "ARGS=-n 2 --durations=5", seconds=60)
+def test_own_tests_pass(done: Done) -> None:
+    """``make test``, the app's tests."""
     passed(done)
 
 
+@pytest.mark.parametrize("variant", OTHERS, ids="-".join)
+@pytest.mark.beside("make", "test", f"ARGS={DIFFERING}", seconds=50)
+def test_what_differs_passes_in_each_variant(variant: tuple[str, str], done: Done) -> None:
+    """On its channel layer, and on real Redis processes of its topology."""
+    passed(done)
+
+
+def test_what_differs_is_run_in_each_variant() -> None:
+    """Every file of the app's tests that meets what differs is among those above."""
+    files = (TEMPLATE / "tests" / "app").glob("test_*.py")
+    meeting = {path.stem for path in files if MEETING.search(path.read_text(encoding="utf-8"))}
+    assert meeting - {"test_page"} == {f"test_{name}" for name in MET}
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
 @pytest.mark.beside("make", "lint")
-def test_lint_is_clean(variant: tuple[str, str, Path], done: Done) -> None:
+def test_lint_is_clean(variant: tuple[str, str], done: Done) -> None:
     """``make lint``: ruff check, ruff format --check and mypy --strict."""
     assert done.returncode == 0, done.stdout
 
 
-PYRIGHT = "uv sync --locked && exec pyright --pythonpath .venv/bin/python src/fast_channels"
-
-
-@pytest.mark.beside("sh", "-c", PYRIGHT, variant=("pubsub", "standalone"))
+@pytest.mark.beside("pyright", "--pythonpath", ".venv/bin/python", "src/fast_channels", seconds=30)
 def test_the_runtime_satisfies_pyright(done: Done) -> None:
     """A second type checker finds nothing in the vendored runtime, with the project's packages."""
     assert done.returncode == 0, done.stdout
+
+
+# What the group adds is laid over the environment: with it inside, make test would open the page too.
+IN_A_BROWSER = """
+uv export --quiet --locked --only-group browser --output-file browser.txt
+uv run --locked --with-requirements browser.txt python -m pytest -n 2 tests/app/test_page.py
+"""
 
 
 @pytest.mark.skipif(
     not any(map(shutil.which, CHROMIUM_NAMES)),
     reason="needs Chromium on PATH (apt-get install chromium); the other tests do not open the page",
 )
-@pytest.mark.beside(
-    *("uv", "run", "--locked", "--group", "browser"),
-    *("pytest", "-n", "2", "tests/app/test_page.py"),
-    variant=("pubsub", "standalone"),
-    # One of its own: with the group installed, make test would open the page too.
-    env={"UV_PROJECT_ENVIRONMENT": "../environment"},
-)
+@pytest.mark.beside("sh", "-ec", IN_A_BROWSER, seconds=40)
 def test_the_page_works_in_a_browser(done: Done) -> None:
     """The page's own test, which the project skips without its optional browser group."""
     passed(done)

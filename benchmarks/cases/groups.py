@@ -52,7 +52,7 @@ def _group(
         run=partial(_run, members=members, listening=listening),
         figures=figures,
         lacks={"queue": ("raw",)},
-        quick=listening or members == 10,
+        quick=members == (1 if listening else 10),
     )
 
 

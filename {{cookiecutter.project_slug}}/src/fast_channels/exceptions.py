@@ -14,6 +14,7 @@ FastChannelsError
 ├── UndecodableMessage (ValueError)          bytes that the serializer (or its keys) cannot read
 ├── UnhandledMessage (ValueError)            a message that no handler of the consumer is for
 ├── Refused, in ``frames``                   what a handler says to the client whose frame it refuses
+├── PresenceFull, in ``presence``            a group with as many members as it may have
 └── two more in ``testing``                  what communicators say of the application they drive
 
 ConsumerSignal: raised by a handler to steer its consumer; none of them is an error.

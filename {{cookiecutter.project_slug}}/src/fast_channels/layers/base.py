@@ -47,6 +47,7 @@ class BaseChannelLayer:
         self.expiry = expiry
         self.capacity = capacity
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
+        self.parts: dict[type, Any] = {}  # what features keep for the layer, by a class of theirs
 
     # Rules
 

@@ -80,6 +80,11 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
 
     @property
+    def local(self) -> LocalGroups:
+        """Its channels, for what belongs to them elsewhere."""
+        return self._groups
+
+    @property
     def dropped(self) -> int:
         """Messages dropped because a receiver's mailbox was full, since the layer was made."""
         return self._groups.drops.total

@@ -41,6 +41,7 @@ NAMES = {
     "fast_channels.testing": "ApplicationCommunicator WebsocketCommunicator HttpCommunicator",
     "fast_channels.type_defs": "ChannelMessage Scope Event Receive Send ASGIApplication",
     "fast_channels.worker": "Worker",
+    "fast_channels.presence": "Presence PresenceMixin PresenceFull Member",
 }
 
 LAYER = "fast_channels.layers:BaseChannelLayer"

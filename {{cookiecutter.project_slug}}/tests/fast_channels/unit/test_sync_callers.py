@@ -1,4 +1,4 @@
-"""A sync worker, as of a task queue, that calls the layer a thousand times through asgiref."""
+"""A sync worker, as of a task queue, that calls the layer many times through asgiref."""
 
 import asyncio
 import concurrent.futures
@@ -15,7 +15,7 @@ from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
 
 from ..support.redis_servers import RedisServer, wait_until
 
-CALLS = 1000
+CALLS = 200  # twenty times as many as connections or loops may be there at once
 THREADS = 4
 LINKS = 2  # connections that one event loop of a layer may have: for commands, for subscriptions
 
@@ -76,7 +76,7 @@ def call_from_threads(call: Call, threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, THREADS])
-def test_a_thousand_group_sends(layer: Any, server: RedisServer, threads: int) -> None:
+def test_many_group_sends(layer: Any, server: RedisServer, threads: int) -> None:
     """No error, few connections, none left, and no loop kept."""
     group_send = async_to_sync(layer.group_send)
     loops_before = event_loops()
@@ -88,7 +88,7 @@ def test_a_thousand_group_sends(layer: Any, server: RedisServer, threads: int) -
     assert event_loops() - loops_before <= threads + 1
 
 
-def test_a_thousand_sends_arrive(server: RedisServer) -> None:
+def test_many_sends_arrive(server: RedisServer) -> None:
     """What sync callers in several threads send to a named channel is all there, once."""
     layer = RedisChannelLayer([server.url], capacity=CALLS)
     call_from_threads(lambda n: async_to_sync(layer.send)("jobs", {"number": n}), THREADS)

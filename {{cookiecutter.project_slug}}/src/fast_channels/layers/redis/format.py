@@ -79,11 +79,20 @@ class Topics:
         """When what waits for another attempt is due."""
         return f"{self.prefix}:w:{{{name}}}"
 
+    def roster(self, name: str) -> str:
+        """Who is present in a group; the names of all its keys begin with this one."""
+        return f"{self.prefix}:p:{{{name}}}"
+
+    @property
+    def registry(self) -> str:
+        """Which processes have members in rosters."""
+        return f"{self.prefix}:l:{{presence}}"
+
     @property
     def pattern(self) -> str:
         """Matches every key of the layer, for SCAN."""
         escaped = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self.prefix)
-        return f"{escaped}:[gicdw]:{{*"
+        return f"{escaped}:[gicdwpl]:{{*"
 
 
 class Envelope(NamedTuple):

@@ -106,6 +106,11 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         return loop_layer
 
     @property
+    def here(self) -> LoopLayer[NamedT]:
+        """The running loop's part, for what keeps something of its own in Redis."""
+        return self._loop_layer
+
+    @property
     def client_prefix(self) -> str:
         """The process id in the names of this loop's own channels."""
         return self._loop_layer.names.process_id

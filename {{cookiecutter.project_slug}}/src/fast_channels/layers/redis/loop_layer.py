@@ -181,6 +181,8 @@ class LoopLayer(Generic[NamedT]):
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
         self.followed: Followed | None = None  # none by a strategy that keeps nothing
+        self.closed = False
+        self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
             self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
@@ -210,6 +212,8 @@ class LoopLayer(Generic[NamedT]):
     def _on_open(self) -> None:
         self.strategy.on_open()
         self.named.on_open()
+        for look in self.openings:
+            look()
 
     # Channels and groups
 
@@ -436,6 +440,7 @@ class LoopLayer(Generic[NamedT]):
             self._own_mailboxes.pop(channel, None)
 
     async def aclose(self) -> None:
+        self.closed = True
         self.forget_channels()
         if self.followed is not None:
             await self.followed.aclose()

@@ -104,6 +104,9 @@ class Cluster:
     def route(self, topic: str) -> Route:
         return Route(ClusterCommands(self, topic), self.subscriptions)
 
+    def commands_of_key(self, key: str) -> Commands:
+        return ClusterCommands(self, key, keyed=True)
+
     async def primaries(self) -> list[Commands]:
         self.start()
         try:
@@ -130,16 +133,16 @@ class Cluster:
 
     # The map
 
-    def node_now(self, topic: str) -> Server | None:
-        if self._keyed or self.sharded:
+    def node_now(self, topic: str, keyed: bool = False) -> Server | None:
+        if keyed or self._keyed or self.sharded:
             address = self._map.owner(topic)
         else:  # any node will do: one that stays the same when slots move keeps the order
             addresses = sorted(self._map.addresses)
             address = addresses[shard_index(topic, len(addresses))] if addresses else None
         return None if address is None else self._nodes.get(address)
 
-    async def node(self, topic: str) -> Server:
-        while (node := self.node_now(topic)) is None:
+    async def node(self, topic: str, keyed: bool = False) -> Server:
+        while (node := self.node_now(topic, keyed)) is None:
             self._stale.set()
             await asyncio.sleep(PAUSE)
         return node
@@ -223,17 +226,18 @@ class ClusterCommands(Commands):
 
     misplaced = (MovedError, AskError, ClusterError, TryAgainError)
 
-    def __init__(self, cluster: Cluster, topic: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, keyed: bool = False) -> None:
         super().__init__(cluster.timeout)
         self._cluster = cluster
         self._topic = topic
+        self._keyed = keyed
 
     def __str__(self) -> str:
         return str(self._cluster.endpoint)
 
     @property
     def connection(self) -> Connection | None:
-        node = self._cluster.node_now(self._topic)
+        node = self._cluster.node_now(self._topic, self._keyed)
         return None if node is None else node.kept.connection
 
     async def connected(self, deadline: float) -> Connection:
@@ -244,7 +248,7 @@ class ClusterCommands(Commands):
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
-                    node = await cluster.node(self._topic)
+                    node = await cluster.node(self._topic, self._keyed)
                     try:
                         return await node.kept.connected(self._patience())
                     except NotConnected as error:
@@ -260,7 +264,7 @@ class ClusterCommands(Commands):
 
     @property
     def server(self) -> object:
-        return self._cluster.node_now(self._topic) or self._cluster
+        return self._cluster.node_now(self._topic, self._keyed) or self._cluster
 
     @property
     def part(self) -> object:

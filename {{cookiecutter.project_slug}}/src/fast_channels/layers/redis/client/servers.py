@@ -42,6 +42,10 @@ class Topology(Protocol):
 
     def route(self, topic: str) -> Route: ...
 
+    def commands_of_key(self, key: str) -> Commands:
+        """Where a key lives, also where topics are no keys."""
+        ...
+
     async def primaries(self) -> list[Commands]:
         """One for each server that holds a part of the keys."""
         ...
@@ -87,6 +91,9 @@ class Servers:
         servers = self._servers
         index = shard_index(topic, len(servers)) if len(servers) > 1 else 0
         return servers[index].route
+
+    def commands_of_key(self, key: str) -> Commands:
+        return self.route(key).commands
 
     async def primaries(self) -> list[Commands]:
         return [server.route.commands for server in self._servers]

@@ -1,0 +1,191 @@
+"""Presence as an app uses it: one object for a layer, whichever event loops use that.
+
+presence = Presence(layer)
+async with layer, presence:
+    await presence.present("room.1", "user-7", {"name": "Ann"}, channel)
+    for member in await presence.members("room.1"): ...
+"""
+
+import asyncio
+import contextlib
+import math
+import uuid
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..exceptions import UndecodableMessage
+from ..layers.base import BaseChannelLayer
+from ..mailbox import Message
+from ..messages import plain
+from ..names import check_channel_name, check_group_name
+from ..tasks import at_loop_end
+from .backends import backend_of
+from .process import Process, Settings
+from .rosters import Seen
+
+MAX_KEY = 200  # bytes of UTF-8
+
+
+class Member(NamedTuple):
+    """``connections``: how many there are, in all processes; a key within its grace keeps its number."""
+
+    key: str
+    info: Message
+    connections: int
+
+
+class Presence:
+    """Who is in which group, on any layer of this package.
+
+    ``grace`` is how long after its last connection a key is still there, in seconds, so that a
+    reconnection says nothing; ``lease``, in seconds, how long a process that was killed may go on to be
+    there. ``max_members`` of a group, and ``max_info``, in bytes after serialization, bound what is kept.
+    All processes of an app take the same values. ``ValueError`` for one that makes no sense.
+
+    Open it after its layer, and close it before.
+    """
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        *,
+        grace: float = 5.0,
+        lease: float = 30.0,
+        max_members: int = 20_000,
+        max_info: int = 4096,
+    ) -> None:
+        if not 0 <= grace < math.inf:
+            raise ValueError(f"grace must be a number of seconds from 0 on, not {grace!r}")
+        if not 0.1 <= lease < math.inf:
+            raise ValueError(f"lease must be a number of seconds from 0.1 on, not {lease!r}")
+        if max_members < 1:
+            raise ValueError(f"max_members must be at least 1, not {max_members!r}")
+        if max_info < 1:
+            raise ValueError(f"max_info must be at least 1 byte, not {max_info!r}")
+        self.layer = layer
+        self.grace = grace
+        self.lease = lease
+        self.max_members = max_members
+        self.max_info = max_info
+        self._processes: dict[asyncio.AbstractEventLoop, Process] = {}
+        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+        layer.parts[Presence] = self
+
+    @classmethod
+    def of(cls, layer: BaseChannelLayer) -> "Presence":
+        """The one that was made for the layer last; one with the defaults, if none was."""
+        found: Presence | None = layer.parts.get(Presence)
+        return found or cls(layer)
+
+    async def present(
+        self, group: str, key: str, info: Message | None = None, *, channel: str
+    ) -> None:
+        """Say who the connection of ``channel`` is in a group, until the channel is closed.
+
+        ``key`` is a str of 1 to 200 bytes, such as a user's id; many channels may be the same. ``info``, a
+        dict, is what others see; of several connections' the one that was said last.
+        A second call for the channel changes what the first one said. In an outage of the broker it returns
+        after the layer's ``timeout``, and is made known when that is over.
+
+        ``PresenceFull`` if the group has ``max_members``; ``MessageTooLarge`` for an info over ``max_info``;
+        ``ChannelNotOwned`` for a channel that is not open in this event loop.
+        """
+        check_group_name(group)
+        check_channel_name(channel)
+        _check_key(key)
+        # A copy of the sender's own: what it changes later is not what was said.
+        said = plain({} if info is None else info)
+        await self._process.present(group, key, said, channel)
+
+    async def leave(self, group: str, channel: str) -> None:
+        """End what ``present`` began, before the channel is closed; it is no error if nothing did."""
+        check_group_name(group)
+        await self._process.leave(group, channel)
+
+    async def members(
+        self, group: str, *, count: int | None = None, after: str = ""
+    ) -> list[Member]:
+        """Who is there, in the order of the keys' bytes: all, or up to ``count`` behind a key.
+
+        ``ChannelLayerUnavailable`` after the layer's ``timeout``, as from ``watch``.
+        """
+        check_group_name(group)
+        if after:
+            _check_key(after)
+        process = self._process
+        seen = await process.members(group, after, self.max_members if count is None else count)
+        return self._members(process, group, seen)
+
+    async def watch(self, group: str, channel: str) -> list[Member]:
+        """Have the channel told who comes and goes, until it is closed; returns who is there now.
+
+        It gets ``{"type": "presence.joined", "group": …, "key": …, "info": …, "connections": …}``, and
+        the same with ``presence.left`` and, when info or connections are others, ``presence.updated``.
+        """
+        check_group_name(group)
+        check_channel_name(channel)
+        process = self._process
+        return self._members(process, group, await process.watch(group, channel))
+
+    async def unwatch(self, group: str, channel: str) -> None:
+        check_group_name(group)
+        self._process.unwatch(group, channel)
+
+    async def open(self) -> None:
+        """Nothing has to be started; what is used starts by itself."""
+
+    async def aclose(self) -> None:
+        """End what the running loop began. Its members have their grace, in case they come back elsewhere."""
+        end = self._ends.pop(asyncio.get_running_loop(), None)
+        if end is not None:
+            await end.aclose()
+
+    async def __aenter__(self) -> "Presence":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.aclose()
+
+    # One process for each event loop
+
+    @property
+    def _process(self) -> Process:
+        loop = asyncio.get_running_loop()
+        process = self._processes.get(loop)
+        if process is None:
+            for ended in [loop for loop in list(self._processes) if loop.is_closed()]:
+                self._processes.pop(ended, None)
+                self._ends.pop(ended, None)
+            process = self._processes[loop] = self._make_process()
+            self._ends[loop] = at_loop_end(partial(self._close_process, loop))
+        return process
+
+    def _make_process(self) -> Process:
+        backend = backend_of(self.layer, self.lease, self.max_info)
+        settings = Settings(self.grace, self.lease, self.max_members, backend.timeout)
+        name = uuid.uuid4().hex[:16]
+        return Process(name, backend.rosters, backend.local, backend.codec, settings)
+
+    def _members(self, process: Process, group: str, seen: list[Seen]) -> list[Member]:
+        members = []
+        for one in seen:
+            with contextlib.suppress(UndecodableMessage):  # counted and logged by the process
+                members.append(Member(one.key, process.unseal(group, one), one.connections))
+        return members
+
+    async def _close_process(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ends.pop(loop, None)
+        await self._processes.pop(loop).aclose()
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"key must be a str of 1 to {MAX_KEY} bytes, not {key!r:.100}")
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"key must be valid Unicode, not {key!r:.100}") from None
+    if not 0 < length <= MAX_KEY:
+        raise ValueError(f"key must have 1 to {MAX_KEY} bytes of UTF-8, not {length}")

@@ -1,0 +1,178 @@
+"""Presence of several processes against what is so: kills, pauses, outages and lost states at any step.
+
+No ghost, no zombie after its lease, no double join, no lost leave, no wrong number of connections.
+"""
+
+import asyncio
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ..support.presence_world import LEASE, Node, World
+from ..support.properties import sequences
+
+numbers = st.integers(0, 5)
+groups = st.sampled_from(["red", "green"])
+keys = st.sampled_from(["ann", "bob", "cem", "dia", "eva"])
+infos = st.sampled_from([{}, {"n": 1}, {"n": 2}])
+
+MOST = 4  # processes
+
+
+class PresenceMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    def node(self, number: int) -> Node:
+        return self.world.nodes[number % len(self.world.nodes)]
+
+    @initialize()
+    def begin(self) -> None:
+        for _ in range(2):
+            self.world.run(self.world.start())
+            self.world.run(self.world.watch(self.world.nodes[-1], "red"))
+
+    # What users do
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers, group=groups, key=keys, info=infos)
+    def connect(self, number: int, group: str, key: str, info: dict[str, Any]) -> None:
+        self.world.run(self.world.connect(self.node(number), group, key, info))
+
+    @precondition(lambda self: any(node.connections for node in self.world.nodes))
+    @rule(number=numbers, which=numbers)
+    def disconnect(self, number: int, which: int) -> None:
+        nodes = [node for node in self.world.nodes if node.connections]
+        self.world.run(self.world.disconnect(nodes[number % len(nodes)], which))
+
+    @precondition(lambda self: any(node.connections for node in self.world.nodes))
+    @rule(number=numbers, which=numbers, to=numbers)
+    def reconnect(self, number: int, which: int, to: int) -> None:
+        nodes = [node for node in self.world.nodes if node.connections]
+        node = nodes[number % len(nodes)]
+        channels = list(node.connections)
+        group, key, _ = node.connections[channels[which % len(channels)]]
+        self.world.run(self.world.disconnect(node, which))
+        self.world.run(self.world.connect(self.node(to), group, key, {}))
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers, group=groups)
+    def watch(self, number: int, group: str) -> None:
+        self.world.run(self.world.watch(self.node(number), group))
+
+    @precondition(lambda self: any(node.views for node in self.world.nodes))
+    @rule(number=numbers, which=numbers)
+    def unwatch(self, number: int, which: int) -> None:
+        nodes = [node for node in self.world.nodes if node.views]
+        self.world.run(self.world.unwatch(nodes[number % len(nodes)], which))
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 1.0, 6.0, LEASE / 2, LEASE * 1.2]))
+    def wait(self, seconds: float) -> None:
+        self.world.run(asyncio.sleep(seconds))
+
+    # What processes do
+
+    @precondition(lambda self: len(self.world.nodes) < MOST)
+    @rule()
+    def start(self) -> None:
+        self.world.run(self.world.start())
+
+    @precondition(lambda self: len(self.world.nodes) > 1)
+    @rule(number=numbers)
+    def kill(self, number: int) -> None:
+        self.world.run(self.world.kill(self.node(number)))
+
+    @precondition(lambda self: len(self.world.nodes) > 1)
+    @rule(number=numbers)
+    def stop(self, number: int) -> None:
+        self.world.run(self.world.stop(self.node(number)))
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers)
+    def pause(self, number: int) -> None:
+        node = self.node(number)
+        node.paused = node.troubled = True
+        node.link.running.clear()
+
+    @precondition(lambda self: any(node.paused for node in self.world.nodes))
+    @rule()
+    def resume(self) -> None:
+        for node in self.world.nodes:
+            node.paused = False
+            node.link.running.set()
+
+    # What the network does
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers, count=st.integers(1, 3))
+    def lose_answers(self, number: int, count: int) -> None:
+        self.node(number).link.loses += count
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers, count=st.integers(1, 3))
+    def delay_commands(self, number: int, count: int) -> None:
+        node = self.node(number)
+        node.troubled = True
+        node.link.delays += count
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers)
+    def cut_off(self, number: int) -> None:
+        node = self.node(number)
+        node.troubled = node.link.down = node.link.deaf = True
+
+    @rule()
+    def mend(self) -> None:
+        for node in self.world.nodes:
+            if node.link.down:
+                node.link.down = node.link.deaf = False
+                self.world.loop.call_soon(node.link.doubt)
+        self.world.run(asyncio.sleep(0.1))
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers)
+    def lose_notices(self, number: int) -> None:
+        """Until all settles, and the process is not told so."""
+        self.node(number).link.deaf = True
+
+    # What the server does
+
+    @rule(told=st.booleans(), registry=st.booleans())
+    def empty(self, told: bool, registry: bool) -> None:
+        self.world.run(self.world.empty(told, registry))
+
+    @rule(seconds=st.sampled_from([1.0, LEASE, LEASE * 3]))
+    def outage(self, seconds: float) -> None:
+        self.world.run(self.world.outage(seconds))
+
+    @rule()
+    def remember(self) -> None:
+        self.world.run(self.world.remember())
+
+    @precondition(lambda self: self.world.older is not None)
+    @rule(told=st.booleans(), registry=st.booleans())
+    def restore(self, told: bool, registry: bool) -> None:
+        self.world.run(self.world.restore(told, registry))
+
+    @rule()
+    def settle(self) -> None:
+        self.world.run(self.world.settle())
+
+    def teardown(self) -> None:
+        try:
+            self.world.run(self.world.settle())
+        finally:
+            self.world.close()
+
+
+def test_presence_of_several_processes() -> None:
+    """Whatever happened, watchers and lists agree with who is there, and every change was told once."""
+    run_state_machine_as_test(PresenceMachine, settings=sequences(100, 40))
