@@ -1,42 +1,44 @@
-/** The user's jobs, on each of their devices: an answer that grows word by word, or steps with a bar. */
+/** The user's jobs, the same on each device: an answer that grows word by word, or steps with a bar. */
 import { announce, byId, copyOf, element, part } from "./dom.js";
 
 const SHOWN = 10; // the newest ones
-const STATE = { waiting: "Waiting for a worker", running: "", done: "Done", failed: "Failed", cancelled: "Cancelled" };
+const WORDS = { waiting: "Waiting for a worker", running: "", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 
 export class Jobs {
   #line;
-  #jobs = new Map(); // id -> {row, group}, the newest last
+  #groups = new Map(); // job -> its group, the newest last
 
+  /** Shows the jobs of who is signed in on this line. */
   follow(line) {
     this.#line = line;
-    this.clear();
-    const mine = line.join("jobs.me", { history: SHOWN });
-    mine.addEventListener("joined", ({ detail }) => detail.events.forEach((event) => this.#started(event)));
-    mine.addEventListener("event", ({ detail }) => this.#started(detail));
-  }
-
-  clear() {
-    this.#jobs.clear();
+    this.#groups.clear();
     byId("jobs").replaceChildren();
+    const mine = line.join("jobs.me", { history: SHOWN });
+    mine.addEventListener("joined", ({ detail }) => detail.events.forEach((event) => this.#show(event)));
+    mine.addEventListener("event", ({ detail }) => this.#show(detail));
   }
 
   /** kind: "answer", to a prompt, or "steps"; `Refused` if the server does not want it. */
   async start(kind, prompt) {
-    const { job, group } = await this.#line.ask({ type: "start_job", kind, prompt });
-    this.#started({ job, job_group: group, kind, prompt });
+    this.#show(await this.#line.ask({ type: "start_job", kind, prompt }));
   }
 
-  #started({ job, job_group, kind, prompt }) {
-    if (this.#jobs.has(job)) return;
+  #show({ job, job_group, prompt, kind }) {
+    if (this.#groups.has(job)) return;
     const row = copyOf("job-row", { title: prompt || "A job with steps" });
     row.dataset.kind = kind;
-    part(row, "cancel").onclick = () => this.#line.ask({ type: "cancel_job", job }).catch(({ message }) => announce(message));
     byId("jobs").prepend(row);
+    if (byId("jobs").children.length > SHOWN) {
+      byId("jobs").lastChild.remove();
+      [...this.#groups.values()].at(-SHOWN).leave();
+    }
     const group = this.#line.join(job_group, { history: 1000 });
-    this.#jobs.set(job, { row, group });
+    this.#groups.set(job, group);
+    part(row, "cancel").onclick = () =>
+      this.#line.ask({ type: "cancel_job", job }).catch(({ message }) => enter(row, row.dataset.state, message));
     group.addEventListener("joined", ({ detail: { events, returning, complete } }) => {
-      if (!returning || !complete) restart(row);
+      if (!returning || !complete) part(row, "output").replaceChildren();
+      enter(row, "waiting");
       for (const event of events) advance(row, event, group);
     });
     group.addEventListener("event", ({ detail }) => {
@@ -44,17 +46,7 @@ export class Jobs {
       if (detail.type === "job_ended") announce(`${part(row, "title").textContent}: ${part(row, "state").textContent}`);
     });
     group.addEventListener("refused", ({ detail }) => enter(row, "failed", detail.message));
-    for (const [old, { row, group }] of [...this.#jobs].slice(0, -SHOWN)) {
-      this.#jobs.delete(old);
-      row.remove();
-      group.leave();
-    }
   }
-}
-
-function restart(row) {
-  part(row, "output").replaceChildren();
-  enter(row, "waiting");
 }
 
 function advance(row, { type, text, done, total, label, state, detail }, group) {
@@ -65,8 +57,8 @@ function advance(row, { type, text, done, total, label, state, detail }, group) 
   group.leave();
 }
 
-function enter(row, state, detail = "") {
+function enter(row, state, detail) {
   row.dataset.state = state;
-  part(row, "state").textContent = [STATE[state], detail].filter(Boolean).join(": ");
-  byId("running-jobs").textContent = document.querySelectorAll("#jobs [data-state=running]").length || "";
+  part(row, "state").textContent = [WORDS[state], detail].filter(Boolean).join(": ");
+  byId("running-jobs").textContent = byId("jobs").querySelectorAll("[data-state=running]").length || "";
 }

@@ -22,9 +22,8 @@ export class Log {
   #scroller = byId("scroller");
   #rows = byId("log");
   #shown = new Map(); // `user.id message.id` -> its row
-  #pending = new Map(); // outbox entry -> its row
+  #pending = new Map(); // id in the outbox -> its row
   #last = null; // the message shown last, if no notice came between
-  #marker = null;
   #atEnd = true;
   #height = 0; // of the view when it was last measured
 
@@ -39,15 +38,13 @@ export class Log {
   }
 
   clear() {
-    for (const list of [this.#rows, byId("outbox")]) list.replaceChildren();
-    for (const map of [this.#shown, this.#pending]) map.clear();
-    this.#last = this.#marker = null;
+    this.#rows.replaceChildren();
+    this.#shown.clear();
+    this.#last = null;
     this.#follow();
   }
 
-  has({ user, id }) {
-    return this.#shown.has(`${user.id} ${id}`);
-  }
+  has = ({ user, id }) => this.#shown.has(`${user.id} ${id}`);
 
   /** Shows {user, id, text, at}, `at` in seconds since the epoch, unless it stands there already. */
   add(message, mine) {
@@ -57,42 +54,38 @@ export class Log {
     const clock = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
     const row = paint(copyOf("message-row", { text: linked(text), time: clock }), user);
     Object.assign(part(row, "time"), { dateTime: when.toISOString(), title: when.toLocaleString() });
-    const last = this.#last;
     row.classList.toggle("mine", mine);
-    row.classList.toggle("follows", last?.user.id === user.id && at - last.at < SAME_BREATH);
+    row.classList.toggle("follows", this.#last?.user.id === user.id && at - this.#last.at < SAME_BREATH);
     this.#shown.set(`${user.id} ${id}`, row);
+    if (this.#shown.size > MAX_ROWS) this.#shown.delete(this.#shown.keys().next().value);
     this.#last = message;
     this.#append(row, mine);
-    if (this.#shown.size > MAX_ROWS) this.#shown.delete(this.#shown.keys().next().value);
   }
 
-  /** look: "line", or "line bad". */
-  notice(text, look = "") {
+  /** look: "line", "line bad" for a line from side to side; "line unread" is there once. */
+  notice(text, look) {
     this.#last = null;
     this.#append(element("li", { className: `notice-row ${look}` }, text));
   }
 
-  /** A line before what comes next, that the reader has not seen; one at a time. */
-  markUnread() {
-    if (this.#marker) return;
-    this.notice("New", "line unread");
-    this.#marker = this.#rows.lastChild;
-  }
-
-  unmark() {
-    this.#marker?.remove();
-    this.#marker = null;
+  /** A line before what comes next, which the reader has not seen; the one before it goes. */
+  markUnread(is) {
+    if (is && !this.#rows.querySelector(".unread")) this.notice("New", "line unread");
+    else if (!is) this.#rows.querySelector(".unread")?.remove();
   }
 
   /** Shows one entry of the outbox as it is now; its author decides by `again` and `discard`. */
-  showPending(entry, again, discard) {
-    const before = this.#pending.get(entry);
-    if (entry.state === "gone") return before?.remove(), this.#pending.delete(entry);
-    const row = copyOf("pending-row", { text: linked(entry.text), status: `${STATE[entry.state]} ${entry.detail}` });
-    row.dataset.state = entry.state;
+  showPending({ id, text, state, detail }, again, discard) {
+    const before = this.#pending.get(id);
+    if (state === "gone") {
+      this.#pending.delete(id);
+      return before.remove();
+    }
+    const row = copyOf("pending-row", { text: linked(text), status: `${STATE[state]} ${detail}` });
+    row.dataset.state = state;
     part(row, "again").onclick = again;
     part(row, "discard").onclick = discard;
-    this.#pending.set(entry, row);
+    this.#pending.set(id, row);
     if (before) before.replaceWith(row);
     else byId("outbox").append(row);
     if (!before || this.#atEnd) this.#follow();
@@ -108,8 +101,7 @@ export class Log {
 
   #follow() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#atEnd = true;
-    byId("to-bottom").hidden = true;
+    this.#atEnd = byId("to-bottom").hidden = true;
   }
 
   #scrolled() {
