@@ -30,8 +30,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fast_channels.identity import close_user
 from fast_channels.layers import channel_layers
 
-from .schemas import Name, SignIn, User
 from .settings import get_secret_key, get_settings
+from .visible import Name
 
 COOKIE_SECONDS = 14 * 24 * 60 * 60  # a user of the development sign-in keeps the id so long
 RENEWAL_SECONDS = 60
@@ -40,6 +40,17 @@ LEEWAY = 10.0  # seconds that the provider's clock may be off
 SECRET_ALGORITHMS = ["HS256", "HS384", "HS512"]
 KEY_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+class User(BaseModel):
+    """``id`` is the server's and says who it is; ``name`` is only shown."""
+
+    id: str
+    name: str
+
+
+class SignIn(BaseModel):
+    name: Name
 
 
 class Session(BaseModel):

@@ -8,7 +8,6 @@ Invariants
 
 import time
 import uuid
-from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -20,7 +19,7 @@ from fast_channels.presence import PresenceFull, PresenceMixin
 from fast_channels.recovery import RecoveryMixin
 
 from . import jobs
-from .auth import read_renewal
+from .auth import User, read_renewal
 from .limits import BURST_SECONDS, TOO_MANY_ROOMS, TokenBucket, may_name
 from .schemas import (
     KEPT,
@@ -44,7 +43,6 @@ from .schemas import (
     StartJob,
     Type,
     Typing,
-    User,
     Welcome,
 )
 from .settings import get_settings
@@ -58,11 +56,6 @@ async def say(room: str, user: User, text: str, id: str | None = None) -> None:
     """Tell a room, from wherever this is called, what somebody says."""
     said = Said(group=room, id=id or uuid.uuid4().hex, user=user, text=text, at=time.time())
     await channel_layers["default"].group_send(room, frame_message(said))
-
-
-def live(room: str) -> str:
-    """The group of what a room is told and nobody keeps."""
-    return f"live.{room}"
 
 
 class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
@@ -130,7 +123,7 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
         if frame.group.startswith("room."):
             await self.unwatch(frame.group)
             await self.absent(frame.group)
-            await self.channel_layer.group_discard(live(frame.group), self.channel_name)
+            await self.channel_layer.group_discard(f"live.{frame.group}", self.channel_name)
 
     def check_may_join(self, group: str) -> None:
         kind, _, name = group.partition(".")
@@ -138,22 +131,19 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
             raise Refused(f"One page may be in {MOST_GROUPS} rooms and jobs.", "too_many")
         if kind == "room" and not may_name(name, HTTPConnection(self.scope)):
             raise Refused(TOO_MANY_ROOMS, "too_many")
-        if kind == "job" and not jobs.is_owned(name, self.user.id):
-            raise Refused("There is no such job of yours.", "no_job")
+        if kind == "job":
+            jobs.check_owned(name, self.user.id)
 
     def name_of(self, group: str) -> str:
         return jobs.list_of(self.user.id) if group == MY_JOBS else group
 
     async def be_present(self, room: str) -> list[Member]:
-        await self.channel_layer.group_add(live(room), self.channel_name)
+        await self.channel_layer.group_add(f"live.{room}", self.channel_name)
         try:
             await self.present(room, self.user.id, {"name": self.user.name})
         except PresenceFull:
             raise Refused("The room is full.", "full") from None
-        return [
-            Member(id=one.key, name=one.info["name"], connections=one.connections)
-            for one in await self.watch(room)
-        ]
+        return [member(*one) for one in await self.watch(room)]
 
     def events(self, messages: list[Message]) -> list[Kept]:
         """As they were sent, with their positions; without what only a later version of the app knows."""
@@ -173,7 +163,7 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
         if (now := time.monotonic()) - self.typed_at >= TYPING_SECONDS:
             self.typed_at = now
             typing = frame_message(Typing(group=frame.group, user=self.user))
-            await self.channel_layer.group_send(live(frame.group), typing)
+            await self.channel_layer.group_send(f"live.{frame.group}", typing)
 
     def check_joined(self, group: str) -> None:
         if group not in self.joined:
@@ -187,9 +177,7 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
 
     @handles
     async def cancel_job(self, frame: CancelJob) -> None:
-        if not jobs.is_owned(frame.job, self.user.id):
-            raise Refused("There is no such job of yours.", "no_job")
-        await jobs.cancel(frame.job)
+        await jobs.cancel(self.user.id, frame.job)
 
     # From the layer
 
@@ -201,21 +189,24 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
         await self.send_frame(Incomplete())
 
     async def presence_joined(self, message: Message) -> None:
-        await self.tell_presence(message, joined=[member_of(message)], more=1)
+        await self.tell_presence(message, more=1)
 
     async def presence_updated(self, message: Message) -> None:
-        await self.tell_presence(message, joined=[member_of(message)])
+        await self.tell_presence(message)
 
     async def presence_left(self, message: Message) -> None:
-        await self.tell_presence(message, left=[message["key"]], more=-1)
+        await self.tell_presence(message, more=-1)
 
-    async def tell_presence(self, message: Message, more: int = 0, **who: Any) -> None:
-        group = message["group"]
+    async def tell_presence(self, message: Message, more: int = 0) -> None:
+        """Kept by no log: who comes back gets all members anew."""
+        group, key = message["group"], message["key"]
         if group in self.joined:
             self.joined[group] += more
-            await self.send_frame(Present(group=group, count=self.joined[group], **who))
+            joined = [] if more < 0 else [member(key, message["info"], message["connections"])]
+            left = [key] if more < 0 else []
+            present = Present(group=group, joined=joined, left=left, count=self.joined[group])
+            await self.send_frame(present)
 
 
-def member_of(message: Message) -> Member:
-    name, connections = message["info"]["name"], message["connections"]
-    return Member(id=message["key"], name=name, connections=connections)
+def member(key: str, info: Message, connections: int) -> Member:
+    return Member(id=key, name=info["name"], connections=connections)

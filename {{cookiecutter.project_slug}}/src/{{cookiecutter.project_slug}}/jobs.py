@@ -61,9 +61,10 @@ def list_of(user_id: str) -> str:
     return f"jobs.{user_group(user_id)}"
 
 
-def is_owned(job: str, user_id: str) -> bool:
-    """Whether the user has started the job: its id begins with a digest of theirs."""
-    return job.startswith(_prefix(user_id))
+def check_owned(job: str, user_id: str) -> None:
+    """``Refused`` unless the user has started the job: its id begins with a digest of theirs."""
+    if not job.startswith(_prefix(user_id)):
+        raise Refused("There is no such job of yours.", "no_job")
 
 
 def _prefix(user_id: str) -> str:
@@ -103,8 +104,9 @@ async def under_way(user_id: str) -> set[str]:
     return jobs
 
 
-async def cancel(job: str) -> None:
-    """Its worker stops, or ends it as soon as it takes it."""
+async def cancel(user_id: str, job: str) -> None:
+    """Its worker stops, or ends it as soon as it takes it; of one that has ended nothing changes."""
+    check_owned(job, user_id)
     await channel_layers["jobs"].group_send(group_of(job), {"type": "job.cancel"})
 
 

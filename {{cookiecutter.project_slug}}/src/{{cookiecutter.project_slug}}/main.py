@@ -24,6 +24,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.frames import AsyncAPI, describe
@@ -40,8 +41,9 @@ from .jobs import make_worker
 from .layers import make_layers
 from .limits import ROOM_WINDOW, TOO_MANY_ROOMS, may_name
 from .logs import set_up_logging
-from .schemas import Refusal, Room, RoomMessage
+from .schemas import Room
 from .settings import get_settings, web_processes
+from .visible import Text
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,18 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+
+
+class RoomMessage(BaseModel):
+    """What is said in a room over HTTP."""
+
+    text: Text
+
+
+class Refusal(BaseModel):
+    """Why a request was refused, in one sentence."""
+
+    detail: str
 
 
 class RevalidatedFiles(StaticFiles):

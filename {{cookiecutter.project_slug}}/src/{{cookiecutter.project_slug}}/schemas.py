@@ -1,15 +1,16 @@
-"""What comes from outside and goes to the page: rooms, names, texts, and each frame of the socket.
+"""The frames of the socket: what the page sends, and what it gets.
 
 A new kind of frame is a class here, in one of the unions at the end, and a method of ``ChatConsumer``.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from fast_channels.frames import Frame
 
-from .visible import readable, visible_line
+from .auth import User
+from .visible import Text
 
 ROOM = "[A-Za-z0-9_-]{1,50}"
 JOB = "[A-Za-z0-9_-]{1,60}"
@@ -17,53 +18,9 @@ MY_JOBS = "jobs.me"
 
 Room = Annotated[str, Field(pattern=f"^{ROOM}$", description="1 to 50 letters, digits, - or _")]
 RoomGroup = Annotated[str, Field(pattern=rf"^room\.{ROOM}$", description="room.<name of the room>")]
-Group = Annotated[
-    str,
-    Field(
-        pattern=rf"^(room\.{ROOM}|job\.{JOB}|jobs\.me)$",
-        description="room.<name of the room>, job.<id of the job>, or jobs.me",
-    ),
-]
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
-    AfterValidator(visible_line),
-    Field(description="1 to 50 visible characters in one line"),
-]
-Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
-    AfterValidator(readable),
-    Field(description="1 to 2000 characters, some of them visible"),
-]
+Group = Annotated[str, Field(pattern=rf"^(room\.{ROOM}|job\.{JOB}|jobs\.me)$")]
 Kind = Literal["answer", "steps"]
 JobState = Literal["done", "failed", "cancelled"]
-
-
-class User(BaseModel):
-    """``id`` is the server's and says who it is; ``name`` is only shown."""
-
-    id: str
-    name: str
-
-
-# Over HTTP
-
-
-class SignIn(BaseModel):
-    name: Name
-
-
-class RoomMessage(BaseModel):
-    """What is said in a room over HTTP."""
-
-    text: Text
-
-
-class Refusal(BaseModel):
-    """Why a request was refused, in one sentence."""
-
-    detail: str
 
 
 # What the page sends
@@ -74,11 +31,7 @@ class Join(Frame):
 
     type: Literal["join"] = "join"
     group: Group
-    since: str | None = Field(
-        default=None,
-        max_length=100,
-        description="The last position, or an empty one if there is none.",
-    )
+    since: str | None = Field(default=None, max_length=100, description="The last position.")
     history: int = Field(default=0, ge=0, le=1000, description="How many events a newcomer wants.")
 
 
