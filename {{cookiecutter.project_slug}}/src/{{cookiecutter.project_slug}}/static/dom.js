@@ -16,5 +16,11 @@ export function copyOf(id, parts) {
   return made;
 }
 
+/** Listeners of a line or a group, by type of event; each gets its detail. */
+export function listen(target, listeners) {
+  for (const [type, listener] of Object.entries(listeners))
+    target.addEventListener(type, ({ detail }) => listener(detail));
+}
+
 /** Tells a screen reader what the eye sees elsewhere on the page. */
 export const announce = (text) => (byId("announcement").textContent = text);

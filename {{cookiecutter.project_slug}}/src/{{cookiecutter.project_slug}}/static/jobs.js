@@ -1,21 +1,17 @@
 /** The user's jobs, the same on each device: an answer that grows word by word, or steps with a bar. */
-import { announce, byId, copyOf, element, part } from "./dom.js";
+import { announce, byId, copyOf, element, listen, part } from "./dom.js";
 
 const SHOWN = 10; // the newest ones
-const WORDS = { waiting: "Waiting for a worker", running: "", done: "Done", failed: "Failed", cancelled: "Cancelled" };
+const WORDS = { waiting: "Waiting for a worker", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 
 export class Jobs {
   #line;
   #groups = new Map(); // job -> its group, the newest last
 
-  /** Shows the jobs of who is signed in on this line. */
-  follow(line) {
+  constructor(line) {
     this.#line = line;
-    this.#groups.clear();
-    byId("jobs").replaceChildren();
-    const mine = line.join("jobs.me", { history: SHOWN });
-    mine.addEventListener("joined", ({ detail }) => detail.events.forEach((event) => this.#show(event)));
-    mine.addEventListener("event", ({ detail }) => this.#show(detail));
+    const show = (job) => this.#show(job);
+    listen(line.join("jobs.me", { history: SHOWN }), { joined: ({ events }) => events.forEach(show), event: show });
   }
 
   /** kind: "answer", to a prompt, or "steps"; `Refused` if the server does not want it. */
@@ -28,24 +24,25 @@ export class Jobs {
     const row = copyOf("job-row", { title: prompt || "A job with steps" });
     row.dataset.kind = kind;
     byId("jobs").prepend(row);
-    if (byId("jobs").children.length > SHOWN) {
-      byId("jobs").lastChild.remove();
-      [...this.#groups.values()].at(-SHOWN).leave();
-    }
     const group = this.#line.join(job_group, { history: 1000 });
     this.#groups.set(job, group);
-    part(row, "cancel").onclick = () =>
-      this.#line.ask({ type: "cancel_job", job }).catch(({ message }) => enter(row, row.dataset.state, message));
-    group.addEventListener("joined", ({ detail: { events, returning, complete } }) => {
-      if (!returning || !complete) part(row, "output").replaceChildren();
-      enter(row, "waiting");
-      for (const event of events) advance(row, event, group);
+    listen(group, {
+      joined({ events, returning, complete }) {
+        if (!returning || !complete) part(row, "output").replaceChildren();
+        enter(row, "waiting");
+        for (const event of events) advance(row, event, group);
+      },
+      event(event) {
+        advance(row, event, group);
+        if (event.type === "job_ended") announce(`${part(row, "title").textContent}: ${part(row, "state").textContent}`);
+      },
+      refused: ({ message }) => enter(row, "failed", message),
     });
-    group.addEventListener("event", ({ detail }) => {
-      advance(row, detail, group);
-      if (detail.type === "job_ended") announce(`${part(row, "title").textContent}: ${part(row, "state").textContent}`);
-    });
-    group.addEventListener("refused", ({ detail }) => enter(row, "failed", detail.message));
+    const cancel = () => this.#line.ask({ type: "cancel_job", job });
+    part(row, "cancel").onclick = () => cancel().catch(({ message }) => enter(row, row.dataset.state, message));
+    if (byId("jobs").children.length <= SHOWN) return;
+    byId("jobs").lastChild.remove();
+    [...this.#groups.values()].at(-1 - SHOWN).leave();
   }
 }
 

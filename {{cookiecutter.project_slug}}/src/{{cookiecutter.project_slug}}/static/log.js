@@ -37,19 +37,14 @@ export class Log {
     }).observe(this.#scroller);
   }
 
-  clear() {
-    this.#rows.replaceChildren();
-    this.#shown.clear();
-    this.#last = null;
-    this.#follow();
+  has(user, id) {
+    return this.#shown.has(`${user.id} ${id}`);
   }
-
-  has = ({ user, id }) => this.#shown.has(`${user.id} ${id}`);
 
   /** Shows {user, id, text, at}, `at` in seconds since the epoch, unless it stands there already. */
   add(message, mine) {
-    if (this.has(message)) return;
     const { user, id, text, at } = message;
+    if (this.has(user, id)) return;
     const when = new Date(at * 1000);
     const clock = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
     const row = paint(copyOf("message-row", { text: linked(text), time: clock }), user);

@@ -9,20 +9,21 @@
  *                complete, proves that it is not there: then it goes out again, under the same id
  *   doubtful     nothing can be proven: its author decides, as of one that was
  *   refused      by the server, with its sentence
- * Event: "change" with the entry as `detail`; one that left has the state "gone".
+ * An entry that left has the state "gone".
  */
 const LIMIT = 50; // entries, half of what the server takes at once
 
-export class Outbox extends EventTarget {
+export class Outbox {
   entries = [];
   #ask;
+  #changed;
   #ready = false;
   #running = false;
 
-  /** ask({id, text}): a promise of the server's answer. */
-  constructor(ask) {
-    super();
+  /** ask(entry): a promise of the server's answer. changed(entry) is called for each new state. */
+  constructor(ask, changed) {
     this.#ask = ask;
+    this.#changed = changed;
   }
 
   /** False when the outbox is full: the text was not taken. */
@@ -48,10 +49,15 @@ export class Outbox extends EventTarget {
     this.#run();
   }
 
+  has(id) {
+    return this.entries.some((entry) => entry.id === id);
+  }
+
   /** Its echo came, or its author gave it up. */
-  remove(entry) {
-    this.entries = this.entries.filter((one) => one !== entry);
-    this.#enter(entry, "gone");
+  remove(id) {
+    const gone = this.entries.find((entry) => entry.id === id);
+    this.entries = this.entries.filter((entry) => entry !== gone);
+    if (gone) this.#enter(gone, "gone");
   }
 
   async #run() {
@@ -75,7 +81,6 @@ export class Outbox extends EventTarget {
   }
 
   #enter(entry, state, detail = "") {
-    Object.assign(entry, { state, detail });
-    this.dispatchEvent(new CustomEvent("change", { detail: entry }));
+    this.#changed(Object.assign(entry, { state, detail }));
   }
 }

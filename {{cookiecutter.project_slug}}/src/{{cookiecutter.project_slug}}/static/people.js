@@ -30,17 +30,22 @@ export function paint(row, { id, name }) {
 }
 
 export class People {
+  #me;
   #members = new Map(); // user id -> {id, name, connections}
   #typing = new Map(); // user id -> {name, timer}
   #drawing = null;
 
+  constructor(me) {
+    this.#me = me;
+  }
+
   /** `members` are all, or the first of `count`; `joined` and `left` (ids) change them. */
-  update(me, { members, joined = members ?? [], left = [], count = joined.length }) {
+  update({ members, joined = members ?? [], left = [], count = joined.length }) {
     if (members) this.#members.clear();
     for (const member of joined) this.#members.set(member.id, member);
     for (const id of left) this.#members.delete(id);
     cancelAnimationFrame(this.#drawing); // once a frame, however many come
-    this.#drawing = requestAnimationFrame(() => this.#draw(me, count));
+    this.#drawing = requestAnimationFrame(() => this.#draw(count));
   }
 
   types({ id, name }) {
@@ -54,12 +59,12 @@ export class People {
     if (this.#typing.delete(id)) this.#drawTyping();
   }
 
-  #draw(me, count) {
-    const key = ({ id, name }) => (id === me.id ? "" : `_${name.toLowerCase()}`); // I come first
+  #draw(count) {
+    const key = ({ id, name }) => (id === this.#me.id ? "" : `_${name.toLowerCase()}`); // I come first
     const members = [...this.#members.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
     const rows = members.map((member) => {
       const devices = member.connections > 1 ? `${member.connections} devices` : "";
-      return paint(copyOf("member-row", { devices, you: member.id === me.id ? "you" : "" }), member);
+      return paint(copyOf("member-row", { devices, you: member.id === this.#me.id ? "you" : "" }), member);
     });
     byId("members").replaceChildren(...rows);
     byId("faces").replaceChildren(...rows.slice(0, FACES).map((row) => part(row, "avatar").cloneNode(true)));

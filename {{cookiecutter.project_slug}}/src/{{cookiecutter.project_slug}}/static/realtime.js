@@ -74,15 +74,10 @@ export class Realtime extends EventTarget {
 
   connect() {
     if (this.#state !== "closed") return;
-    this.#listening = new AbortController();
-    const { signal } = this.#listening;
-    globalThis.addEventListener?.("online", () => this.retryNow(), { signal });
-    globalThis.addEventListener?.("offline", () => this.#check(), { signal });
-    globalThis.document?.addEventListener(
-      "visibilitychange",
-      () => document.visibilityState === "visible" && this.#check(),
-      { signal },
-    );
+    const { signal } = (this.#listening = new AbortController());
+    const { document } = globalThis;
+    for (const type of ["online", "offline"]) globalThis.addEventListener?.(type, () => this.#check(), { signal });
+    document?.addEventListener("visibilitychange", () => document.hidden || this.#check(), { signal });
     this.#attempt();
   }
 
@@ -93,7 +88,7 @@ export class Realtime extends EventTarget {
 
   close() {
     this.#listening?.abort();
-    this.#drop("lost");
+    this.#drop();
     this.#failures = 0;
     this.#enter("closed");
   }
@@ -115,7 +110,7 @@ export class Realtime extends EventTarget {
       if (!this.tell({ ...frame, id })) return reject(new Refused("offline", "Not connected"));
       const socket = this.#socket;
       const timer = setTimeout(() => {
-        this.#settle(id)?.reject(new Refused("timeout", "No answer in time"));
+        this.#settle(id).reject(new Refused("timeout", "No answer in time"));
         if (socket === this.#socket) this.#lost();
       }, timeout);
       this.#questions.set(id, { resolve, reject, timer });
@@ -140,7 +135,7 @@ export class Realtime extends EventTarget {
   }
 
   #attempt() {
-    this.#drop("lost");
+    this.#drop();
     const socket = new this.#options.WebSocket(this.#url);
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#lost(), this.#options.openTimeout);
@@ -212,13 +207,13 @@ export class Realtime extends EventTarget {
   }
 
   #lost() {
-    this.#drop("lost");
+    this.#drop();
     const delay = backOff(++this.#failures, this.#options);
     this.#timer = setTimeout(() => this.#attempt(), delay);
     this.#enter("waiting", Date.now() + delay);
   }
 
-  #drop(code) {
+  #drop() {
     clearTimeout(this.#timer);
     clearTimeout(this.#renewal);
     const socket = this.#socket;
@@ -226,7 +221,7 @@ export class Realtime extends EventTarget {
     socket?.close();
     for (const group of this.#groups.values()) group.connected(false);
     for (const id of [...this.#questions.keys()])
-      this.#settle(id).reject(new Refused(code, "The connection ended before an answer came"));
+      this.#settle(id).reject(new Refused("lost", "The connection ended before an answer came"));
   }
 
   #enter(state, retryAt = null) {
@@ -298,7 +293,7 @@ class Group extends EventTarget {
   }
 
   #refused(visit, error) {
-    if (["unavailable", "busy"].includes(error.code)) {
+    if (["unavailable", "busy", "too_fast"].includes(error.code)) {
       const delay = backOff(++this.#failures, { minDelay: 500, maxDelay: 15_000 });
       this.#timer = setTimeout(() => this.#join(visit), delay);
     } else if (!["timeout", "lost", "offline"].includes(error.code)) {

@@ -24,25 +24,24 @@ export async function renew({ name }) {
   return { token: renewal };
 }
 
-/** Shows the form, and why, until somebody has signed in, who is returned. */
+/** Shows the form, and the reason why, until somebody has signed in, who is returned. */
 export function signIn(by, reason) {
-  const [page, name, room] = ["sign-in", "name", "room"].map(byId);
-  const complain = (reason) => {
-    byId("sign-in-reason").textContent = reason;
-    byId("sign-in-reason").hidden = !reason;
+  const [page, form, name, room] = ["sign-in", "sign-in-form", "name", "room"].map(byId);
+  const complain = (detail) => {
+    byId("sign-in-reason").textContent = detail;
     (name.value || by !== "name" ? room : name).focus();
   };
-  page.hidden = byId("by-name").hidden = byId("by-name").disabled = false;
-  byId("by-provider").hidden = by === "name";
-  if (by !== "name") byId("by-name").hidden = byId("by-name").disabled = true;
+  page.dataset.by = by;
+  byId("by-name").disabled = by !== "name";
+  page.hidden = false;
   complain(reason);
   return new Promise((resolve) => {
-    byId("sign-in-form").onsubmit = async (event) => {
+    form.onsubmit = async (event) => {
       event.preventDefault();
       const { user, detail } = await (by === "name" ? request("POST", { name: name.value }) : session());
-      if (!user) return complain(detail);
-      page.hidden = true;
-      resolve(user);
+      page.hidden = Boolean(user);
+      if (user) resolve(user);
+      else complain(detail);
     };
   });
 }
