@@ -11,6 +11,9 @@ const NAME = document.title; // of the app
 const ENDED = "Your session has ended. Please sign in again.";
 const TYPING = 3000; // ms between two signs of typing
 
+const complain = (detail) => (byId("error-text").textContent = detail);
+const showTitle = (count) => (document.title = `${count ? `(${count}) ` : ""}#${name} · ${NAME}`);
+
 // ---- coming and going
 
 byId("room").value = new URLSearchParams(location.search).get("room") || "lobby";
@@ -156,22 +159,12 @@ function outboxChanged(entry) {
   log.showPending(entry, thenWrite(() => outbox.again(entry)), thenWrite(() => outbox.remove(entry.id)));
 }
 
-// ---- small things
-
 /** For a button that goes away: the focus returns to the composer. */
 function thenWrite(act) {
   return () => {
     act();
     text.focus();
   };
-}
-
-function complain(detail) {
-  byId("error-text").textContent = detail;
-}
-
-function showTitle(count) {
-  document.title = `${count ? `(${count}) ` : ""}#${name} · ${NAME}`;
 }
 
 showTitle(0);

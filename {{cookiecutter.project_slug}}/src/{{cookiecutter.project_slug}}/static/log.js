@@ -9,14 +9,9 @@ import { paint } from "./people.js";
 const MAX_ROWS = 500; // a tab left open for a week stays small
 const END_ZONE = 48; // px from the end that still count as "at the end"
 const SAME_BREATH = 120; // seconds within which the next message of one author needs no new heading
-const STATE = {
-  waiting: "Waiting for the connection",
-  sent: "Sending…",
-  delivered: "Delivered",
-  unconfirmed: "Waiting for the connection",
-  doubtful: "May not have arrived.",
-  refused: "Not delivered.",
-};
+const WAITS = "Waiting for the connection";
+const DOUBTS = { doubtful: "May not have arrived.", refused: "Not delivered." };
+const STATE = { waiting: WAITS, sent: "Sending…", delivered: "Delivered", unconfirmed: WAITS, ...DOUBTS };
 
 export class Log {
   #scroller = byId("scroller");

@@ -40,6 +40,10 @@ function backOff(failures, { minDelay, maxDelay }) {
 /** What `setTimeout` takes at most, some 24 days. */
 const LONGEST = 2 ** 31 - 1;
 
+/** Described in realtime.d.ts. */
+const TIMES = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout: 10_000 };
+const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null, WebSocket: globalThis.WebSocket };
+
 export class Realtime extends EventTarget {
   #url;
   #options;
@@ -56,16 +60,7 @@ export class Realtime extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.#url = url;
-    this.#options = {
-      minDelay: 500,
-      maxDelay: 15_000,
-      openTimeout: 10_000,
-      askTimeout: 10_000,
-      fatalCodes: [],
-      renew: null,
-      WebSocket: globalThis.WebSocket,
-      ...options,
-    };
+    this.#options = { ...DEFAULTS, ...options };
   }
 
   get state() {
