@@ -96,6 +96,7 @@ async def test_a_socket_that_sends_too_fast_is_told_and_stays_open(app: FastAPI,
     async with visit(app, room) as ada:
         for _ in range(3):
             assert (await ada.say(room, "Hi"))["type"] == "ok"
+            await ada.receive("said")
         await ada.tell("bad")
         assert (await ada.receive("error"))["code"] == "invalid"
         error = await ada.say(room, "Too much")
@@ -104,7 +105,6 @@ async def test_a_socket_that_sends_too_fast_is_told_and_stays_open(app: FastAPI,
         async with asyncio.timeout(PATIENCE):
             while (await ada.ask("ping"))["type"] == "error":  # until the next token, 2 s later
                 await asyncio.sleep(0.1)
-        assert [(await ada.receive("said"))["text"] for _ in range(3)] == ["Hi"] * 3
         assert await ada.is_told_no("said")
 
 

@@ -60,7 +60,7 @@ async def test_a_job_outlives_the_web_process_that_started_it(processes: Process
         since = said[-1].get("position", "")
         joined = await ada.follow(job, since=since)
         said += joined["events"]
-        if not said[-1]["type"] == "job_ended":
+        if said[-1]["type"] != "job_ended":
             said += await ada.receive_until("job_ended")
         if joined["complete"]:
             assert text_of(said) == text_of((await ada.follow(job))["events"])

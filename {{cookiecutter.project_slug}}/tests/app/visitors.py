@@ -113,10 +113,10 @@ class Visitor:
         return await self.ask("say", group=f"room.{room}", text=text, **more)
 
     async def start(self, kind: str, **more: Any) -> Frame:
-        """A job, whose group is joined at once."""
+        """A job, whose group is joined at once; what it has said before that is received like the rest."""
         started = await self.ask("start_job", kind=kind, **more)
         assert started["type"] == "job_started", started
-        assert (await self.follow(started["job"]))["type"] == "joined"
+        self._kept += (await self.follow(started["job"]))["events"]
         return started
 
     async def follow(self, job: str, **since: Any) -> Frame:
