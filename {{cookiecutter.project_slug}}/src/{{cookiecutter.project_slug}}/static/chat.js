@@ -17,17 +17,16 @@ const showTitle = (count) => (document.title = `${count ? `(${count}) ` : ""}#${
 // ---- coming and going
 
 byId("room").value = new URLSearchParams(location.search).get("room") || "lobby";
-const { reason, unsent = "" } = history.state ?? {}; // of who left, see below
+const { reason = "", unsent = "" } = history.state ?? {}; // of who left, see below
 const { user, sign_in: by = "name", detail, status } = await session();
-const me = user ?? (await signIn(by, reason ?? (status === 401 ? "" : detail)));
+const me = (!reason && user) || (await signIn(by, reason || (status === 401 ? "" : detail)));
 const name = byId("room").value;
 history.replaceState(null, "", `?${new URLSearchParams({ room: name })}`);
 byId("room-title").textContent = `#${name}`;
 byId("own-name").textContent = me.name;
 byId("chat").hidden = false;
 
-const url = new URL("ws/chat", document.baseURI);
-url.protocol = url.protocol.replace("http", "ws");
+const url = new URL("ws/chat", document.baseURI.replace(/^http/, "ws"));
 // A provider's token is not this page's to renew.
 const line = new Realtime(url, { fatalCodes: [4401, 4403], renew: by === "name" ? () => renew(me) : null });
 const room = line.join(`room.${name}`, { history: 50 });
@@ -36,7 +35,7 @@ const [log, people, jobs, text] = [new Log(), new People(me), new Jobs(line), by
 let greeted = false; // by the server, on the connection that is or was the last
 let [unread, typedAt] = [0, 0];
 
-/** A fresh page asks who is there: nothing of this user's remains. */
+/** For a fresh page, of which nothing of this user's remains. With a reason it asks to sign in again. */
 function leave(reason) {
   line.close();
   // What nobody received returns to the composer, where its author finds it.
@@ -66,7 +65,7 @@ listen(line, {
   frame({ type, user, detail }) {
     if (type === "error") complain(detail);
     if (type === "welcome") greeted = true;
-    if (type === "welcome" && user.id !== me.id) leave("Somebody else has signed in, in another tab.");
+    if (type === "welcome" && user.id !== me.id) leave(""); // somebody else has signed in, in another tab
   },
   refused: ({ reason }) => leave(reason || ENDED),
   unrenewed: checkSession,
@@ -81,9 +80,10 @@ listen(room, {
     for (const event of missed) events[event.type]?.(event);
     people.update({ members, count });
     outbox.joined(complete);
+    setTimeout(() => (byId("scroller").ariaLive = "polite"), 1000); // nobody wants 50 messages read out
   },
   event: (event) => events[event.type]?.(event),
-  refused: ({ message }) => leave(message),
+  refused: ({ message }) => complain(message),
 });
 
 const events = {
@@ -132,7 +132,7 @@ byId("ask").onsubmit = async (event) => {
   const kind = event.submitter.value;
   const prompt = kind === "answer" ? byId("prompt").value : undefined;
   byId("job-error").textContent = await jobs.start(kind, prompt).then(() => "", ({ message }) => message);
-  if (prompt && !byId("job-error").textContent) byId("prompt").value = "";
+  if (prompt && !byId("job-error").textContent) event.target.reset();
 };
 
 byId("sign-out").onclick = async () => {

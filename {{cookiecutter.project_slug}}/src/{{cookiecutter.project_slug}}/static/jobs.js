@@ -34,7 +34,8 @@ export class Jobs {
       },
       event(event) {
         advance(row, event, group);
-        if (event.type === "job_ended") announce(`${part(row, "title").textContent}: ${part(row, "state").textContent}`);
+        const words = ["title", "state"].map((name) => part(row, name).textContent);
+        if (event.type === "job_ended") announce(words.join(": "));
       },
       refused: ({ message }) => enter(row, "failed", message),
     });

@@ -45,10 +45,10 @@ const TIMES = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout
 const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null, WebSocket: globalThis.WebSocket };
 
 export class Realtime extends EventTarget {
+  state = "closed"; // to be read only: "connecting", "open" or "waiting"
   #url;
   #options;
   #socket = null;
-  #state = "closed";
   #failures = 0;
   #timer = null; // what we wait for: a welcome, or the next attempt
   #renewal = null;
@@ -63,22 +63,18 @@ export class Realtime extends EventTarget {
     this.#options = { ...DEFAULTS, ...options };
   }
 
-  get state() {
-    return this.#state;
-  }
-
   connect() {
-    if (this.#state !== "closed") return;
+    if (this.state !== "closed") return;
     const { signal } = (this.#listening = new AbortController());
-    const { document } = globalThis;
     for (const type of ["online", "offline"]) globalThis.addEventListener?.(type, () => this.#check(), { signal });
-    document?.addEventListener("visibilitychange", () => document.hidden || this.#check(), { signal });
+    const seen = ({ target }) => target.hidden || this.#check();
+    globalThis.document?.addEventListener("visibilitychange", seen, { signal });
     this.#attempt();
   }
 
   /** Skips the pause before the next attempt; does nothing in any other state. */
   retryNow() {
-    if (this.#state === "waiting") this.#attempt();
+    if (this.state === "waiting") this.#attempt();
   }
 
   close() {
@@ -90,7 +86,7 @@ export class Realtime extends EventTarget {
 
   /** Hands a frame to the browser. False while there is no open line: it was neither sent nor kept. */
   tell(frame) {
-    if (this.#state !== "open" || this.#socket.readyState !== 1) return false;
+    if (this.state !== "open" || this.#socket.readyState !== 1) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
   }
@@ -118,15 +114,15 @@ export class Realtime extends EventTarget {
     if (!group) {
       group = new Group(name, this, history, since, () => this.#groups.delete(name));
       this.#groups.set(name, group);
-      group.connected(this.#state === "open");
+      group.connected(this.state === "open");
     }
     return group;
   }
 
   /** Asks the server for anything, so that a dead line is noticed, or comes back at once. */
   #check() {
-    if (this.#state === "waiting") this.#attempt();
-    else if (this.#state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
+    if (this.state === "waiting") this.#attempt();
+    else if (this.state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
   }
 
   #attempt() {
@@ -147,7 +143,7 @@ export class Realtime extends EventTarget {
       return console.warn("Ignored a frame that is not JSON");
     }
     if (frame.reply_to !== undefined) return this.#answered(frame);
-    if (this.#state === "connecting") {
+    if (this.state === "connecting") {
       if (frame.type !== "welcome") return;
       clearTimeout(this.#timer);
       this.#failures = 0;
@@ -220,7 +216,7 @@ export class Realtime extends EventTarget {
   }
 
   #enter(state, retryAt = null) {
-    this.#state = state;
+    this.state = state;
     this.#emit("state", { state, retryAt });
   }
 
