@@ -66,7 +66,8 @@ class Worker:
     stopping takes at most 4 s more, and what the layer takes to confirm.
 
     ``on_dead`` is awaited with the message and the error before a message becomes a dead letter, so that
-    an app can tell whoever waits. If it raises, it is tried again when the lease has ended.
+    an app can tell whoever waits. ``ChannelLayerUnavailable`` has it tried again later; what else it
+    raises is logged.
     """
 
     def __init__(
@@ -277,7 +278,6 @@ class Worker:
             job,
             delay=min(FIRST_RETRY * 2**doublings, LONGEST_RETRY),
             dead_of=error if delivery.attempt >= self._max_attempts else None,
-            reason=_describe(error),
         )
 
     # Settling: the layer confirms what becomes of a job, which is held until then
@@ -298,25 +298,26 @@ class Worker:
             self._freed.set()
 
     def _reject(
-        self,
-        job: Job,
-        *,
-        delay: float = 0.0,
-        dead_of: BaseException | None = None,
-        reason: str = "",
+        self, job: Job, *, delay: float = 0.0, dead_of: BaseException | None = None
     ) -> None:
         if not job.rejected:  # when it was left behind
             job.rejected = True
-            final = dead_of is not None
-            reject = partial(self._queue.reject, delay=delay, final=final, reason=reason)
-            self._settle([job], partial(self._give_up_or_back, job, dead_of, reject))
+            reject = partial(self._queue.reject, job.delivery, delay=delay)
+            confirm = reject if dead_of is None else partial(self._bury, job, dead_of, reject)
+            self._settle([job], confirm)
 
-    async def _give_up_or_back(
-        self, job: Job, dead_of: BaseException | None, reject: Callable[[Delivery], Awaitable[None]]
+    async def _bury(
+        self, job: Job, error: BaseException, reject: Callable[..., Awaitable[None]]
     ) -> None:
-        if dead_of is not None and self._on_dead is not None and not job.lost:
-            await self._on_dead(job.delivery.message, dead_of)
-        await reject(job.delivery)
+        try:
+            if self._on_dead is not None and not job.lost:
+                await self._on_dead(job.delivery.message, error)
+        except ChannelLayerUnavailable:
+            await reject()  # to be told later
+            return
+        except Exception:
+            logger.exception("Nobody is told that message %s is dead", job.delivery.id)
+        await reject(final=True, reason=_describe(error))
 
     def _acknowledge_soon(self, job: Job) -> None:
         """One acknowledgement for all that is handled in one turn of the loop."""

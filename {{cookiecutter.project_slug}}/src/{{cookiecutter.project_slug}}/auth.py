@@ -7,7 +7,8 @@ Invariants
 - A user's id is the server's, or the provider's; nobody speaks under another's. A name is only shown.
 - Signing in gives the session a new id; renewing, by the same user, keeps it.
 - With a provider (``AUTH_*``) nobody signs in by a name.
-- The cookie is signed, not stored: what it says is readable to its bearer.
+- The cookie is signed, not stored: what it says is readable to its bearer. That it was signed out is kept, in
+  a log of the jobs' layer, so that no copy of it is good any more, in whichever process.
 """
 
 import asyncio
@@ -27,13 +28,15 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fast_channels.identity import close_user
+from fast_channels.identity import close_user, user_group
 from fast_channels.layers import channel_layers
+from fast_channels.recovery import follow
 
 from .settings import get_secret_key, get_settings
 from .visible import Name
 
 COOKIE_SECONDS = 14 * 24 * 60 * 60  # a user of the development sign-in keeps the id so long
+MOST_SIGNED_OUT = 100  # of a user, that are looked at
 RENEWAL_SECONDS = 60
 LEEWAY = 10.0  # seconds that the provider's clock may be off
 # Never from the token itself. A public key must not be taken for a shared secret, nor "none" for a signature.
@@ -56,6 +59,7 @@ class SignIn(BaseModel):
 class Session(BaseModel):
     id: str
     user: User
+    since: float  # Unix time, as is the next
     expires_at: float
 
 
@@ -79,17 +83,28 @@ class Sessions:
         await self._apps[secure](scope, receive, send)
 
 
-def signed_session(connection: HTTPConnection) -> Session | None:
-    """What the cookie says, also if it has expired."""
+async def signed_session(connection: HTTPConnection) -> Session | None:
+    """What the cookie says, also if it has expired; None if it was signed out."""
     try:
-        return Session.model_validate(connection.session)
+        session = Session.model_validate(connection.session)
     except ValidationError:
         return None
+    log = signed_out(session.user)
+    async with follow(channel_layers["jobs"], log, history=MOST_SIGNED_OUT) as following:
+        for one in following.joined.messages:
+            if one["session"] in (None, session.id) and session.since <= one["at"]:
+                return None
+    return session
 
 
-def current_session(connection: HTTPConnection) -> Session:
+def signed_out(user: User) -> str:
+    """The group whose log has the sessions of a user that were signed out; None is all that were there."""
+    return f"signed-out.{user_group(user.id)}"
+
+
+async def current_session(connection: HTTPConnection) -> Session:
     """HTTP 401 without one; a socket is refused with it before it is accepted."""
-    session = signed_session(connection)
+    session = await signed_session(connection)
     if session is None or session.expires_at <= time.time():
         raise HTTPException(401, "Sign in first.")
     return session
@@ -178,20 +193,19 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_
 
 
 @router.get("/session")
-def who(request: Request) -> JSONResponse:
+async def who(request: Request) -> JSONResponse:
     """Who is signed in, or 401; ``sign_in`` says how to sign in, by a name or at the provider."""
     try:
-        answer = _told(current_session(request))
+        return _told(await current_session(request))
     except HTTPException as error:
-        answer = JSONResponse({"detail": error.detail, "sign_in": _way()}, error.status_code)
-    return answer
+        return JSONResponse({"detail": error.detail, "sign_in": _way()}, error.status_code)
 
 
 @router.post("/session")
 async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) -> JSONResponse:
     """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer."""
-    before = signed_session(request)
-    until = time.time() + get_settings().session_seconds
+    before, now = await signed_session(request), time.time()
+    until = now + get_settings().session_seconds
     if not get_settings().has_provider:
         if body is None:
             raise HTTPException(422, "A name is needed.")
@@ -201,10 +215,9 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
     else:
         user, token_ends = await verify(bearer.credentials)
         until = min(until, token_ends)
-    renews = before is not None and before.user.id == user.id and before.expires_at > time.time()
-    session = Session(
-        id=before.id if before and renews else uuid.uuid4().hex, user=user, expires_at=until
-    )
+    session = Session(id=uuid.uuid4().hex, user=user, since=now, expires_at=until)
+    if before is not None and before.user.id == user.id and before.expires_at > now:
+        session = session.model_copy(update={"id": before.id, "since": before.since})
     request.session.clear()
     request.session.update(session.model_dump())
     return _told(session, renewal=renewal_of(session))
@@ -213,17 +226,19 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
 @router.delete("/session", status_code=204)
 async def sign_out(request: Request, everywhere: bool = False) -> Response:
     """Forget the cookie and close the sockets of this session, or all of the user's."""
-    session = signed_session(request)
+    session = await signed_session(request)
     request.session.clear()
     if session is not None:
         only = None if everywhere else session.id
-        layer = channel_layers["default"]
+        entry = {"type": "signed.out", "session": only, "at": time.time()}
+        await channel_layers["jobs"].group_send(signed_out(session.user), entry)
+        layer = channel_layers["default"]  # after that: no socket comes in between
         await close_user(layer, session.user.id, reason="You signed out.", session=only)
     return Response(status_code=204)
 
 
 def _told(session: Session, **more: str) -> JSONResponse:
-    told = session.model_dump(exclude={"id"})
+    told = session.model_dump(include={"user", "expires_at"})
     return JSONResponse({**told, "sign_in": _way(), **more})
 
 

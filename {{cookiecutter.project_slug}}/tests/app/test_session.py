@@ -132,6 +132,19 @@ async def test_signing_out_closes_the_sockets_of_the_session(
     assert (await client.delete("/session")).status_code == 204  # twice is once
 
 
+async def test_a_copy_of_a_cookie_that_was_signed_out_is_worth_nothing(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    """It opens no socket, and whoever signs in with it is somebody else."""
+    cookie = await sign_in(client, "Ann")
+    user = (await client.get("/session")).json()["user"]
+    assert (await client.delete("/session")).status_code == 204
+    assert await refusal(communicator(app, cookie)) == 401
+    async with in_process(app) as thief:
+        again = await thief.post("/session", json={"name": "Ann"}, headers={"cookie": cookie})
+        assert again.json()["user"]["id"] != user["id"]
+
+
 # By a provider
 
 
@@ -164,6 +177,20 @@ async def test_a_providers_token_signs_in(app: FastAPI, client: httpx.AsyncClien
     async with visit(app, "lobby", cookie=f"session={client.cookies['session']}") as ann:
         assert ann.user == told["user"]
         assert (await ann.ask("join", group="jobs.me"))["type"] == "joined"
+
+
+@pytest.mark.usefixtures("_provider")
+async def test_a_user_signs_out_on_all_devices(app: FastAPI) -> None:
+    """Each has a session of its own, which ends; one that begins afterwards is good."""
+    async with in_process(app) as phone, in_process(app) as laptop:
+        for device in (phone, laptop):
+            await device.post("/session", headers=bearer(jwt.encode(claims(), SECRET)))
+        async with visit(app, cookie=f"session={phone.cookies['session']}") as page:
+            await laptop.delete("/session", params={"everywhere": True})
+            assert (await receive_close(page))["code"] == 4403
+        assert (await phone.get("/session")).status_code == 401
+        await phone.post("/session", headers=bearer(jwt.encode(claims(), SECRET)))
+        assert (await phone.get("/session")).status_code == 200
 
 
 BAD_TOKENS = {

@@ -25,8 +25,6 @@ class Line(Protocol):
 
     async def receive_json_from(self, timeout: float) -> Any: ...
 
-    async def receive_nothing(self, timeout: float) -> bool: ...
-
 
 class RemoteLine:
     """A communicator's methods on a real socket."""
@@ -40,15 +38,6 @@ class RemoteLine:
     async def receive_json_from(self, timeout: float) -> Any:
         async with asyncio.timeout(timeout):
             return json.loads(await self.socket.recv(decode=True))
-
-    async def receive_nothing(self, timeout: float) -> bool:
-        """Whether nothing comes for `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self.socket.recv()
-        except TimeoutError:
-            return True
-        return False
 
 
 class Visitor:
@@ -83,15 +72,16 @@ class Visitor:
         frames: list[Frame] = []
         async with asyncio.timeout(patience):
             while not frames or frames[-1]["type"] != kind:
-                frames.append(await self._next(patience))
+                frames.append(await self._next(patience + PATIENCE))
         return frames
 
     async def is_told_no(self, kind: str, seconds: float = 0.2) -> bool:
         """Whether none of type `kind` is there, or comes within the time."""
-        while self._kept or not await self.line.receive_nothing(seconds):
-            if (await self._next(PATIENCE))["type"] == kind:
-                return False
-        return True
+        try:
+            await self.receive(kind, seconds)
+        except TimeoutError:
+            return True
+        return False
 
     async def _next(self, patience: float) -> Frame:
         if self._kept:
