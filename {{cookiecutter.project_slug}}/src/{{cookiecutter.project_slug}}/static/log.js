@@ -53,7 +53,7 @@ export class Log {
   }
 
   /** look: "line", "line bad" for a line from side to side; "line unread" is there once. */
-  notice(text, look) {
+  notice(text, look = "") {
     this.#last = null;
     this.#append(element("li", { className: `notice-row ${look}` }, text));
   }
