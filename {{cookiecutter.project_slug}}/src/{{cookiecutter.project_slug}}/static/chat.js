@@ -56,9 +56,9 @@ listen(line, {
   state({ state }) {
     if (state === "waiting" && !greeted) checkSession();
     greeted = false;
-    const words = { connecting: "Connecting…", open: "Online" };
     // Only a hint, as a server on this machine needs no network: so we go on trying.
-    const word = words[state] ?? (navigator.onLine ? "Reconnecting" : "Offline, trying again");
+    const broken = navigator.onLine ? "Reconnecting" : "Offline, trying again";
+    const word = { connecting: "Connecting…", open: "Online" }[state] ?? broken;
     byId("connection").dataset.state = state;
     if (byId("state").textContent !== word) byId("state").textContent = word;
   },

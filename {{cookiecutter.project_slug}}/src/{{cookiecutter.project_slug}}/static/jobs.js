@@ -24,12 +24,12 @@ export class Jobs {
     const row = copyOf("job-row", { title: prompt || "A job with steps" });
     row.dataset.kind = kind;
     byId("jobs").prepend(row);
+    enter(row, "waiting");
     const group = this.#line.join(job_group, { history: 1000 });
     this.#groups.set(job, group);
     listen(group, {
       joined({ events, returning, complete }) {
         if (!returning || !complete) part(row, "output").replaceChildren();
-        enter(row, "waiting");
         for (const event of events) advance(row, event, group);
       },
       event(event) {
