@@ -122,8 +122,8 @@ def count(where: str, sent: int, *pages: Page) -> None:
     for author in ("Ada ", "Ben "):
         own = [text for text in shown[0] if text.startswith(author)]
         disorder += own != sorted(own, key=lambda text: int(text.split()[1]))
-    print(f"{where}: sent {sent}, shown {list(map(len, shown))}, doubled {doubled}, ")
-    print(f"out of order {disorder}")
+    numbers = ", ".join(str(len(one)) for one in shown)
+    print(f"{where}: sent {sent}, shown {numbers}, doubled {doubled}, out of order {disorder}")
     assert (doubled, disorder) == (0, 0)
 
 

@@ -42,7 +42,7 @@ const LONGEST = 2 ** 31 - 1;
 
 /** Described in realtime.d.ts. */
 const TIMES = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout: 10_000 };
-const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null, WebSocket: globalThis.WebSocket };
+const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null };
 
 export class Realtime extends EventTarget {
   state = "closed"; // to be read only: "connecting", "open" or "waiting"
@@ -60,7 +60,7 @@ export class Realtime extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.#url = url;
-    this.#options = { ...DEFAULTS, ...options };
+    this.#options = { ...DEFAULTS, WebSocket: globalThis.WebSocket, ...options };
   }
 
   connect() {
