@@ -1,4 +1,4 @@
-"""People before the page in a real browser, and a stand-in for the server. Imported only where Playwright is."""
+"""People before the page in a real browser, and a stand-in for the server. Needs Playwright."""
 
 import json
 import uuid
@@ -166,5 +166,3 @@ def joined(complete: bool = True, *events: dict[str, Any]) -> Callable[[Any], di
         "position": "p1",
         "events": list(events) if frame["group"].startswith("room.") else [],
     }
-
-

@@ -48,6 +48,7 @@ SETTINGS = {"SECRET_KEY": "a secret of these tests, long enough", "JOB_STEP_SECO
 KEEPS_HISTORY = not hasattr(layers, "RedisPubSubChannelLayer")
 HOSTILE = '<img src=x onerror="window.intruded = true"><script>window.intruded = true</script>'
 
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
