@@ -124,7 +124,7 @@ text.onkeydown = (event) => {
 
 text.oninput = () => {
   if (Date.now() - typedAt < TYPING || !text.value.trim()) return;
-  if (line.tell({ type: "typing", group: room.name })) typedAt = Date.now();
+  if (room.joined && line.tell({ type: "typing", group: room.name })) typedAt = Date.now();
 };
 
 byId("ask").onsubmit = async (event) => {

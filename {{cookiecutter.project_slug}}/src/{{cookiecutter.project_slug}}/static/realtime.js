@@ -174,8 +174,8 @@ export class Realtime extends EventTarget {
   #renewIn(seconds) {
     clearTimeout(this.#renewal);
     if (!this.#options.renew || !(seconds > 0)) return;
-    // A tenth of the time is left for it, and a minute at most.
-    const delay = Math.max(seconds - Math.min(seconds / 10, 60), 1) * 1000;
+    // A tenth of the time is left for it, five minutes at most: browsers wake a hidden page once a minute.
+    const delay = Math.max(seconds - Math.min(seconds / 10, 300), 1) * 1000;
     this.#renewal = setTimeout(() => this.#renew(), Math.min(delay, LONGEST));
   }
 
