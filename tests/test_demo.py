@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -137,14 +138,29 @@ def test_changes_are_kept(port: int, tmp_path: Path) -> None:
     assert readme.read_text() == "mine\n"
 
 
-def enter(port: int, name: str) -> ClientConnection:
-    """A socket in the lobby, with the headers of a page of the server itself."""
-    return connect(
-        f"ws://127.0.0.1:{port}/ws/chat/lobby?name={name}",
+def http(port: int) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=ANSWER_SECONDS
+    )
+
+
+@contextmanager
+def enter(port: int, name: str) -> Iterator[ClientConnection]:
+    """Somebody who has signed in and is in the lobby, with the headers of a page of the server itself."""
+    with http(port) as client:
+        assert client.post("/session", json={"name": name}).status_code == 200
+        cookie = f"session={client.cookies['session']}"
+    with connect(
+        f"ws://127.0.0.1:{port}/ws/chat",
         origin=Origin(f"http://127.0.0.1:{port}"),
+        additional_headers={"cookie": cookie},
         proxy=None,
         open_timeout=ANSWER_SECONDS,
-    )
+    ) as socket:
+        assert receive(socket, "welcome")["user"]["name"] == name
+        socket.send(json.dumps({"type": "join", "group": "room.lobby", "id": "1"}))
+        assert receive(socket, "joined")["reply_to"] == "1"
+        yield socket
 
 
 def receive(client: ClientConnection, kind: str) -> dict[str, Any]:
@@ -159,9 +175,7 @@ def receive(client: ClientConnection, kind: str) -> dict[str, Any]:
 @pytest.mark.timeout(START_SECONDS + 60)
 def test_the_page_and_health_answer(port: int) -> None:
     """The page is served with its styles and scripts, and the app says that it is alive and ready."""
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=ANSWER_SECONDS
-    ) as client:
+    with http(port) as client:
         page = client.get("/")
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
@@ -179,36 +193,31 @@ def test_the_page_and_health_answer(port: int) -> None:
 def test_two_people_chat(port: int) -> None:
     """What one says both read, once."""
     with enter(port, "ann") as ann, enter(port, "ben") as ben:
-        assert receive(ann, "welcome")["name"] == "ann"
-        assert receive(ben, "welcome")["room"] == "lobby"
-        ann.send(json.dumps({"type": "message", "text": "hello"}))
+        ann.send(json.dumps({"type": "say", "group": "room.lobby", "text": "hello"}))
         for client in (ann, ben):
-            message = receive(client, "message")
-            assert (message["name"], message["text"]) == ("ann", "hello")
+            message = receive(client, "said")
+            assert (message["user"]["name"], message["text"]) == ("ann", "hello")
 
 
 @pytest.mark.timeout(START_SECONDS + 60)
-def test_a_job_reports_its_progress(port: int) -> None:
-    """In memory the worker runs inside the server, so the job button works."""
+def test_a_job_says_how_far_it_is(port: int) -> None:
+    """In memory the worker runs inside the server, so the jobs work."""
     with enter(port, "cleo") as client:
-        client.send(json.dumps({"type": "job.start"}))
-        progress = receive(client, "job.progress")
-        assert 0 <= progress["done"] < progress["total"]
-        done = receive(client, "job.done")
-        assert (done["job"], done["total"]) == (progress["job"], progress["total"])
+        client.send(json.dumps({"type": "start_job", "kind": "steps", "id": "2"}))
+        job = receive(client, "job_started")
+        client.send(json.dumps({"type": "join", "group": job["group"], "history": 1000}))
+        assert receive(client, "joined")["group"] == job["group"]
+        assert receive(client, "job_progress")["total"] == 20
+        ended = receive(client, "job_ended")
+        assert (ended["job"], ended["state"]) == (job["job"], "done")
 
 
 @pytest.mark.timeout(START_SECONDS + 60)
 def test_http_reaches_a_socket(port: int) -> None:
-    """A request from outside a socket speaks in the room."""
-    with enter(port, "dora") as client:
-        receive(client, "welcome")
-        posted = httpx.post(
-            f"http://127.0.0.1:{port}/rooms/lobby/messages",
-            json={"name": "robot", "text": "beep"},
-            trust_env=False,
-            timeout=ANSWER_SECONDS,
-        )
-        assert posted.status_code == 202
-        message = receive(client, "message")
-        assert (message["name"], message["text"]) == ("robot", "beep")
+    """A request from outside a socket speaks in the room, as who is signed in."""
+    with enter(port, "dora") as client, http(port) as robot:
+        assert robot.post("/rooms/lobby/messages", json={"text": "beep"}).status_code == 401
+        robot.post("/session", json={"name": "robot"})
+        assert robot.post("/rooms/lobby/messages", json={"text": "beep"}).status_code == 202
+        message = receive(client, "said")
+        assert (message["user"]["name"], message["text"]) == ("robot", "beep")

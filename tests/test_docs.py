@@ -99,22 +99,22 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
 DICE_ON_A_SERVER = '''"""The tutorial's message through a server."""
 
 from .processes import WebProcess
-from .visitors import receive, visit_server
+from .visitors import visit_server
 
 
 async def test_a_roll_travels_from_socket_to_socket(server: WebProcess, room: str) -> None:
-    """What an unknown type is answered with names the new one too."""
+    """It is kept, too; and what an unknown type is answered with names the new one."""
     async with (
         visit_server(server.url, room, "Ann") as ann,
         visit_server(server.url, room, "Bo") as bo,
     ):
-        await ann.send_json_to({"type": "roll"})
-        rolled = await receive(bo, "rolled")
-        assert rolled == await receive(ann, "rolled")
-        assert (rolled["name"], rolled["value"] in range(1, 7)) == ("Ann", True)
-        await bo.send_json_to({"type": "role", "id": "x"})
-        error = await receive(bo, "error")
-        assert (error["detail"], error["id"]) == ("type: must be job.start or message or roll", "x")
+        await ann.ask("roll", group=f"room.{room}")
+        rolled = await bo.receive("rolled")
+        assert rolled == await ann.receive("rolled")
+        assert (rolled["user"], rolled["value"] in range(1, 7)) == (ann.user, True)
+        assert (await bo.enter(room, history=1))["events"] == [rolled]
+        error = await bo.ask("role")
+        assert "say, roll, typing" in error["detail"]
 '''
 
 

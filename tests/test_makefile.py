@@ -1,4 +1,4 @@
-"""What the generated Makefile does beyond calling a tool: checks, bootstrapping, the password."""
+"""What the generated Makefile does beyond calling a tool: checks, bootstrapping, the secrets."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from conftest import Render, Shared
 from rendering import ROOT, run
 
 COMMANDS = ("dev", "worker", "test", "test-runtime", "lint", "format", "up", "down", "help")
+SECRETS = r"SECRET_KEY=[0-9a-f]{48}\nREDIS_PASSWORD=[0-9a-f]{48}\n"  # that make up adds to .env
 
 
 def fake(folder: Path, name: str, script: str) -> Path:
@@ -61,12 +62,12 @@ def test_up_ends_with_the_address(render: Render, tmp_path: Path) -> None:
 
 
 def test_a_line_of_env_without_an_end_is_kept(render: Render, tmp_path: Path) -> None:
-    """The password goes on a line of its own."""
+    """What is added goes on lines of its own."""
     project = render()
     (project / ".env").write_text("LOG_LEVEL=DEBUG")
     assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
     text = (project / ".env").read_text()
-    assert re.fullmatch(r"LOG_LEVEL=DEBUG\nREDIS_PASSWORD=[0-9a-f]{48}\n", text)
+    assert re.fullmatch(r"LOG_LEVEL=DEBUG\n" + SECRETS, text)
 
 
 @pytest.mark.parametrize("port", ["taken", "0x", "65536"])
@@ -157,31 +158,31 @@ def test_an_old_python_is_one_sentence(rendered: Path, folder: str) -> None:
     ]
 
 
-def test_up_writes_a_password_once(render: Render, tmp_path: Path) -> None:
-    """The first start makes a random password that only its owner can read; the next one keeps it."""
+def test_up_writes_the_secrets_once(render: Render, tmp_path: Path) -> None:
+    """The first start makes random ones that only their owner can read; the next one keeps them."""
     project = render()
     env = with_docker(tmp_path)
     done = run("make", "up", cwd=project, env=env)
     assert done.returncode == 0, done.stdout
     assert "docker compose up --wait --build" in done.stdout
     secret = (project / ".env").read_text()
-    assert re.fullmatch(r"REDIS_PASSWORD=[0-9a-f]{48}\n", secret)
+    assert re.fullmatch(SECRETS, secret)
     assert (project / ".env").stat().st_mode & 0o777 == 0o600
-    assert secret.strip() not in done.stdout
+    assert not any(line.partition("=")[2] in done.stdout for line in secret.splitlines())
     assert run("make", "up", cwd=project, env=env).returncode == 0
     assert (project / ".env").read_text() == secret
     assert run("git", "status", "--porcelain", "--", ".env", cwd=project).stdout == ""
 
 
 def test_up_completes_a_copied_example(render: Render, tmp_path: Path) -> None:
-    """A .env without a password keeps its lines and gets one at its end, where it counts."""
+    """A .env without secrets keeps its lines and gets them at its end, where they count."""
     project = render()
     example = (project / ".env.example").read_text(encoding="utf-8")
     (project / ".env").write_text(example, encoding="utf-8")
     assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
     text = (project / ".env").read_text(encoding="utf-8")
     assert text.startswith(example)
-    assert re.fullmatch(r"REDIS_PASSWORD=[0-9a-f]{48}\n", text.removeprefix(example))
+    assert re.fullmatch(SECRETS, text.removeprefix(example))
 
 
 @pytest.fixture

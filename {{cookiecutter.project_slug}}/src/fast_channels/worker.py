@@ -31,6 +31,7 @@ from .consumer.base import AsyncConsumer, ConsumerApp
 from .exceptions import ChannelLayerUnavailable, InvalidChannelLayerError, StopConsumer
 from .layers.base import BaseChannelLayer
 from .layers.jobs import Delivery, WorkQueue
+from .mailbox import Message
 from .names import check_channel_name
 from .tasks import cancel_and_wait, is_cancelled
 
@@ -63,6 +64,10 @@ class Worker:
     consumer's scope is ``{"type": "channel", "channel": name, "id": str, "attempt": int}``; its own
     ``channel_layer_alias`` chooses the layer on which it answers. ``drain_timeout`` is in seconds;
     stopping takes at most 4 s more, and what the layer takes to confirm.
+
+    ``on_dead`` is awaited with the message and the error before a message becomes a dead letter, so that
+    an app can tell whoever waits. ``ChannelLayerUnavailable`` has it tried again later; what else it
+    raises is logged.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Worker:
         concurrency: int = 10,
         max_attempts: int = 5,
         drain_timeout: float = 30.0,
+        on_dead: Callable[[Message, BaseException], Awaitable[None]] | None = None,
     ) -> None:
         if not isinstance(layer, WorkQueue):
             raise InvalidChannelLayerError(
@@ -89,6 +95,7 @@ class Worker:
         self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
+        self._on_dead = on_dead
         self._working: list[asyncio.Task[None]] = []  # leasing, and renewing
         self._stopping = False
         self._held: set[Job] = set()
@@ -270,8 +277,7 @@ class Worker:
         self._reject(
             job,
             delay=min(FIRST_RETRY * 2**doublings, LONGEST_RETRY),
-            final=delivery.attempt >= self._max_attempts,
-            reason=_describe(error),
+            dead_of=error if delivery.attempt >= self._max_attempts else None,
         )
 
     # Settling: the layer confirms what becomes of a job, which is held until then
@@ -292,12 +298,26 @@ class Worker:
             self._freed.set()
 
     def _reject(
-        self, job: Job, *, delay: float = 0.0, final: bool = False, reason: str = ""
+        self, job: Job, *, delay: float = 0.0, dead_of: BaseException | None = None
     ) -> None:
         if not job.rejected:  # when it was left behind
             job.rejected = True
-            reject = partial(self._queue.reject, delay=delay, final=final, reason=reason)
-            self._settle([job], partial(reject, job.delivery))
+            reject = partial(self._queue.reject, job.delivery, delay=delay)
+            confirm = reject if dead_of is None else partial(self._bury, job, dead_of, reject)
+            self._settle([job], confirm)
+
+    async def _bury(
+        self, job: Job, error: BaseException, reject: Callable[..., Awaitable[None]]
+    ) -> None:
+        try:
+            if self._on_dead is not None and not job.lost:
+                await self._on_dead(job.delivery.message, error)
+        except ChannelLayerUnavailable:
+            await reject()  # to be told later
+            return
+        except Exception:
+            logger.exception("Nobody is told that message %s is dead", job.delivery.id)
+        await reject(final=True, reason=_describe(error))
 
     def _acknowledge_soon(self, job: Job) -> None:
         """One acknowledgement for all that is handled in one turn of the loop."""

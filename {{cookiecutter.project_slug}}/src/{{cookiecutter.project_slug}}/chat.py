@@ -1,145 +1,212 @@
-"""The chat: one ``ChatConsumer`` for each socket, and what a room is told.
+"""The chat: one ``ChatConsumer`` for each socket, which may join several rooms and jobs.
 
-Who says something is told by ``client``, an id that the server gives to a connection; a name is only
-what its bearer chose. A frame may carry an ``id`` of the browser's own: the answer to it, an echo or
-an error, carries the same.
+Invariants
+- Who says something is told by the user's id, which the session gives; no frame can claim another.
+- What a room or a job is told is kept in its log and has a position; who is writing is not.
+- A socket that cannot keep up is closed: its page comes back with its positions and misses nothing.
 """
 
-import contextlib
 import time
 import uuid
-from functools import singledispatchmethod
-from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from fast_channels.consumer import AsyncJsonWebsocketConsumer
-from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
-from fast_channels.layers import channel_layers
+from fast_channels.frames import FrameConsumer, Refused, frame_message, handles, with_fields
+from fast_channels.identity import IdentityMixin
+from fast_channels.layers import POSITION, channel_layers
+from fast_channels.mailbox import Message
+from fast_channels.presence import PresenceFull, PresenceMixin
+from fast_channels.recovery import RecoveryMixin
 
-from .jobs import progress, queue_job
-from .limits import BURST_SECONDS, TOO_MANY_ROOMS, Slots, TokenBucket, may_name
-from .schemas import Frame, JobStart, Message, Refused, id_of, read_frame, read_visitor
+from . import jobs
+from .auth import User, read_renewal
+from .limits import BURST_SECONDS, TOO_MANY_ROOMS, TokenBucket, may_name
+from .schemas import (
+    KEPT,
+    MY_JOBS,
+    CancelJob,
+    Incoming,
+    Incomplete,
+    JobStarted,
+    Join,
+    Joined,
+    Kept,
+    Leave,
+    Member,
+    Outgoing,
+    Ping,
+    Present,
+    Renew,
+    Renewed,
+    Said,
+    Say,
+    StartJob,
+    Type,
+    Typing,
+    Welcome,
+)
 from .settings import get_settings
 
-# Close codes: the page asks for another room or name, or comes back by itself.
-REFUSED = 4000
-TRY_AGAIN_LATER = 1013
+MOST_GROUPS = 50  # of one socket
+MOST_MEMBERS = 200  # in the answer to a join
+TYPING_SECONDS = 3.0  # between two words of one socket that somebody is writing
 
 
-def group_of(room: str) -> str:
-    return f"room.{room}"
+async def say(room: str, user: User, text: str, id: str | None = None) -> None:
+    """Tell a room, from wherever this is called, what somebody says."""
+    said = Said(group=room, id=id or uuid.uuid4().hex, user=user, text=text, at=time.time())
+    await channel_layers["default"].group_send(room, frame_message(said))
 
 
-async def tell_room(room: str, frame: dict[str, Any]) -> None:
-    """Send a frame to each socket in the room, from wherever this is called."""
-    event = {"type": "room.frame", "frame": frame}
-    await channel_layers["default"].group_send(group_of(room), event)
+class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
+    """The chat. ``GET /session`` says who you are; without a session a socket is refused with HTTP 401."""
 
-
-async def say(
-    room: str, name: str, text: str, *, client: str | None = None, id: str | None = None
-) -> None:
-    """Tell a room what somebody says; what no connection says has no ``client``."""
-    who = {"client": client, "name": name}
-    what = {"text": text, "at": time.time(), "id": id}
-    await tell_room(room, {"type": "message", "room": room, **who, **what})
-
-
-class ChatConsumer(AsyncJsonWebsocketConsumer):
-    """One person in one room: ``/ws/chat/{room}?name=...``"""
-
+    incoming = Incoming
+    outgoing = Outgoing
+    handlers = frozenset({"presence.joined", "presence.left", "presence.updated"})
     channel_layer_alias = "default"
-    # What the room and the worker may call; no other method can be reached by a message.
-    handlers = frozenset({"room.frame", "job.progress", "job.done"})
-    room = ""
-    name = ""
+    overflow = "close"
+    user: User
+    session_expires_at: float
 
     async def connect(self) -> None:
-        settings = get_settings()
-        self.client = uuid.uuid4().hex
-        rate = settings.frames_per_second
+        rate = get_settings().frames_per_second
         self.pace = TokenBucket(rate, rate * BURST_SECONDS)
-        self.jobs = Slots(settings.jobs_per_socket, 4 * settings.job_lease_seconds)
+        self.joined: dict[str, int] = {}  # group -> how many are there, if it is a room
+        self.typed_at = 0.0
         await self.accept()
-        connection = HTTPConnection(self.scope)
+        await self.send_frame(Welcome(user=self.user, expires_in=self.expires_in))
+
+    async def before_frame(self) -> None:
+        if not self.pace.take():
+            raise Refused("That was too much at once; please wait a moment.", "too_fast")
+
+    @property
+    def expires_in(self) -> float:
+        return max(self.session_expires_at - time.time(), 0)
+
+    @handles
+    async def ping(self, frame: Ping) -> None:
+        """Only the answer counts."""
+
+    @handles
+    async def renew(self, frame: Renew) -> Renewed:
+        session = read_renewal(frame.token)
+        if session is None or (session.user.id, session.id) != (self.user.id, self.session):
+            raise Refused("This is no renewal of your session.", "no_renewal")
+        self.renew_session(session.expires_at)
+        return Renewed(expires_in=self.expires_in)
+
+    # Groups
+
+    @handles
+    async def enter(self, frame: Join) -> Joined:
+        self.check_may_join(frame.group)
+        members = await self.be_present(frame.group) if frame.group.startswith("room.") else []
+        group = self.name_of(frame.group)
+        joined = await self.join(group, since=frame.since, history=frame.history)
+        self.joined[frame.group] = len(members)
+        return Joined(
+            group=frame.group,
+            complete=joined.complete,
+            position=joined.position,
+            events=self.events(joined.messages),
+            members=members[:MOST_MEMBERS],
+            member_count=len(members),
+        )
+
+    @handles
+    async def exit(self, frame: Leave) -> None:
+        if self.joined.pop(frame.group, None) is None:
+            return
+        await self.leave(self.name_of(frame.group))
+        if frame.group.startswith("room."):
+            await self.unwatch(frame.group)
+            await self.absent(frame.group)
+            await self.channel_layer.group_discard(f"live.{frame.group}", self.channel_name)
+
+    def check_may_join(self, group: str) -> None:
+        kind, _, name = group.partition(".")
+        if group not in self.joined and len(self.joined) >= MOST_GROUPS:
+            raise Refused(f"One page may be in {MOST_GROUPS} rooms and jobs.", "too_many")
+        if kind == "room" and not may_name(name, HTTPConnection(self.scope)):
+            raise Refused(TOO_MANY_ROOMS, "too_many")
+        if kind == "job":
+            jobs.check_owned(name, self.user.id)
+
+    def name_of(self, group: str) -> str:
+        return jobs.list_of(self.user.id) if group == MY_JOBS else group
+
+    async def be_present(self, room: str) -> list[Member]:
+        await self.channel_layer.group_add(f"live.{room}", self.channel_name)
         try:
-            visitor = read_visitor({**connection.query_params, **connection.path_params})
-            if not may_name(visitor.room, connection):
-                raise Refused(TOO_MANY_ROOMS)
-            await self.enter(visitor.room, visitor.name)
-        except Refused as refusal:
-            await self.close(REFUSED, str(refusal))
-        except ChannelLayerUnavailable:
-            await self.close(TRY_AGAIN_LATER, "The server is cut off for a moment.")
+            await self.present(room, self.user.id, {"name": self.user.name})
+        except PresenceFull:
+            raise Refused("The room is full.", "full") from None
+        return [member(*one) for one in await self.watch(room)]
 
-    async def enter(self, room: str, name: str) -> None:
-        await self.channel_layer.group_add(group_of(room), self.channel_name)
-        self.room, self.name = room, name
-        welcome = {"type": "welcome", "room": room, "name": name, "client": self.client}
-        await self.send_json(welcome)
-        await self.announce("joined")
+    def events(self, messages: list[Message]) -> list[Kept]:
+        """As they were sent, with their positions; without what only a later version of the app knows."""
+        known = [one for one in messages if one.get("frame") in self.declaration.sent_types]
+        return KEPT.validate_json(f"[{','.join(map(self.frame_text, known))}]")
 
-    async def disconnect(self, code: int) -> None:
-        if self.room:
-            await self.announce("left")
+    # Rooms
 
-    async def announce(self, what: str) -> None:
-        """Tell the room who comes or goes; while there is no broker, nobody can be told."""
-        with contextlib.suppress(ChannelLayerUnavailable):
-            await tell_room(self.room, {"type": what, "name": self.name, "client": self.client})
+    @handles
+    async def say(self, frame: Say) -> None:
+        self.check_joined(frame.group)
+        await say(frame.group, self.user, frame.text, frame.id)
 
-    # From the browser: one method for each class of frames
+    @handles
+    async def type(self, frame: Type) -> None:
+        self.check_joined(frame.group)
+        if (now := time.monotonic()) - self.typed_at >= TYPING_SECONDS:
+            self.typed_at = now
+            typing = Typing(group=frame.group, user=self.user)
+            await self.channel_layer.group_send(f"live.{frame.group}", frame_message(typing))
 
-    async def receive(
-        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
-    ) -> None:
-        """Answer what cannot be understood or done with an error; the socket stays open."""
-        text = text_data or ""
-        try:
-            if not self.pace.take():
-                raise Refused("That was too much at once; please wait a moment.")
-            await self.handle(read_frame(text))
-        except Refused as refusal:
-            await self.send_error(str(refusal), text)
-        except ChannelLayerUnavailable:
-            await self.send_error("The server is cut off for a moment; please try again.", text)
-        except ChannelFull:
-            await self.send_error("The server is busy; please try again.", text)
+    def check_joined(self, group: str) -> None:
+        if group not in self.joined:
+            raise Refused("Join the room first.", "not_joined")
 
-    async def send_error(self, detail: str, text: str) -> None:
-        await self.send_json({"type": "error", "detail": detail, "id": id_of(text)})
+    # Jobs
 
-    @singledispatchmethod
-    async def handle(self, frame: Frame) -> None:
-        """Do what a frame asks for: the method below that takes its class is called."""
-        raise NotImplementedError(f"No method of {type(self).__name__} takes {frame!r}")
+    @handles
+    async def start_job(self, frame: StartJob) -> JobStarted:
+        return await jobs.start(self.user.id, frame.kind, frame.prompt or "")
 
-    @handle.register
-    async def send_message(self, frame: Message) -> None:
-        await say(self.room, self.name, frame.text, client=self.client, id=frame.id)
+    @handles
+    async def cancel_job(self, frame: CancelJob) -> None:
+        await jobs.cancel(self.user.id, frame.job)
 
-    @handle.register
-    async def start_job(self, frame: JobStart) -> None:
-        job = uuid.uuid4().hex
-        if not self.jobs.take(job):
-            raise Refused("Your jobs have to end before you start another one.")
-        try:
-            await queue_job(job, reply_to=self.channel_name)
-        except (ChannelFull, ChannelLayerUnavailable):
-            self.jobs.free(job)
-            raise
-        await self.send_json({**progress(job, 0), "id": frame.id})
+    # From the layer
 
-    # From the room and from the worker
+    def frame_text(self, message: Message) -> str:
+        text, position = super().frame_text(message), message.get(POSITION)
+        return text if position is None else with_fields(text, position=position)
 
-    async def room_frame(self, event: dict[str, Any]) -> None:
-        await self.send_json(event["frame"])
+    async def layer_reconnected(self, message: Message) -> None:
+        await self.send_frame(Incomplete())
 
-    async def job_progress(self, event: dict[str, Any]) -> None:
-        self.jobs.heard(event["job"])
-        await self.send_json(event)
+    async def presence_joined(self, message: Message) -> None:
+        await self.tell_presence(message, more=1)
 
-    async def job_done(self, event: dict[str, Any]) -> None:
-        self.jobs.free(event["job"])
-        await self.send_json(event)
+    async def presence_updated(self, message: Message) -> None:
+        await self.tell_presence(message)
+
+    async def presence_left(self, message: Message) -> None:
+        await self.tell_presence(message, more=-1)
+
+    async def tell_presence(self, message: Message, more: int = 0) -> None:
+        """Kept by no log: who comes back gets all members anew."""
+        group, key = message["group"], message["key"]
+        if group in self.joined:
+            self.joined[group] += more
+            joined = [] if more < 0 else [member(key, message["info"], message["connections"])]
+            left = [key] if more < 0 else []
+            present = Present(group=group, joined=joined, left=left, count=self.joined[group])
+            await self.send_frame(present)
+
+
+def member(key: str, info: Message, connections: int) -> Member:
+    return Member(id=key, name=info["name"], connections=connections)

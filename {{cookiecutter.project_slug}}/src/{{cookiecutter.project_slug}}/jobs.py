@@ -1,48 +1,227 @@
-"""The jobs: a socket queues one, a worker in whichever process does it and reports to that socket.
+"""The jobs: a socket starts one, a worker in whichever process does it and tells the job's own group.
 
-A job may be done twice, as when its worker dies after the work: see docs/worker.rst.
+The group ``job.<id>`` of the sockets' layer keeps what a job says, so that a page that comes back, or
+another device, sees all of it. The jobs' layer keeps which jobs are under way, and what is to stop.
+
+Invariants
+- An attempt goes on where the log of the job's group ends, so that a job says nothing twice, however its
+  workers die. (With pub/sub there is no log, and another attempt begins anew.)
+- A worker stops when the job was cancelled, and when another attempt at it has begun: it was taken for dead.
+- The last that a job says is one ``job_ended``, also if it was given up.
 """
 
 import asyncio
-import contextlib
+import hashlib
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fast_channels.consumer import AsyncConsumer
-from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.exceptions import ChannelFull
+from fast_channels.frames import Refused, frame_message
+from fast_channels.identity import user_group
 from fast_channels.layers import channel_layers
+from fast_channels.mailbox import Message
+from fast_channels.recovery import follow
+from fast_channels.tasks import cancel_and_wait
 from fast_channels.worker import Worker
 
+from .schemas import (
+    KEPT,
+    MY_JOBS,
+    JobEnded,
+    JobOutput,
+    JobProgress,
+    JobStarted,
+    JobState,
+    Kept,
+    Kind,
+)
 from .settings import get_settings
 
 CHANNEL = "jobs"
-STEPS = 20
+ATTEMPTS = 4
+MOST_EVENTS = 1000  # of one job; as many as its log keeps and a page gets at once
+STEPS = ("Reading", "Sorting", "Comparing", "Counting", "Writing")
+TURNS = 4  # of each step
+ANSWER = (
+    "You asked: {prompt}\n\nThis answer comes from a worker, word by word, and each word is kept in "
+    "the log of its job. Reload the page, open another device, or stop the server for a moment: "
+    "nothing is missing, and it goes on. Your model's client takes the place of these words: jobs.py."
+)
 
 
-async def queue_job(job: str, reply_to: str) -> None:
-    """Let a worker do a job; ``ChannelFull`` if too many wait. ``reply_to`` is a channel."""
-    message = {"type": "job.run", "job": job, "steps": STEPS, "reply_to": reply_to}
-    await channel_layers["jobs"].send(CHANNEL, message)
+def group_of(job: str) -> str:
+    return f"job.{job}"
 
 
-def progress(job: str, done: int, total: int = STEPS) -> dict[str, Any]:
-    return {"type": "job.progress", "job": job, "done": done, "total": total}
+def list_of(user_id: str) -> str:
+    """The group that is told of a user's jobs, on each layer."""
+    return f"jobs.{user_group(user_id)}"
+
+
+def check_owned(job: str, user_id: str) -> None:
+    """``Refused`` unless the user has started the job: its id begins with a digest of theirs."""
+    if not job.startswith(_prefix(user_id)):
+        raise Refused("There is no such job of yours.", "no_job")
+
+
+def _prefix(user_id: str) -> str:
+    return f"{hashlib.sha256(user_id.encode()).hexdigest()[:16]}-"
+
+
+# From the sockets
+
+
+async def start(user_id: str, kind: Kind, prompt: str) -> JobStarted:
+    """``Refused`` if too many jobs of the user are under way, ``ChannelFull`` if too many wait at all."""
+    if len(await under_way(user_id)) >= get_settings().jobs_per_user:
+        raise Refused("Your jobs have to end before you start another one.", "too_many")
+    job = _prefix(user_id) + uuid.uuid4().hex
+    queue = channel_layers["jobs"]
+    what = {"type": "job.run", "job": job, "user": user_id, "kind": kind, "prompt": prompt}
+    await queue.group_send(list_of(user_id), {"type": "job.started", "job": job})
+    try:
+        await queue.send(CHANNEL, what)
+    except ChannelFull:
+        await queue.group_send(list_of(user_id), {"type": "job.ended", "job": job})
+        raise
+    started = JobStarted(group=MY_JOBS, job=job, job_group=group_of(job), kind=kind, prompt=prompt)
+    await channel_layers["default"].group_send(list_of(user_id), frame_message(started))
+    return started.model_copy(update={"group": started.job_group})
+
+
+async def under_way(user_id: str) -> set[str]:
+    """The jobs of a user that have not ended, whichever processes started and do them."""
+    jobs: set[str] = set()
+    async with follow(channel_layers["jobs"], list_of(user_id), history=MOST_EVENTS) as following:
+        for message in following.joined.messages:
+            if message["type"] == "job.started":
+                jobs.add(message["job"])
+            else:
+                jobs.discard(message["job"])
+    return jobs
+
+
+async def cancel(user_id: str, job: str) -> None:
+    """Its worker stops, or ends it as soon as it takes it; of one that has ended nothing changes."""
+    check_owned(job, user_id)
+    await channel_layers["jobs"].group_send(group_of(job), {"type": "job.cancel"})
+
+
+# Kinds of work: generators of events; ``said`` is what an earlier attempt has told
+
+
+async def answer(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobOutput]:
+    """A place for a model's client: yield what it streams; pass it ``already`` to go on from."""
+    already = "".join(one.text for one in said if isinstance(one, JobOutput))
+    whole = ANSWER.format(prompt=prompt or "nothing in particular")
+    for word in re.findall(r"\S+\s*", whole[len(already) :]):
+        await asyncio.sleep(get_settings().job_step_seconds / 5)
+        yield JobOutput(group=group_of(job), job=job, text=word)
+
+
+async def steps(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobProgress]:
+    total = len(STEPS) * TURNS
+    begun = max((one.done for one in said if isinstance(one, JobProgress)), default=0)
+    for done in range(begun + 1, total + 1):
+        await asyncio.sleep(get_settings().job_step_seconds)  # stands for the real work
+        label = STEPS[(done - 1) // TURNS]
+        yield JobProgress(group=group_of(job), job=job, done=done, total=total, label=label)
+
+
+KINDS: dict[Kind, Callable[[str, str, list[Kept]], AsyncIterator[Any]]] = {
+    "answer": answer,
+    "steps": steps,
+}
+
+
+# In the worker
+
+
+class TakenForDead(RuntimeError):
+    """Another attempt at the job has begun: this one has lost its lease."""
 
 
 class JobConsumer(AsyncConsumer):
-    """Does one job; tells the socket that asked for it how far it is."""
+    """Does one job."""
 
     channel_layer_alias = "default"
     handlers = frozenset({"job.run"})
 
-    async def job_run(self, message: dict[str, Any]) -> None:
-        job, steps, reply_to = message["job"], message["steps"], message["reply_to"]
-        for done in range(1, steps):
-            await asyncio.sleep(get_settings().job_step_seconds)  # stands for the real work
-            with contextlib.suppress(ChannelLayerUnavailable):  # the next report makes it good
-                await self.channel_layer.send(reply_to, progress(job, done, steps))
-        await self.channel_layer.send(reply_to, {"type": "job.done", "job": job, "total": steps})
+    async def job_run(self, message: Message) -> None:
+        work = asyncio.create_task(self.work(message))
+        stop = asyncio.create_task(self.until_cancelled(message["job"]))
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel_and_wait({work, stop})
+        if not work.cancelled():
+            work.result()
+        else:
+            stop.result()
+            await end(message, "cancelled")
+
+    async def work(self, message: Message) -> None:
+        job = message["job"]
+        said = await events_of(job)
+        if any(isinstance(one, JobEnded) and one.state != "failed" for one in said):
+            await forget(message)  # all that an earlier attempt did not come to
+            return
+        room = MOST_EVENTS - len(said) - 1  # the end is one, too
+        async for event in KINDS[message["kind"]](job, message["prompt"], said):
+            if (room := room - 1) < 0:
+                raise RuntimeError(
+                    f"Job {job} has more than {MOST_EVENTS} events, which is what its log keeps: "
+                    f"let it yield larger pieces"
+                )
+            await self.channel_layer.group_send(group_of(job), frame_message(event))
+        await end(message, "done")
+
+    async def until_cancelled(self, job: str) -> None:
+        queue, attempt = channel_layers["jobs"], uuid.uuid4().hex
+        async with follow(queue, group_of(job), history=MOST_EVENTS) as following:
+            if any(one["type"] == "job.cancel" for one in following.joined.messages):
+                return
+            await queue.group_send(group_of(job), {"type": "job.attempt", "attempt": attempt})
+            async for message in following:
+                if message["type"] == "job.cancel":
+                    return
+                if message["type"] == "job.attempt" and message["attempt"] != attempt:
+                    raise TakenForDead(job)
+
+
+async def events_of(job: str) -> list[Kept]:
+    """What the job has said so far."""
+    async with follow(channel_layers["default"], group_of(job), history=MOST_EVENTS) as following:
+        texts = [message["text"] for message in following.joined.messages]
+    return KEPT.validate_json(f"[{','.join(texts)}]")
+
+
+async def end(message: Message, state: JobState, detail: str = "") -> None:
+    job = message["job"]
+    ended = JobEnded(group=group_of(job), job=job, state=state, detail=detail)
+    await channel_layers["default"].group_send(group_of(job), frame_message(ended))
+    await forget(message)
+
+
+async def forget(message: Message) -> None:
+    """The job is not under way any more."""
+    ended = {"type": "job.ended", "job": message["job"]}
+    await channel_layers["jobs"].group_send(list_of(message["user"]), ended)
+
+
+async def give_up(message: Message, error: BaseException) -> None:
+    """All attempts have failed. The error is the log's and the dead letter's, not the user's."""
+    await end(message, "failed", "The job has failed, also when it was tried again.")
 
 
 def make_worker() -> Worker:
-    concurrency = get_settings().worker_concurrency
-    return Worker(channel_layers["jobs"], {CHANNEL: JobConsumer}, concurrency=concurrency)
+    return Worker(
+        channel_layers["jobs"],
+        {CHANNEL: JobConsumer},
+        concurrency=get_settings().worker_concurrency,
+        max_attempts=ATTEMPTS,
+        on_dead=give_up,
+    )

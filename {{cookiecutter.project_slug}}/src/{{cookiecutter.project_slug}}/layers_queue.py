@@ -1,16 +1,32 @@
 """The channel layers of the app.
 
-"default" carries events to sockets through a log in Redis: a broken connection loses none.
+"default" carries events to sockets through a log in Redis: a broken connection loses none,
+and what a room has said can be had again.
 "jobs" is a queue: what a worker takes from it is acknowledged after its handler.
 Without REDIS_URL both live in this process.
 """
 
-from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer
+import re
+
+from fast_channels.layers import BaseChannelLayer, History, InMemoryChannelLayer, RedisChannelLayer
 
 from .settings import get_settings
 
+# What a page gets that was away, or is new: messages at least, and seconds after the last one.
+DAY = 24 * 60 * 60
+GROUP_HISTORY: dict[str | re.Pattern[str], History] = {
+    "room.*": History(1000, 7 * DAY),
+    "job.*": History(1000, DAY),
+    "jobs.*": History(50, DAY),
+}
+# What the workers and the limit of jobs go by, and which sessions were signed out.
+JOB_HISTORY: dict[str | re.Pattern[str], History] = {
+    "job.*": History(100, DAY),
+    "jobs.*": History(1000, DAY),
+    "signed-out.*": History(100, 14 * DAY),
+}
 # A job waits up to a day for a worker; a sender is refused (ChannelFull) beyond a thousand.
-JOB_EXPIRY = 24 * 60 * 60
+JOB_EXPIRY = DAY
 MOST_JOBS = 1000
 
 
@@ -18,16 +34,21 @@ def make_layers() -> dict[str, BaseChannelLayer]:
     """By alias, and not opened yet."""
     settings = get_settings()
     if not settings.redis_url:
-        jobs = InMemoryChannelLayer(expiry=JOB_EXPIRY, capacity=MOST_JOBS)
-        return {"default": InMemoryChannelLayer(), "jobs": jobs}
+        jobs = InMemoryChannelLayer(
+            expiry=JOB_EXPIRY, capacity=MOST_JOBS, group_history=JOB_HISTORY
+        )
+        return {"default": InMemoryChannelLayer(group_history=GROUP_HISTORY), "jobs": jobs}
     hosts = [settings.redis_url]
     return {
-        "default": RedisChannelLayer(hosts, prefix=f"{settings.app_name}.events"),
+        "default": RedisChannelLayer(
+            hosts, prefix=f"{settings.app_name}.events", group_history=GROUP_HISTORY
+        ),
         "jobs": RedisChannelLayer(
             hosts,
             prefix=f"{settings.app_name}.jobs",
             expiry=JOB_EXPIRY,
             capacity=MOST_JOBS,
+            group_history=JOB_HISTORY,
             lease=settings.job_lease_seconds,
         ),
     }

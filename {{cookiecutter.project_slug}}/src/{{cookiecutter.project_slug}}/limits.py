@@ -1,4 +1,6 @@
-"""What one client may use up: frames and jobs of a socket, rooms of an address. In memory, per process.
+"""What one client may use up: frames of a socket, rooms of an address. In memory, per process.
+
+How many jobs of a user may be under way, all processes together, is counted in ``jobs.py``.
 
 Invariants: each object holds a bounded amount, whatever clients do; time only ever gives back.
 """
@@ -36,32 +38,6 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
-
-
-class Slots:
-    """At most `limit` keys at a time. One not heard of for `patience` seconds is dead: its slot is free."""
-
-    def __init__(self, limit: int, patience: float) -> None:
-        self._limit = limit
-        self._patience = patience
-        self._heard: dict[str, float] = {}
-
-    def take(self, key: str) -> bool:
-        now = time.monotonic()
-        dead = [one for one, at in self._heard.items() if now - at >= self._patience]
-        for one in dead:
-            del self._heard[one]
-        if len(self._heard) >= self._limit:
-            return False
-        self._heard[key] = now
-        return True
-
-    def heard(self, key: str) -> None:
-        if key in self._heard:
-            self._heard[key] = time.monotonic()
-
-    def free(self, key: str) -> None:
-        self._heard.pop(key, None)
 
 
 class RoomLimit:

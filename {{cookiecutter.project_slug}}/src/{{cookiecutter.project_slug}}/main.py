@@ -1,4 +1,4 @@
-"""The ASGI app: the page, the sockets under /ws, and HTTP endpoints that publish into rooms."""
+"""The ASGI app: the page, the socket /ws/chat, and rooms over HTTP."""
 
 import html
 import json
@@ -9,23 +9,41 @@ from pathlib import Path
 from string import Template
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Path as PathParameter, Request, Response
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Path as PathParameter,
+    Request,
+    Response,
+    WebSocket,
+)
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
-from starlette.routing import WebSocketRoute
+from pydantic import BaseModel
 
 from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.frames import AsyncAPI, describe
 from fast_channels.layers import channel_layers, is_ready, open_layers
+from fast_channels.mailbox import Message
 from fast_channels.middleware import BodyLimit, OriginValidator
+from fast_channels.presence import Presence
+from fast_channels.sse import group_events
 
+from . import auth
+from .auth import CurrentSession, CurrentUser, Sessions
 from .chat import ChatConsumer, say
 from .jobs import make_worker
 from .layers import make_layers
 from .limits import ROOM_WINDOW, TOO_MANY_ROOMS, may_name
 from .logs import set_up_logging
-from .schemas import Refusal, Room, RoomMessage, describe
+from .schemas import Room
 from .settings import get_settings, web_processes
+from .visible import Text
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +54,18 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+
+
+class RoomMessage(BaseModel):
+    """What is said in a room over HTTP."""
+
+    text: Text
+
+
+class Refusal(BaseModel):
+    """Why a request was refused, in one sentence."""
+
+    detail: str
 
 
 class RevalidatedFiles(StaticFiles):
@@ -54,7 +84,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not settings.redis_url:
         say_in_memory()
     works = settings.run_worker or not settings.redis_url
-    async with open_layers(make_layers()), make_worker() if works else nullcontext():
+    if settings.secret_key is None:
+        logger.warning(
+            "SECRET_KEY is not set: a restart signs everybody out, and so does another process"
+        )
+    async with (
+        open_layers(make_layers()),
+        Presence(channel_layers["default"]),
+        make_worker() if works else nullcontext(),
+    ):
         yield
 
 
@@ -68,18 +106,29 @@ def say_in_memory() -> None:
 
 
 sockets = APIRouter()
-sockets.routes.append(WebSocketRoute("/chat/{room}", ChatConsumer.as_asgi()))
+
+
+@sockets.websocket("/chat")
+async def chat(websocket: WebSocket, session: CurrentSession) -> None:
+    await ChatConsumer.serve(
+        websocket, user=session.user, session=session.id, session_expires_at=session.expires_at
+    )
+
 
 app = FastAPI(title=get_settings().app_name, lifespan=lifespan)
+app.add_middleware(Sessions)
 app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
+app.include_router(auth.router)
 app.mount("/ws", OriginValidator(sockets, get_settings().allowed_origins))
 app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")
+AsyncAPI(app.title, app.version, {"/ws/chat": ChatConsumer}).serve(app)
 
 
 @app.exception_handler(RequestValidationError)
 async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
     """One sentence, without what came: that may be unfit for JSON, or a secret."""
-    return JSONResponse({"detail": describe(error.errors())}, status_code=422)
+    problems = [{**one, "loc": one["loc"][1:] or one["loc"]} for one in error.errors()]
+    return JSONResponse({"detail": describe(problems)}, status_code=422)
 
 
 @app.exception_handler(ChannelLayerUnavailable)
@@ -96,19 +145,38 @@ def page() -> HTMLResponse:
     return HTMLResponse(text.safe_substitute(name=html.escape(name)), headers=PAGE_HEADERS)
 
 
-@app.post(
-    "/rooms/{room}/messages",
-    status_code=202,
-    responses={status: {"model": Refusal} for status in (422, 429)},
-)
-async def publish(
-    request: Request, room: Annotated[Room, PathParameter()], message: RoomMessage
-) -> dict[str, str]:
-    """Say something in a room from outside a socket."""
+def room_group(request: Request, room: Annotated[Room, PathParameter()]) -> str:
+    """429 if the client's address has named too many rooms."""
     if not may_name(room, request):
         raise HTTPException(429, TOO_MANY_ROOMS, {"Retry-After": str(int(ROOM_WINDOW))})
-    await say(room, message.name, message.text)
+    return f"room.{room}"
+
+
+RoomGroup = Annotated[str, Depends(room_group)]
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal} for status in (401, 422, 429)
+}
+
+
+@app.post("/rooms/{room}/messages", status_code=202, responses=REFUSALS)
+async def publish(user: CurrentUser, group: RoomGroup, message: RoomMessage) -> dict[str, str]:
+    """Say something in a room from outside a socket."""
+    await say(group, user, message.text)
     return {"status": "accepted"}
+
+
+@app.get("/rooms/{room}/events", response_class=EventSourceResponse, responses=REFUSALS)
+async def events(
+    user: CurrentUser, group: RoomGroup, last_event_id: Annotated[str | None, Header()] = None
+) -> AsyncIterator[ServerSentEvent]:
+    """What a room is told, as server-sent events: its last 50 messages, then what comes."""
+    layer = channel_layers["default"]
+    async for event in group_events(layer, group, last_event_id, history=50, data=frame_of):
+        yield event
+
+
+def frame_of(message: Message) -> Any:
+    return json.loads(message["text"])
 
 
 @app.get("/health/live")

@@ -1,129 +1,185 @@
-"""What comes from outside, over sockets and HTTP: rooms, names, texts, frames; and why one is refused.
+"""The frames of the socket: what the page sends, and what it gets.
 
-Invariants: an error is one sentence and repeats nothing of what came, which may be a secret, or unfit
-for JSON; a field has one rule wherever its name stands, which OpenAPI and errors tell with the same words.
+A new kind of frame is a class here, in one of the unions at the end, and a method of ``ChatConsumer``.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, Field, TypeAdapter
 
-from .visible import readable, visible_line
+from fast_channels.frames import Frame
 
-Room = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$", description="1 to 50 letters, digits, - or _")
-]
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
-    AfterValidator(visible_line),
-    Field(description="1 to 50 visible characters in one line"),
-]
-Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
-    AfterValidator(readable),
-    Field(description="1 to 2000 characters, some of them visible"),
-]
-# The client's own name for a frame: the answer to it carries the same.
-FrameId = Annotated[
-    str | None,
-    Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 letters, digits, - or _"),
-]
+from .auth import User
+from .visible import Text
+
+ROOM = "[A-Za-z0-9_-]{1,50}"
+JOB = "[A-Za-z0-9_-]{1,60}"
+MY_JOBS = "jobs.me"
+
+Room = Annotated[str, Field(pattern=f"^{ROOM}$", description="1 to 50 letters, digits, - or _")]
+RoomGroup = Annotated[str, Field(pattern=rf"^room\.{ROOM}$", description="room.<name of the room>")]
+Group = Annotated[str, Field(pattern=rf"^(room\.{ROOM}|job\.{JOB}|jobs\.me)$")]
+Kind = Literal["answer", "steps"]
+JobState = Literal["done", "failed", "cancelled"]
+
+# What the page sends
 
 
-class Visitor(BaseModel):
-    """Who enters which room."""
+class Join(Frame):
+    """Get the events of a group, and those after a position, or the last ones."""
 
-    room: Room
-    name: Name
+    type: Literal["join"] = "join"
+    group: Group
+    since: str | None = Field(default=None, max_length=100, description="The last position.")
+    history: int = Field(default=0, ge=0, le=1000, description="How many events a newcomer wants.")
 
 
-class RoomMessage(BaseModel):
-    """What is said in a room over HTTP."""
+class Leave(Frame):
+    type: Literal["leave"] = "leave"
+    group: Group
 
-    name: Name
+
+class Say(Frame):
+    """Its ``id`` becomes the message's."""
+
+    type: Literal["say"] = "say"
+    group: RoomGroup
     text: Text
 
 
-class Refusal(BaseModel):
-    """Why a request was refused, in one sentence."""
+class Type(Frame):
+    """The user is writing."""
 
-    detail: str
-
-
-class Frame(BaseModel):
-    """What a browser sends. Each subclass is a kind of its own, told by its ``type``."""
-
-    id: FrameId = None
+    type: Literal["typing"] = "typing"
+    group: RoomGroup
 
 
-class Message(Frame):
-    type: Literal["message"]
-    text: Text
+class StartJob(Frame):
+    type: Literal["start_job"] = "start_job"
+    kind: Kind
+    prompt: Text | None = None
 
 
-class JobStart(Frame):
-    type: Literal["job.start"]
+class CancelJob(Frame):
+    type: Literal["cancel_job"] = "cancel_job"
+    job: str = Field(pattern=f"^{JOB}$")
 
 
-# Every kind of frame that is declared above; the type tells them apart.
-KINDS: Any = reduce(or_, Frame.__subclasses__())
-FRAMES: TypeAdapter[Frame] = TypeAdapter(Annotated[KINDS, Field(discriminator="type")])
+class Renew(Frame):
+    """The page has renewed its session over HTTP."""
 
-MODELS: list[type[BaseModel]] = [Visitor, RoomMessage, *Frame.__subclasses__()]
-EXPECTED = {
-    name: field.description for model in MODELS for name, field in model.model_fields.items()
-} | {"type": " or ".join(FRAMES.json_schema()["discriminator"]["mapping"])}
+    type: Literal["renew"] = "renew"
+    token: str = Field(max_length=2000, description="The renewal of POST /session.")
 
 
-class Refused(Exception):
-    """Why something is not done, in one sentence for the person who asked for it."""
+class Ping(Frame):
+    type: Literal["ping"] = "ping"
 
 
-def read_visitor(parameters: Mapping[str, str]) -> Visitor:
-    """``Refused`` without a good room and name."""
-    try:
-        return Visitor.model_validate(parameters)
-    except ValidationError as error:
-        raise Refused(describe(error.errors())) from None
+# What the page gets
 
 
-def read_frame(text: str) -> Frame:
-    """``Refused`` for what is no frame."""
-    try:
-        return FRAMES.validate_json(text)
-    except ValidationError as error:
-        raise Refused(describe(error.errors())) from None
+class Welcome(BaseModel):
+    type: Literal["welcome"] = "welcome"
+    user: User
+    expires_in: float = Field(description="Seconds until the session ends.")
 
 
-def id_of(text: str) -> str | None:
-    """The id of a frame, however wrong it is otherwise, for the error that answers it."""
-    try:
-        return Frame.model_validate_json(text).id
-    except ValidationError:
-        return None
+class Renewed(BaseModel):
+    type: Literal["renewed"] = "renewed"
+    expires_in: float
 
 
-def describe(errors: Sequence[Any]) -> str:
-    """The first of Pydantic's ``errors`` in a sentence that a person may read, without the input."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return "What is sent must be JSON, as text."
-    # The outer parts of the place, such as "body" or a frame's type, tell a person nothing.
-    field = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "")
-    if first["type"].startswith("union_tag_"):
-        field = "type"
-    if expected := EXPECTED.get(field):
-        return f"{field}: must be {expected}"
-    return f"{field}: {first['msg']}" if field else "What is sent must be a JSON object."
+class Member(BaseModel):
+    """Somebody in a room, with how many devices or tabs."""
+
+    id: str
+    name: str
+    connections: int
+
+
+class Event(BaseModel):
+    """What a group is told, with its position if the log keeps it. What is kept, a later version of the
+    app reads again: a new field of a kept event needs a default."""
+
+    group: str
+    position: str | None = Field(default=None, exclude_if=lambda position: position is None)
+
+
+class Said(Event):
+    type: Literal["said"] = "said"
+    id: str
+    user: User
+    text: str
+    at: float = Field(description="Unix time in seconds.")
+
+
+class Typing(Event):
+    type: Literal["typing"] = "typing"
+    user: User
+
+
+class Present(Event):
+    """Who came, or has another number of connections; whose last connection has gone."""
+
+    type: Literal["presence"] = "presence"
+    joined: list[Member] = []
+    left: list[str] = []
+    count: int
+
+
+class JobStarted(Event):
+    """As an answer its group is the job's; as an event, for each device of the user, ``jobs.me``."""
+
+    type: Literal["job_started"] = "job_started"
+    job: str
+    job_group: str
+    kind: Kind
+    prompt: str
+
+
+class JobOutput(Event):
+    type: Literal["job_output"] = "job_output"
+    job: str
+    text: str
+
+
+class JobProgress(Event):
+    type: Literal["job_progress"] = "job_progress"
+    job: str
+    done: int
+    total: int
+    label: str
+
+
+class JobEnded(Event):
+    type: Literal["job_ended"] = "job_ended"
+    job: str
+    state: JobState
+    detail: str = ""
+
+
+Kept = Said | JobStarted | JobOutput | JobProgress | JobEnded
+KEPT: TypeAdapter[list[Kept]] = TypeAdapter(list[Annotated[Kept, Field(discriminator="type")]])
+
+
+class Joined(BaseModel):
+    """``complete``: nothing after ``since`` is missing. From ``position`` on, events come by themselves."""
+
+    type: Literal["joined"] = "joined"
+    group: str
+    complete: bool
+    position: str
+    events: list[Kept]
+    members: list[Member] = Field(default=[], description="Of a room, at most 200.")
+    member_count: int = 0
+
+
+class Incomplete(BaseModel):
+    """The server was cut off, and events may be missing: join the groups again."""
+
+    type: Literal["incomplete"] = "incomplete"
+
+
+Incoming = Join | Leave | Say | Type | StartJob | CancelJob | Renew | Ping
+Outgoing = Welcome | Renewed | Joined | Kept | Typing | Present | Incomplete

@@ -2,27 +2,45 @@
 
 import argparse
 import os
+import secrets
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import metadata
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Secret = Annotated[SecretStr, Field(min_length=32)]
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     app_name: str = metadata(__package__)["Name"]
     redis_url: str = ""
+    secret_key: Secret | None = None
+    session_seconds: PositiveFloat = 12 * 60 * 60
+    secure_cookies: bool = False
+    auth_jwks_url: str = ""
+    auth_secret: Secret | None = None
+    auth_issuer: str = ""
+    auth_audience: str = ""
     allowed_origins: Annotated[list[str], NoDecode] = ["self"]
     max_body_bytes: PositiveInt = 64 * 1024
     worker_concurrency: PositiveInt = 10
     job_lease_seconds: PositiveFloat = 30.0
     job_step_seconds: NonNegativeFloat = 0.25
     run_worker: bool = False
-    jobs_per_socket: PositiveInt = 5
+    jobs_per_user: PositiveInt = 5
     frames_per_second: PositiveFloat = 10.0
     rooms_per_address: PositiveInt = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -32,10 +50,34 @@ class Settings(BaseSettings):
     def split_at_commas(cls, value: str | list[str]) -> list[str]:
         return value if isinstance(value, list) else [part.strip() for part in value.split(",")]
 
+    @property
+    def has_provider(self) -> bool:
+        """Whether users sign in elsewhere, and come with a token; else they sign in by a name."""
+        return bool(self.auth_jwks_url or self.auth_secret)
+
+    @model_validator(mode="after")
+    def provider_is_whole(self) -> Self:
+        """A token of another issuer, or for another app, must not be good here."""
+        if self.auth_jwks_url and self.auth_secret:
+            raise ValueError("Set one of AUTH_JWKS_URL and AUTH_SECRET, not both")
+        named = bool(self.auth_issuer and self.auth_audience)
+        if self.has_provider != named or bool(self.auth_issuer) != bool(self.auth_audience):
+            raise ValueError(
+                "AUTH_ISSUER and AUTH_AUDIENCE go with one of AUTH_JWKS_URL and AUTH_SECRET"
+            )
+        return self
+
 
 @cache
 def get_settings() -> Settings:
     return Settings()
+
+
+@cache
+def get_secret_key() -> str:
+    """What signs cookies: without SECRET_KEY a random one, which only this process knows."""
+    key = get_settings().secret_key
+    return key.get_secret_value() if key else secrets.token_hex(32)
 
 
 def web_processes(arguments: Sequence[str] | None = None) -> int:

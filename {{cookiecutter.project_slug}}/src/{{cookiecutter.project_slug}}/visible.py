@@ -6,6 +6,9 @@ the standard library does not know, and add what fonts draw as nothing.
 
 import re
 import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
 
 # Default ignorable; then the empty Braille pattern and the null note head.
 INVISIBLE = re.compile(
@@ -58,3 +61,17 @@ def is_visible(character: str) -> bool:
 def is_mark(character: str) -> bool:
     """Whether it is drawn onto the character before it."""
     return unicodedata.category(character).startswith("M")
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
+    AfterValidator(visible_line),
+    Field(description="1 to 50 visible characters in one line"),
+]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
+    AfterValidator(readable),
+    Field(description="1 to 2000 characters, some of them visible"),
+]

@@ -83,6 +83,7 @@ def all_processes(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("processes")
     settings = {
         "REDIS_URL": broker.url,
+        "SECRET_KEY": "x" * 32,
         "JOB_STEP_SECONDS": "0.1",
         "JOB_LEASE_SECONDS": "2",
     }

@@ -166,7 +166,7 @@ test("a group goes on where it broke off", async () => {
   listen(room, "joined", "event");
   welcome();
   assert.deepEqual(asked("join"), [{ type: "join", group: "room", history: 50, id: "q1" }]);
-  await answer(asked("join")[0], { complete: true, position: "p1", events: [1] });
+  await answer(asked("join")[0], { complete: true, position: "p1", events: [1], members: 3 });
   latest().receive({ type: "said", group: "room", position: "p2" });
   latest().breakOff();
   assert.equal(room.joined, false);
@@ -174,11 +174,28 @@ test("a group goes on where it broke off", async () => {
   welcome();
   assert.equal(asked("join")[0].since, "p2");
   await answer(asked("join")[0], { complete: false, position: "p9", events: [7, 8] });
-  assert.deepEqual(heard, [
-    ["joined", { complete: true, position: "p1", events: [1], returning: false }],
-    ["event", { type: "said", group: "room", position: "p2" }],
-    ["joined", { complete: false, position: "p9", events: [7, 8], returning: true }],
-  ]);
+  const [first, event, second] = heard.map(([, detail]) => detail);
+  assert.deepEqual(heard.map(([type]) => type), ["joined", "event", "joined"]);
+  assert.deepEqual([first.returning, first.complete, first.events], [false, true, [1]]);
+  assert.equal(first.members, 3); // what else the server says is passed on
+  assert.deepEqual(event, { type: "said", group: "room", position: "p2" });
+  assert.deepEqual([second.returning, second.complete, second.events], [true, false, [7, 8]]);
+});
+
+test("what may be incomplete is joined again, from before the gap", async () => {
+  start();
+  const [room, other] = [line.join("room"), line.join("other")];
+  listen(room, "event");
+  welcome();
+  for (const frame of asked("join")) await answer(frame, { complete: true, position: "p1", events: [] });
+  latest().receive({ type: "incomplete", group: "room" });
+  latest().receive({ type: "said", group: "room", position: "p7" }); // after the gap
+  assert.deepEqual([room.joined, other.joined, room.position, heard], [false, true, "p1", []]);
+  assert.deepEqual([asked("join")[2].group, asked("join")[2].since], ["room", "p1"]);
+  await answer(asked("join")[2], { complete: true, position: "p7", events: [1, 2] });
+  assert.equal(room.position, "p7");
+  latest().receive({ type: "incomplete" });
+  assert.deepEqual(asked("join").slice(3).map(({ group, since }) => [group, since]), [["room", "p7"], ["other", "p1"]]);
 });
 
 test("a connection that breaks before the answer moves no position", async () => {
@@ -217,7 +234,10 @@ test("joining is tried again while the server is cut off, and not when it refuse
   await answer(asked("join")[0], { type: "error", code: "unavailable", detail: "later" });
   await pass(1100);
   assert.equal(asked("join").length, 2);
-  await answer(asked("join")[1], { type: "error", code: "refused", detail: "not you" });
+  await answer(asked("join")[1], { type: "error", code: "too_fast", detail: "later" });
+  await pass(2100);
+  assert.equal(asked("join").length, 3);
+  await answer(asked("join")[2], { type: "error", code: "refused", detail: "not you" });
   assert.equal(heard[0][1].message, "not you");
   latest().breakOff();
   line.retryNow();

@@ -1,4 +1,4 @@
-"""Rooms: who is there and what is said, in memory and on real Redis."""
+"""Rooms: who is there, what is said and what was said, in memory and on real Redis."""
 
 import time
 
@@ -6,104 +6,167 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from .visitors import PATIENCE, receive, visit
+from fast_channels.layers import RedisPubSubChannelLayer, channel_layers
+from fast_channels.presence import Presence
+
+from .visitors import PATIENCE, Visitor, sign_in, visit
 
 pytestmark = pytest.mark.parametrize("redis_url", ["memory", "redis"], indirect=True)
 
 
-async def test_a_visitor_is_welcomed_and_announced_to_the_room(app: FastAPI, room: str) -> None:
-    """The welcome comes first; then everyone in the room, also the visitor, hears the name."""
-    async with visit(app, room, "Ada") as ada, visit(app, room, "Ben"):
-        assert (await receive(ada, "joined"))["name"] == "Ben"
+def keeps_history() -> bool:
+    return not isinstance(channel_layers["default"], RedisPubSubChannelLayer)
 
 
-async def test_the_room_hears_who_left(app: FastAPI, room: str) -> None:
-    async with visit(app, room, "Ada") as ada:
-        async with visit(app, room, "Ben"):
-            joined = await receive(ada, "joined")
-        assert await receive(ada, "left") == {**joined, "type": "left"}
+async def said(visitor: Visitor) -> str:
+    text: str = (await visitor.receive("said"))["text"]
+    return text
 
 
-async def test_a_message_reaches_everyone_in_the_room(app: FastAPI, room: str) -> None:
-    """Also its author, whose page shows it only then."""
+async def test_a_message_reaches_everyone_in_the_room_with_its_author(
+    app: FastAPI, room: str
+) -> None:
+    """Also its author, whose page knows it by its id."""
     async with visit(app, room, "Ada") as ada, visit(app, room, "Ben") as ben:
-        await ada.send_json_to({"type": "message", "text": "Hello Ben", "id": "m-1"})
+        assert (await ada.say(room, "Hello Ben", id="m-1"))["type"] == "ok"
         for visitor in (ada, ben):
-            message = await receive(visitor, "message")
+            message = await visitor.receive("said")
             assert time.time() - PATIENCE < message.pop("at") <= time.time()
-            assert message.pop("client")
-            said = {"name": "Ada", "text": "Hello Ben", "id": "m-1"}
-            assert message == {"type": "message", "room": room, **said}
+            assert ("position" in message) == keeps_history()
+            message.pop("position", None)
+            assert message == {
+                "type": "said",
+                "group": f"room.{room}",
+                "id": "m-1",
+                "user": ada.user,
+                "text": "Hello Ben",
+            }
 
 
 async def test_messages_arrive_once_and_in_order(app: FastAPI, room: str) -> None:
     texts = [f"Line {number}" for number in range(50)]
     async with visit(app, room, "Ada") as ada, visit(app, room, "Ben") as ben:
         for text in texts:
-            await ada.send_json_to({"type": "message", "text": text})
-        assert [(await receive(ben, "message"))["text"] for _ in texts] == texts
-        assert await ben.receive_nothing()
+            await ada.tell("say", group=f"room.{room}", text=text)
+        assert [await said(ben) for _ in texts] == texts
+        assert await ben.is_told_no("said")
 
 
 async def test_rooms_are_separate(app: FastAPI, room: str) -> None:
+    """One socket may be in both; who is not in a room can neither hear it nor speak there."""
     async with visit(app, room, "Ada") as ada, visit(app, f"{room}-2", "Ben") as ben:
-        await ben.send_json_to({"type": "message", "text": "Next door"})
-        await receive(ben, "message")
-        assert await ada.receive_nothing()
+        await ben.say(f"{room}-2", "Next door")
+        assert await said(ben) == "Next door"
+        assert await ada.is_told_no("said")
+        assert (await ada.say(f"{room}-2", "Hi"))["code"] == "not_joined"
+        await ada.enter(f"{room}-2")
+        await ben.say(f"{room}-2", "Again")
+        assert (await ada.receive("said"))["group"] == f"room.{room}-2"
+        assert (await ada.ask("leave", group=f"room.{room}-2"))["type"] == "ok"
+        await ben.say(f"{room}-2", "Alone")
+        assert await ada.is_told_no("said")
 
 
 async def test_text_arrives_as_it_was_written(app: FastAPI, room: str) -> None:
     """Nothing is escaped or lost on the way; spaces around it are cut off."""
     text = '<b>"Grüße"</b>\n{"a": 1} 漢字 🎈'
     async with visit(app, room, "Zoë 🎈") as visitor:
-        await visitor.send_json_to({"type": "message", "text": f"  {text} "})
-        message = await receive(visitor, "message")
-        assert (message["name"], message["text"]) == ("Zoë 🎈", text)
+        await visitor.say(room, f"  {text} ")
+        message = await visitor.receive("said")
+        assert (message["user"]["name"], message["text"]) == ("Zoë 🎈", text)
 
 
-async def test_what_http_publishes_reaches_the_sockets_of_the_room(
-    app: FastAPI, client: httpx.AsyncClient, room: str
-) -> None:
+async def test_a_newcomer_gets_the_last_messages(app: FastAPI, room: str) -> None:
     async with visit(app, room, "Ada") as ada:
-        said = {"name": "Robot", "text": "From outside"}
-        response = await client.post(f"/rooms/{room}/messages", json=said)
-        assert response.status_code == 202
-        message = await receive(ada, "message")
-        assert message.pop("at") <= time.time()
-        assert message == {"type": "message", "room": room, "client": None, "id": None, **said}
+        for number in range(5):
+            await ada.say(room, f"{number}")
+        async with visit(app, name="Ben") as ben:
+            joined = await ben.enter(room, history=3)
+            texts = [event["text"] for event in joined["events"]]
+            assert texts == (["2", "3", "4"] if keeps_history() else [])
+            assert joined["complete"]
+            await ada.say(room, "5")
+            assert await said(ben) == "5"
 
 
-async def test_who_spoke_is_told_by_an_id_that_only_the_server_gives(
+async def test_who_was_away_gets_what_was_missed_or_is_told(app: FastAPI, room: str) -> None:
+    """By the position of the last event, once and in order; with pub/sub none is kept, which is told."""
+    async with visit(app, room, "Ada") as ada:
+        async with visit(app, name="Ben") as ben:
+            position = (await ben.enter(room))["position"]
+        for text in ("One", "Two"):
+            await ada.say(room, text)
+        async with visit(app, cookie=ben.cookie) as ben:
+            joined = await ben.enter(room, since=position, history=50)
+            texts = [event["text"] for event in joined["events"]]
+            assert joined["complete"] == keeps_history()
+            assert texts == (["One", "Two"] if keeps_history() else [])
+            if keeps_history():
+                assert joined["position"] == joined["events"][-1]["position"]
+            assert await ben.is_told_no("said")
+
+
+async def test_what_http_publishes_is_said_by_who_is_signed_in(
     app: FastAPI, client: httpx.AsyncClient, room: str
 ) -> None:
-    """The same name on another socket, or over HTTP, is another one, whatever a frame claims."""
+    """The same user, whatever the body claims; nobody without a session."""
+    said = {"text": "From outside", "user": {"id": "ada"}, "name": "Ada"}
+    async with visit(app, room, "Ada") as ada:
+        assert (await client.post(f"/rooms/{room}/messages", json=said)).status_code == 401
+        await sign_in(client, "Ben")
+        assert (await client.post(f"/rooms/{room}/messages", json=said)).status_code == 202
+        message = await ada.receive("said")
+        ben = (await client.get("/session")).json()["user"]
+        assert (message["text"], message["user"]) == ("From outside", ben)
+        assert ben["name"] == "Ben"
+
+
+async def test_nobody_speaks_under_anothers_id(app: FastAPI, room: str) -> None:
+    """The same name on another session is another one, whatever a frame claims."""
     async with visit(app, room, "Ada") as ada, visit(app, room, "Ada") as other:
-        await ada.send_json_to({"type": "message", "text": "One"})
-        own = (await receive(other, "message"))["client"]
-        forged = {"type": "message", "text": "Two", "client": own, "name": "Ada", "at": 0}
-        await other.send_json_to(forged)
-        await receive(ada, "message")
-        message = await receive(ada, "message")
-        assert (message["name"], message["text"]) == ("Ada", "Two")
-        assert message["client"] not in (own, None)
+        await other.say(room, "Two", user=ada.user, name="Ada", at="0")
+        message = await ada.receive("said")
+        assert message["user"] == other.user
+        assert ada.user["id"] != other.user["id"]
         assert message["at"] > 0
-        said = {"name": "Ada", "text": "Three", "client": own, "id": "m-1"}
-        await client.post(f"/rooms/{room}/messages", json=said)
-        message = await receive(ada, "message")
-        assert (message["client"], message["id"]) == (None, None)
 
 
-async def test_an_error_carries_the_id_of_the_frame_that_it_answers(
-    app: FastAPI, room: str
-) -> None:
-    async with visit(app, room, "Ada") as ada:
-        for text in (" ", 5, None):
-            await ada.send_json_to({"type": "message", "text": text, "id": "m-2"})
-            assert (await receive(ada, "error"))["id"] == "m-2"
-        await ada.send_json_to({"type": "message", "text": "Good", "id": "no id"})
-        error = await receive(ada, "error")
-        assert error["id"] is None
-        assert error["detail"].startswith("id: ")
+async def test_the_room_is_told_who_writes_but_seldom(app: FastAPI, room: str) -> None:
+    """At most once in three seconds, by no position: it fills no history."""
+    async with visit(app, room, "Ada") as ada, visit(app, room, "Ben") as ben:
+        for _ in range(3):
+            await ada.tell("typing", group=f"room.{room}")
+        typing = await ben.receive("typing")
+        assert typing == {"type": "typing", "group": f"room.{room}", "user": ada.user}
+        assert await ben.is_told_no("typing")
+        async with visit(app, name="Cy") as cy:
+            assert (await cy.enter(room, history=50))["events"] == []
+
+
+async def test_a_room_knows_who_is_there(app: FastAPI, room: str) -> None:
+    """One member for all devices of a user, who has left when the last of them has gone."""
+    Presence(channel_layers["default"], grace=0)
+    async with visit(app, room, "Ada") as ada, visit(app, name="Ben") as ben:
+        joined = await ben.enter(room)
+        members = {one["id"]: one for one in joined["members"]}
+        assert members.keys() == {ada.user["id"], ben.user["id"]}
+        assert members[ada.user["id"]] == {**ada.user, "connections": 1}
+        assert joined["member_count"] == 2
+        told = await ada.receive("presence")
+        assert told == {
+            "type": "presence",
+            "group": f"room.{room}",
+            "joined": [{**ben.user, "connections": 1}],
+            "left": [],
+            "count": 2,
+        }
+        async with visit(app, room, cookie=ben.cookie):
+            told = await ada.receive("presence")
+            assert (told["joined"], told["count"]) == ([{**ben.user, "connections": 2}], 2)
+        assert (await ada.receive("presence"))["joined"] == [{**ben.user, "connections": 1}]
+        await ben.ask("leave", group=f"room.{room}")
+        told = await ada.receive("presence")
+        assert (told["joined"], told["left"], told["count"]) == ([], [ben.user["id"]], 1)
 
 
 async def test_the_app_is_live_and_ready(client: httpx.AsyncClient) -> None:

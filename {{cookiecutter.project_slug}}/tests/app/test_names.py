@@ -6,9 +6,9 @@ from fastapi import FastAPI
 from hypothesis import given, settings, strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from {{ cookiecutter.project_slug }}.schemas import Name, Text
+from {{ cookiecutter.project_slug }}.visible import Name, Text
 
-from .visitors import PATIENCE, communicator, receive, visit
+from .visitors import visit
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 TEXT: TypeAdapter[str] = TypeAdapter(Text)
@@ -110,20 +110,13 @@ def test_a_text_must_hold_something_visible(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["\u3164", "A\u202eda"])
-async def test_sockets_and_http_refuse_such_a_name_with_one_sentence(
-    app: FastAPI, client: httpx.AsyncClient, room: str, name: str
-) -> None:
-    expected = "name: must be 1 to 50 visible characters in one line"
-    visitor = communicator(app, room, name)
-    assert await visitor.connect(PATIENCE) == (True, None)
-    close = await visitor.receive_output(PATIENCE)
-    assert (close["code"], close["reason"]) == (4000, expected)
-    await visitor.wait(PATIENCE)
-    response = await client.post(f"/rooms/{room}/messages", json={"name": name, "text": "Hi"})
-    assert (response.status_code, response.json()) == (422, {"detail": expected})
+async def test_nobody_signs_in_under_such_a_name(client: httpx.AsyncClient, name: str) -> None:
+    response = await client.post("/session", json={"name": name})
+    expected = {"detail": "name: must hold visible characters only"}
+    assert (response.status_code, response.json()) == (422, expected)
 
 
 async def test_a_rooms_texts_arrive_without_bidi_controls(app: FastAPI, room: str) -> None:
-    async with visit(app, room, "Ada") as ada:
-        await ada.send_json_to({"type": "message", "text": "\u202eevil"})
-        assert (await receive(ada, "message"))["text"] == "evil"
+    async with visit(app, room) as ada:
+        await ada.say(room, "\u202eevil")
+        assert (await ada.receive("said"))["text"] == "evil"

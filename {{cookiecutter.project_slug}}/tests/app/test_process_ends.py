@@ -6,14 +6,8 @@ import signal
 import httpx
 
 from .broker import Broker
-from .processes import Processes, WebProcess
-from .visitors import (
-    PATIENCE,
-    receive,
-    receive_until,
-    until_the_worker_reports,
-    visit_server,
-)
+from .processes import Processes
+from .visitors import close_code, http_to, text_of, visit_server
 
 OUTAGE_SECONDS = 60.0  # a Sentinel failover takes 3 to 5 s, on a busy machine much longer
 
@@ -21,39 +15,56 @@ OUTAGE_SECONDS = 60.0  # a Sentinel failover takes 3 to 5 s, on a busy machine m
 async def test_a_web_process_that_is_stopped_tells_its_sockets_to_come_again(
     processes: Processes, room: str
 ) -> None:
-    """They are closed with 1012, the room hears who left, and the process ends without an error."""
-    async with (
-        visit_server(processes.a.url, room, "Ada") as ada,
-        visit_server(processes.b.url, room, "Ben") as ben,
-    ):
+    """They are closed with 1012, and are at home in the other one; no error is logged."""
+    async with visit_server(processes.a.url, room, "Ada") as ada:
         status = await asyncio.to_thread(processes.a.stop)
-        assert await ada.close_code() == 1012
-        assert (await receive(ben, "left"))["name"] == "Ada"
+        assert await close_code(ada) == 1012
     assert status in (0, -signal.SIGTERM)
     assert "Application shutdown complete" in processes.a.said()
     assert "Traceback" not in processes.a.said()
+    async with visit_server(processes.b.url, room, cookie=ada.cookie) as again:
+        assert again.user == ada.user
 
 
-async def test_a_worker_that_is_stopped_finishes_its_job(processes: Processes, room: str) -> None:
-    async with visit_server(processes.a.url, room, "Ada") as ada:
-        await ada.send_json_to({"type": "job.start"})
-        await until_the_worker_reports(ada)
+async def test_a_worker_that_is_stopped_finishes_its_job(processes: Processes) -> None:
+    async with visit_server(processes.a.url) as ada:
+        await ada.start("answer")
+        await ada.receive("job_output")
         assert await asyncio.to_thread(processes.worker.stop) == 0
-        await receive(ada, "job.done")
+        assert (await ada.receive("job_ended"))["state"] == "done"
     assert "Traceback" not in processes.worker.said()
 
 
-async def test_a_job_whose_worker_was_killed_is_done_by_the_next(
-    processes: Processes, room: str
-) -> None:
-    """From its beginning, once the lease of the dead one has ended."""
-    async with visit_server(processes.a.url, room, "Ada") as ada:
-        await ada.send_json_to({"type": "job.start"})
-        await until_the_worker_reports(ada)
+async def test_a_job_whose_worker_was_killed_is_ended_by_the_next(processes: Processes) -> None:
+    """Once the lease of the dead one has ended. Where a history is kept nothing is said twice."""
+    async with visit_server(processes.a.url) as ada:
+        job = (await ada.start("answer", prompt="Why?"))["job"]
+        said = [await ada.receive("job_output")]
         await asyncio.to_thread(processes.worker.kill)
         await asyncio.to_thread(processes.worker.start)
-        frames = await receive_until(ada, "job.done", OUTAGE_SECONDS)
-        assert 1 in [frame.get("done") for frame in frames]
+        said += await ada.receive_until("job_ended", OUTAGE_SECONDS)
+        assert said[-1]["state"] == "done"
+        if "position" in said[0]:
+            assert text_of(said).count("You asked: Why?") == 1
+            assert text_of(said) == text_of((await ada.follow(job))["events"])
+            assert text_of(said).endswith("jobs.py.")
+
+
+async def test_a_job_outlives_the_web_process_that_started_it(processes: Processes) -> None:
+    """The page comes back to another one, by its position, and the job goes on."""
+    async with visit_server(processes.a.url) as ada:
+        job = (await ada.start("answer"))["job"]
+        said = [await ada.receive("job_output")]
+        await asyncio.to_thread(processes.a.kill)
+    async with visit_server(processes.b.url, cookie=ada.cookie) as ada:
+        since = said[-1].get("position", "")
+        joined = await ada.follow(job, since=since)
+        said += joined["events"]
+        if said[-1]["type"] != "job_ended":
+            said += await ada.receive_until("job_ended")
+        if joined["complete"]:
+            assert text_of(said) == text_of((await ada.follow(job))["events"])
+        assert joined["complete"] == bool(since)
 
 
 async def test_sockets_outlive_the_loss_of_redis(
@@ -61,8 +72,8 @@ async def test_sockets_outlive_the_loss_of_redis(
 ) -> None:
     """Readiness says when it is gone and when it is back; then messages and jobs travel again."""
     async with (
-        http(processes.a) as a,
-        http(processes.b) as b,
+        http_to(processes.a.url) as a,
+        http_to(processes.b.url) as b,
         visit_server(processes.a.url, room, "Ada") as ada,
         visit_server(processes.b.url, room, "Ben") as ben,
     ):
@@ -72,14 +83,10 @@ async def test_sockets_outlive_the_loss_of_redis(
         await lost
         await asyncio.to_thread(broker.recover)
         await asyncio.gather(until_ready_is(200, a), until_ready_is(200, b))
-        await ada.send_json_to({"type": "message", "text": "Back again"})
-        assert (await receive(ben, "message"))["text"] == "Back again"
-        await ben.send_json_to({"type": "job.start"})
-        await receive(ben, "job.done")
-
-
-def http(web: WebProcess) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=web.url, trust_env=False, timeout=PATIENCE)
+        await ada.say(room, "Back again")
+        assert (await ben.receive("said"))["text"] == "Back again"
+        await ben.start("answer")
+        assert (await ben.receive("job_ended"))["state"] == "done"
 
 
 async def until_ready_is(status: int, client: httpx.AsyncClient) -> None:

@@ -1,15 +1,23 @@
 """Two uvicorn processes and a worker on one Redis: what is done in one arrives in the others."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
-import httpx
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
-from websockets.typing import Origin
 
 from .processes import Processes
-from .visitors import receive, receive_until, until_the_worker_reports, visit_server
+from .visitors import (
+    PATIENCE,
+    Frame,
+    RemoteLine,
+    Visitor,
+    close_code,
+    http_to,
+    sign_in,
+    visit_server,
+)
 
 IDLE_SECONDS = 6.2  # longer than the 5 s after which redis-py gives up reading by default
 
@@ -21,32 +29,33 @@ async def test_a_message_sent_to_one_process_arrives_at_the_other(
         visit_server(processes.a.url, room, "Ada") as ada,
         visit_server(processes.b.url, room, "Ben") as ben,
     ):
-        assert (await receive(ada, "joined"))["name"] == "Ben"
-        await ada.send_json_to({"type": "message", "text": "Hello B"})
-        await ben.send_json_to({"type": "message", "text": "Hello A"})
+        assert (await ada.receive("presence"))["joined"] == [{**ben.user, "connections": 1}]
+        await ada.say(room, "Hello B")
+        await ben.say(room, "Hello A")
         for visitor in (ada, ben):
-            texts = {(await receive(visitor, "message"))["text"] for _ in range(2)}
+            texts = {(await visitor.receive("said"))["text"] for _ in range(2)}
             assert texts == {"Hello A", "Hello B"}
 
 
-async def test_http_to_one_process_reaches_a_socket_of_the_other(
-    processes: Processes, room: str
-) -> None:
-    async with visit_server(processes.b.url, room, "Ben") as ben:
-        said = {"name": "Robot", "text": "From outside"}
-        async with httpx.AsyncClient(base_url=processes.a.url, trust_env=False) as client:
-            response = await client.post(f"/rooms/{room}/messages", json=said)
-        assert response.status_code == 202
-        message = await receive(ben, "message")
-        assert (message["name"], message["text"]) == ("Robot", "From outside")
+async def test_a_session_is_good_in_each_process(processes: Processes, room: str) -> None:
+    """Signed in at one, publishing at it into a socket of the other, signed out from there, too."""
+    async with http_to(processes.a.url) as client:
+        cookie = await sign_in(client, "Ada")
+        async with visit_server(processes.b.url, room, cookie=cookie) as ada:
+            response = await client.post(f"/rooms/{room}/messages", json={"text": "From outside"})
+            assert response.status_code == 202
+            message = await ada.receive("said")
+            assert (message["user"], message["text"]) == (ada.user, "From outside")
+            assert (await client.delete("/session?everywhere=true")).status_code == 204
+            assert await close_code(ada) == 4403
 
 
-async def test_a_jobs_progress_comes_back_from_the_worker(processes: Processes, room: str) -> None:
-    async with visit_server(processes.a.url, room, "Ada") as ada:
-        await ada.send_json_to({"type": "job.start"})
-        *progress, end = await receive_until(ada, "job.done")
-        assert [frame["done"] for frame in progress] == list(range(end["total"]))
-        assert {frame["job"] for frame in progress} == {end["job"]}
+async def test_a_job_is_told_by_the_worker(processes: Processes) -> None:
+    async with visit_server(processes.a.url) as ada:
+        await ada.start("steps")
+        *steps, end = await ada.receive_until("job_ended")
+        assert [step["done"] for step in steps][-1] == steps[-1]["total"]
+        assert end["state"] == "done"
 
 
 async def test_an_idle_connection_stays_alive(processes: Processes, room: str) -> None:
@@ -54,25 +63,61 @@ async def test_an_idle_connection_stays_alive(processes: Processes, room: str) -
         visit_server(processes.a.url, room, "Ada") as ada,
         visit_server(processes.b.url, room, "Ben") as ben,
     ):
-        await receive(ada, "joined")
-        assert await ada.receive_nothing(IDLE_SECONDS)
-        await ben.send_json_to({"type": "message", "text": "Still there?"})
-        assert (await receive(ada, "message"))["text"] == "Still there?"
-        await ada.send_json_to({"type": "job.start"})
-        await until_the_worker_reports(ada)
+        assert await ada.is_told_no("said", IDLE_SECONDS)
+        await ben.say(room, "Still there?")
+        assert (await ada.receive("said"))["text"] == "Still there?"
+        await ada.start("answer")
+        await ada.receive("job_output")
 
 
-async def test_a_page_of_another_origin_gets_http_403(processes: Processes, room: str) -> None:
+async def test_a_rooms_events_come_without_a_socket(processes: Processes, room: str) -> None:
+    """As server-sent events; EventSource comes back with the id of the last one, which is its position."""
+    async with (
+        visit_server(processes.a.url, room, "Ada") as ada,
+        http_to(processes.b.url) as client,
+    ):
+        path = f"/rooms/{room}/events"
+        assert (await client.get(path)).status_code == 401
+        await sign_in(client, "Ben")
+        async with client.stream("GET", path) as response:
+            lines = response.aiter_lines()
+            if "position" in (await said(ada, room, "One")):
+                assert await next_event(lines) == "One"
+            else:  # nothing tells that a stream of pub/sub has begun
+                return
+            await said(ada, room, "Two")
+            assert await next_event(lines) == "Two"
+        await said(ada, room, "Three")
+        position = (await said(ada, room, "Four"))["position"]
+        await said(ada, room, "Five")
+        async with client.stream("GET", path, headers={"last-event-id": position}) as response:
+            assert await next_event(response.aiter_lines()) == "Five"
+
+
+async def said(visitor: Visitor, room: str, text: str) -> Frame:
+    await visitor.say(room, text)
+    return await visitor.receive("said")
+
+
+async def next_event(lines: AsyncIterator[str]) -> str:
+    """The text of the next message in the stream."""
+    async with asyncio.timeout(PATIENCE):
+        async for line in lines:
+            if line.startswith("data: ") and (frame := json.loads(line[6:])):
+                text: str = frame["text"]
+                return text
+    raise AssertionError("The stream has ended")
+
+
+async def test_a_page_of_another_origin_gets_http_403(processes: Processes) -> None:
     with pytest.raises(InvalidStatus) as refusal:
-        async with visit_server(processes.a.url, room, "Eve", origin="http://evil.example"):
+        async with visit_server(processes.a.url, origin="http://evil.example"):
             pass
     assert refusal.value.response.status_code == 403
 
 
-async def test_the_web_processes_speak_by_our_own_protocol(processes: Processes, room: str) -> None:
+async def test_the_web_processes_speak_by_our_own_protocol(processes: Processes) -> None:
     """uvicorn's would agree to the compression that the client offers."""
-    url = processes.a.url
-    address = f"{url.replace('http', 'ws', 1)}/ws/chat/{room}?name=Ada"
-    async with connect(address, origin=Origin(url), proxy=None) as socket:
-        assert json.loads(await socket.recv())["type"] == "welcome"
-        assert socket.protocol.extensions == []
+    async with visit_server(processes.a.url) as ada:
+        assert isinstance(ada.line, RemoteLine)
+        assert ada.line.socket.protocol.extensions == []

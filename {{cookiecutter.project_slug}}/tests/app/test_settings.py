@@ -59,11 +59,14 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("WORKER_CONCURRENCY", "0"),
         ("WORKER_CONCURRENCY", "many"),
         ("JOB_STEP_SECONDS", "-1"),
-        ("JOBS_PER_SOCKET", "0"),
+        ("JOBS_PER_USER", "0"),
         ("FRAMES_PER_SECOND", "0"),
         ("ROOMS_PER_ADDRESS", "none"),
         ("RUN_WORKER", "perhaps"),
         ("LOG_LEVEL", "loud"),
+        ("SECRET_KEY", "too short"),
+        ("AUTH_SECRET", "too short"),
+        ("SESSION_SECONDS", "0"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(
@@ -71,6 +74,23 @@ def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError, match=f"(?i){variable}"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"AUTH_SECRET"},
+        {"AUTH_SECRET", "AUTH_ISSUER"},
+        {"AUTH_ISSUER", "AUTH_AUDIENCE"},
+        {"AUTH_SECRET", "AUTH_JWKS_URL", "AUTH_ISSUER", "AUTH_AUDIENCE"},
+    ],
+)
+def test_a_provider_is_named_whole(names: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half of it must not leave the sign-in by a name open, or a token's issuer unchecked."""
+    for name in names:
+        monkeypatch.setenv(name, "x" * 40)
+    with pytest.raises(ValidationError, match="AUTH_"):
         Settings()
 
 

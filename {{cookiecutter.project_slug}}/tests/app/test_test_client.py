@@ -21,37 +21,47 @@ def receive(socket: WebSocketTestSession, kind: str) -> Any:
     return frame
 
 
+def sign_in(client: TestClient, name: str) -> dict[str, str]:
+    """The headers of a page of this user."""
+    client.cookies.clear()
+    client.post("/session", json={"name": name})
+    return {**OWN_PAGE, "cookie": f"session={client.cookies['session']}"}
+
+
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_two_people_talk(monkeypatch: pytest.MonkeyPatch, room: str, turn: str) -> None:
     """They hear each other and what comes by HTTP, and a job is done; a second client works too."""
     monkeypatch.setenv("JOB_STEP_SECONDS", "0.001")
     from {{ cookiecutter.project_slug }}.main import app
 
-    path = f"/ws/chat/{room}?name="
     with (
         TestClient(app) as client,
-        client.websocket_connect(f"{path}Ada", headers=OWN_PAGE) as ada,
-        client.websocket_connect(f"{path}Bob", headers=OWN_PAGE) as bob,
+        client.websocket_connect("/ws/chat", headers=sign_in(client, "Ada")) as ada,
+        client.websocket_connect("/ws/chat", headers=sign_in(client, "Bob")) as bob,
     ):
-        receive(ada, "welcome")
-        receive(bob, "welcome")
-        ada.send_json({"type": "message", "text": "hello"})
-        assert receive(bob, "message")["text"] == receive(ada, "message")["text"] == "hello"
-        said = client.post(f"/rooms/{room}/messages", json={"name": "Eve", "text": "by HTTP"})
+        group = f"room.{room}"
+        for socket in (ada, bob):
+            socket.send_json({"type": "join", "group": group, "id": "1"})
+            assert receive(socket, "joined")["reply_to"] == "1"
+        ada.send_json({"type": "say", "group": group, "text": "hello"})
+        assert receive(bob, "said")["text"] == receive(ada, "said")["text"] == "hello"
+        said = client.post(f"/rooms/{room}/messages", json={"text": "by HTTP"})
         assert said.status_code == 202
-        assert receive(bob, "message")["text"] == receive(ada, "message")["text"] == "by HTTP"
-        ada.send_json({"type": "job.start"})
-        assert receive(ada, "job.done")
+        assert receive(bob, "said")["user"]["name"] == receive(ada, "said")["user"]["name"] == "Bob"
+        ada.send_json({"type": "start_job", "kind": "steps", "id": "2"})
+        ada.send_json({"type": "join", "group": receive(ada, "job_started")["group"], "id": "3"})
+        assert receive(ada, "job_ended")["state"] == "done"
 
 
-def test_another_page_is_refused(room: str) -> None:
+def test_another_page_is_refused() -> None:
     """So is a socket without an Origin header, which is how the client opens one by default."""
     from {{ cookiecutter.project_slug }}.main import app
 
     with TestClient(app) as client:
+        cookie = sign_in(client, "Ada")["cookie"]
         for headers in ({}, {"origin": "http://elsewhere.example"}):
             with (
                 pytest.raises(WebSocketDisconnect),
-                client.websocket_connect(f"/ws/chat/{room}?name=Ada", headers=headers),
+                client.websocket_connect("/ws/chat", headers={"cookie": cookie} | headers),
             ):
                 pass

@@ -8,7 +8,7 @@ import pytest
 
 from .broker import Broker
 from .processes import PACKAGE, START_SECONDS, WebProcess, environment, run_worker
-from .visitors import receive, visit_server
+from .visitors import visit_server
 
 UNREACHABLE = "redis://127.0.0.1:1/0"  # port 1 is nobody's
 
@@ -50,6 +50,6 @@ async def test_a_web_process_does_jobs_too_if_it_is_told_to(
     settings = {"REDIS_URL": broker.url, "RUN_WORKER": "true", "JOB_STEP_SECONDS": "0.01"}
     settings["APP_NAME"] = f"test-{room}"
     with WebProcess(tmp_path, settings) as web:
-        async with visit_server(web.url, room, "Ada") as ada:
-            await ada.send_json_to({"type": "job.start"})
-            await receive(ada, "job.done")
+        async with visit_server(web.url) as ada:
+            await ada.start("steps")
+            assert (await ada.receive("job_ended"))["state"] == "done"

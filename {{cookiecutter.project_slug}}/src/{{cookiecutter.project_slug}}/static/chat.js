@@ -1,183 +1,173 @@
-/** The page: joins the socket, the outbox and the views. The server's side is chat.py. */
-import { ConnectionView } from "./connection.js";
-import { announce, bdi, byId } from "./dom.js";
+/** The page: joins the line to the server, the outbox and the views. The server's side is chat.py. */
+import { announce, byId, listen } from "./dom.js";
 import { Jobs } from "./jobs.js";
-import { newId } from "./ids.js";
-import { forgetJoined, JoinForm } from "./join.js";
 import { Log } from "./log.js";
 import { Outbox } from "./outbox.js";
-import { ReconnectingSocket } from "./socket.js";
+import { People } from "./people.js";
+import { Realtime } from "./realtime.js";
+import { renew, session, signIn, signOut } from "./session.js";
 
-const MAX_TEXT = 2000;
 const NAME = document.title; // of the app
+const ENDED = "Your session has ended. Please sign in again.";
+const TYPING = 3000; // ms between two signs of typing
 
-const log = new Log();
-const jobs = new Jobs();
-const connection = new ConnectionView(() => socket.retryNow());
-const outbox = new Outbox(({ id, text }) =>
-  socket.send({ type: "message", id, text }, { wantsReply: true }),
-);
-const joinForm = new JoinForm(join);
-let socket = null;
-let room = "";
-let me = "";
-const mine = new Set(); // the ids that the server gave to this page's connections
-let welcomed = false; // in this conversation, by any connection
-let unread = 0;
+const complain = (detail) => (byId("error-text").textContent = detail);
+const showTitle = (count) => (document.title = `${count ? `(${count}) ` : ""}#${name} · ${NAME}`);
 
 // ---- coming and going
 
-function join(wantedName, wantedRoom) {
-  [me, room, welcomed] = [wantedName, wantedRoom, false];
-  log.clear();
-  jobs.clear();
-  complain("");
-  joinForm.hide();
-  byId("chat").hidden = false;
-  byId("room-title").textContent = `#${room}`;
-  byId("own-name").textContent = me;
-  showTitle();
-  const url = new URL(`ws/chat/${encodeURIComponent(room)}`, document.baseURI);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = new URLSearchParams({ name: me });
-  socket = new ReconnectingSocket(url);
-  socket.addEventListener("state", ({ detail }) => connectionChanged(detail));
-  socket.addEventListener("message", ({ detail }) => handlers[detail?.type]?.(detail));
-  socket.addEventListener("refused", ({ detail }) =>
-    leave(detail.reason || "This name or room was not accepted."),
-  );
-  socket.connect();
-  byId("text").focus();
-}
+byId("room").value = new URLSearchParams(location.search).get("room") || "lobby";
+const { reason = "", unsent = "" } = history.state ?? {}; // of who left, see below
+const { user, sign_in: by = "name", detail, status } = await session();
+const me = (!reason && user) || (await signIn(by, reason || (status === 401 ? "" : detail)));
+const name = byId("room").value;
+history.replaceState(null, "", `?${new URLSearchParams({ room: name })}`);
+byId("room-title").textContent = `#${name}`;
+byId("own-name").textContent = me.name;
+byId("chat").hidden = false;
 
-function leave(reason = "") {
-  socket.close();
-  forgetJoined();
+const url = new URL("ws/chat", document.baseURI.replace(/^http/, "ws"));
+// A provider's token is not this page's to renew.
+const line = new Realtime(url, { fatalCodes: [4401, 4403], renew: by === "name" ? () => renew(me) : null });
+const room = line.join(`room.${name}`, { history: 50 });
+const outbox = new Outbox(({ id, text }) => line.ask({ type: "say", group: room.name, text }, { id }), outboxChanged);
+const [log, people, jobs, text] = [new Log(), new People(me), new Jobs(line), byId("text")];
+let greeted = false; // by the server, on the connection that is or was the last
+let [unread, typedAt] = [0, 0];
+
+/** For a fresh page, of which nothing of this user's remains. With a reason it asks to sign in again. */
+function leave(reason) {
+  line.close();
   // What nobody received returns to the composer, where its author finds it.
-  byId("text").value = [...outbox.takeAll(), byId("text").value].filter(Boolean).join("\n");
-  byId("chat").hidden = true;
-  document.title = NAME;
-  joinForm.show(reason);
+  text.value = [...outbox.entries.map((entry) => entry.text), text.value].filter(Boolean).join("\n");
+  outbox.entries = [];
+  history.replaceState({ reason, unsent: text.value }, "");
+  location.reload();
 }
 
-function connectionChanged({ state, retryAt }) {
-  if (state === "connecting") connection.show(welcomed ? "reconnecting" : "connecting");
-  if (state !== "waiting") return;
-  connection.show("reconnecting", retryAt);
-  byId("start-job").disabled = true;
-  outbox.disconnected();
-  jobs.disconnected();
+/** A browser does not say why a socket was refused; the session may have ended. */
+async function checkSession() {
+  if ((await session()).status === 401) leave(ENDED);
 }
 
-// ---- frames of the server, by type
+// ---- what the server says
 
-const handlers = {
-  welcome(frame) {
-    if (welcomed) log.addNotice("Connected again. Messages sent in between are not shown.");
-    else log.addNotice("Welcome to ", bdi(`#${frame.room}`), ".");
-    welcomed = true;
-    me = frame.name;
-    mine.add(frame.client);
-    byId("own-name").textContent = me;
-    byId("start-job").disabled = false;
-    connection.show("online");
-    outbox.connected();
+listen(line, {
+  state({ state }) {
+    if (state === "waiting" && !greeted) checkSession();
+    greeted = false;
+    // Only a hint, as a server on this machine needs no network: so we go on trying.
+    const broken = navigator.onLine ? "Reconnecting" : "Offline, trying again";
+    const word = { connecting: "Connecting…", open: "Online" }[state] ?? broken;
+    byId("connection").dataset.state = state;
+    if (byId("state").textContent !== word) byId("state").textContent = word;
   },
-  message(frame) {
-    // The server says who spoke; a name is only what its bearer chose.
-    const own = mine.has(frame.client);
-    if (own) outbox.echoed(frame.id);
-    log.addMessage(frame, own ? "mine" : badge(frame));
-    if (document.hidden) showTitle(++unread);
+  frame({ type, user, detail }) {
+    if (type === "error") complain(detail);
+    if (type === "welcome") greeted = true;
+    if (type === "welcome" && user.id !== me.id) leave(""); // somebody else has signed in, in another tab
   },
-  joined(frame) {
-    if (!mine.has(frame.client)) log.addNotice(bdi(frame.name), " joined");
+  refused: ({ reason }) => leave(reason || ENDED),
+  unrenewed: checkSession,
+});
+
+listen(room, {
+  joined({ events: missed, complete, returning, members, member_count: count }) {
+    const isNews = ({ type, user, id }) => type === "said" && !log.has(user, id) && !outbox.has(id);
+    const news = missed.filter(isNews).length;
+    if (returning && !complete) log.notice("You may have missed messages.", "line bad");
+    else if (returning && news) log.notice(`Caught up, ${news} message${news > 1 ? "s" : ""}`, "line");
+    for (const event of missed) events[event.type]?.(event);
+    people.update({ members, count });
+    outbox.joined(complete);
+    setTimeout(() => (byId("scroller").ariaLive = "polite"), 1000); // nobody wants 50 messages read out
   },
-  left(frame) {
-    if (!mine.has(frame.client)) log.addNotice(bdi(frame.name), " left");
+  event: (event) => events[event.type]?.(event),
+  refused: ({ message }) => complain(message),
+});
+
+const events = {
+  said(message) {
+    const { user, id } = message;
+    const mine = user.id === me.id;
+    if (mine) outbox.remove(id);
+    else if (document.hidden && !log.has(user, id)) {
+      log.markUnread(true);
+      showTitle(++unread);
+    }
+    people.stopsTyping(user.id);
+    log.add(message, mine);
   },
-  "job.progress": (frame) => jobs.progress(frame),
-  "job.done": (frame) => jobs.done(frame),
-  error(frame) {
-    const { id, detail } = frame;
-    if (!outbox.refused(id, detail) && !jobs.refused(id, detail)) complain(detail);
-  },
+  typing: ({ user }) => user.id !== me.id && people.types(user),
+  presence: (change) => people.update(change),
 };
 
 // ---- what the user does
 
-byId("composer").addEventListener("submit", (event) => {
+byId("composer").onsubmit = (event) => {
   event.preventDefault();
-  const text = byId("text").value.trim();
-  if (!text) return;
-  if (text.length > MAX_TEXT)
-    return complain(`A message has at most ${MAX_TEXT} characters; this one ${text.length}.`);
-  if (!outbox.add(text))
-    return complain("Too many messages wait for the connection. Yours stays here until then.");
-  byId("text").value = "";
+  const said = text.value.trim();
+  if (!said) return;
+  if (!outbox.add(said)) return complain("Too many messages wait for the connection. Yours stays here until then.");
+  text.value = "";
+  typedAt = 0;
+  log.markUnread(false);
   complain("");
-});
+};
 
-byId("text").addEventListener("keydown", (event) => {
+text.onkeydown = (event) => {
   // While an input method composes a word, Enter chooses the word.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId("composer").requestSubmit();
-});
+};
 
-outbox.addEventListener("change", ({ detail: entry }) => {
-  if (entry.state === "unconfirmed") announce("A message of yours may not have arrived.");
+text.oninput = () => {
+  if (Date.now() - typedAt < TYPING || !text.value.trim()) return;
+  if (room.joined && line.tell({ type: "typing", group: room.name })) typedAt = Date.now();
+};
+
+byId("ask").onsubmit = async (event) => {
+  event.preventDefault();
+  const kind = event.submitter.value;
+  const prompt = kind === "answer" ? byId("prompt").value : undefined;
+  byId("job-error").textContent = await jobs.start(kind, prompt).then(() => "", ({ message }) => message);
+  if (prompt && !byId("job-error").textContent) event.target.reset();
+};
+
+byId("sign-out").onclick = async () => {
+  const { status, detail } = await signOut();
+  if (status === 204) leave("");
+  else complain(detail);
+};
+
+byId("retry").onclick = thenWrite(() => line.retryNow());
+byId("dismiss").onclick = thenWrite(() => complain(""));
+
+document.onvisibilitychange = () => {
+  if (document.hidden) log.markUnread(false);
+  else showTitle((unread = 0));
+};
+
+window.onbeforeunload = (event) => {
+  if (outbox.entries.length) event.preventDefault(); // the browser asks before messages are lost
+};
+
+function outboxChanged(entry) {
+  if (entry.state === "doubtful") announce("A message of yours may not have arrived.");
   if (entry.state === "refused") announce(`Not delivered. ${entry.detail}`);
-  const then = (act) => () => {
-    act(entry);
-    byId("text").focus(); // the button that had the focus is gone
+  log.showPending(entry, thenWrite(() => outbox.again(entry)), thenWrite(() => outbox.remove(entry.id)));
+}
+
+/** For a button that goes away: the focus returns to the composer. */
+function thenWrite(act) {
+  return () => {
+    act();
+    text.focus();
   };
-  log.showPending(entry, [
-    { label: "Send again", run: then((one) => outbox.sendAgain(one)) },
-    { label: "Discard", run: then((one) => outbox.discard(one)) },
-  ]);
-});
-
-byId("start-job").addEventListener("click", () => {
-  const id = newId();
-  if (socket.send({ type: "job.start", id })) jobs.requested(id);
-});
-
-byId("leave").addEventListener("click", () => leave());
-byId("dismiss").addEventListener("click", () => {
-  complain("");
-  byId("text").focus();
-});
-
-byId("copy-link").hidden = !navigator.clipboard; // only there on https and on this machine
-byId("copy-link").addEventListener("click", async ({ target }) => {
-  await navigator.clipboard.writeText(location.href);
-  target.textContent = "Copied";
-  setTimeout(() => (target.textContent = "Copy link"), 2000);
-});
-
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && room) showTitle((unread = 0));
-});
-
-addEventListener("beforeunload", (event) => {
-  if (outbox.size > 0) event.preventDefault(); // the browser asks before messages are lost
-});
-
-/** What a reader has to know about who spoke. */
-function badge({ client, name }) {
-  if (client === null) return "over HTTP";
-  return name === me ? "not you" : "";
 }
 
-function complain(detail) {
-  byId("error-text").textContent = detail;
-  byId("error").hidden = !detail;
-}
-
-function showTitle(count = 0) {
-  document.title = `${count ? `(${count}) ` : ""}#${room} · ${NAME}`;
-}
-
-joinForm.show();
-joinForm.resume();
+showTitle(0);
+text.value = unsent;
+text.focus();
+line.connect();

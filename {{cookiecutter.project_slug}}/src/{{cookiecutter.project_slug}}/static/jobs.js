@@ -1,103 +1,62 @@
-/** The list of jobs this page started: one row with a progress bar each. */
-import { announce, byId, element } from "./dom.js";
+/** The user's jobs, the same on each device: an answer that grows word by word, or steps with a bar. */
+import { announce, byId, copyOf, element, listen, part } from "./dom.js";
 
-const MAX_ROWS = 20;
-const STATE_TEXT = {
-  starting: "Waiting for a worker",
-  done: "Done",
-  lost: "Connection lost, progress unknown",
-};
+const SHOWN = 10; // the newest ones
+const WORDS = { waiting: "Waiting for a worker", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 
 export class Jobs {
-  #list = byId("jobs");
-  #clear = byId("clear-jobs");
-  #rows = []; // {id, job, title, state, item, bar, text}; job: null until a first progress names it
-  #count = 0;
+  #line;
+  #groups = new Map(); // job -> its group, the newest last
 
-  constructor() {
-    this.#clear.addEventListener("click", () => this.clear((row) => !this.#isRunning(row)));
-    this.clear();
+  constructor(line) {
+    this.#line = line;
+    const show = (job) => this.#show(job);
+    listen(line.join("jobs.me", { history: SHOWN }), { joined: ({ events }) => events.forEach(show), event: show });
   }
 
-  /** A job was requested by the frame `id`; the server's answer to it names the job. */
-  requested(id = null) {
-    const bar = element("progress", { max: 1 });
-    const text = element("span", { className: "hint" });
-    const title = `Job ${++this.#count}`;
-    bar.setAttribute("aria-label", title);
-    const item = element(
-      "li",
-      {},
-      element("div", { className: "bar" }, element("b", {}, title), text),
-      bar,
-    );
-    const row = { id, job: null, title, item, bar, text };
-    this.#rows.push(row);
-    this.#list.prepend(item);
-    this.#enter(row, "starting");
-    const overdue = this.#rows.length > MAX_ROWS && this.#rows.find((one) => !this.#isRunning(one));
-    if (overdue) this.clear((one) => one === overdue);
-    return row;
+  /** kind: "answer", to a prompt, or "steps"; `Refused` if the server does not want it. */
+  async start(kind, prompt) {
+    this.#show(await this.#line.ask({ type: "start_job", kind, prompt }));
   }
 
-  progress({ id, job, done, total }) {
-    const row = this.#named(job, id);
-    if (row.state === "done") return; // overtaken on the way
-    row.bar.max = total;
-    row.bar.value = done;
-    this.#enter(row, "running", `${Math.floor((100 * done) / total)} %`);
+  #show({ job, job_group, prompt, kind }) {
+    if (this.#groups.has(job)) return;
+    const row = copyOf("job-row", { title: prompt || "A job with steps" });
+    row.dataset.kind = kind;
+    byId("jobs").prepend(row);
+    enter(row, "waiting");
+    const group = this.#line.join(job_group, { history: 1000 });
+    this.#groups.set(job, group);
+    listen(group, {
+      joined({ events, returning, complete }) {
+        if (!returning || !complete) part(row, "output").replaceChildren();
+        for (const event of events) advance(row, event, group);
+      },
+      event(event) {
+        advance(row, event, group);
+        const words = ["title", "state"].map((name) => part(row, name).textContent);
+        if (event.type === "job_ended") announce(words.join(": "));
+      },
+      refused: ({ message }) => enter(row, "failed", message),
+    });
+    const cancel = () => this.#line.ask({ type: "cancel_job", job });
+    part(row, "cancel").onclick = () => cancel().catch(({ message }) => enter(row, row.dataset.state, message));
+    if (byId("jobs").children.length <= SHOWN) return;
+    byId("jobs").lastChild.remove();
+    [...this.#groups.values()].at(-1 - SHOWN).leave();
   }
+}
 
-  done({ job, total }) {
-    const row = this.#named(job);
-    row.bar.max = row.bar.value = total;
-    this.#enter(row, "done");
-  }
+function advance(row, { type, text, done, total, label, state, detail }, group) {
+  if (type === "job_output") part(row, "output").append(element("span", {}, text));
+  if (type === "job_progress") Object.assign(part(row, "progress"), { max: total, value: done });
+  if (type !== "job_ended") return enter(row, "running", label);
+  enter(row, state, detail);
+  group.leave();
+}
 
-  /** The server refused the request with this id; false if there is none. */
-  refused(id, detail) {
-    const row = this.#rows.find((one) => one.id === id && one.state === "starting");
-    if (row) this.#enter(row, "failed", detail);
-    return Boolean(row);
-  }
-
-  /** Progress goes to the connection that asked: a new one does not hear of these jobs. */
-  disconnected() {
-    for (const row of this.#rows) if (this.#isRunning(row)) this.#enter(row, "lost");
-  }
-
-  clear(matches = () => true) {
-    for (const row of this.#rows.filter(matches)) row.item.remove();
-    this.#rows = this.#rows.filter((row) => !matches(row));
-    this.#update();
-  }
-
-  /** The row of a job; a worker may be quicker than the answer to the request `id`. */
-  #named(job, id) {
-    let row = this.#rows.find((one) => one.job === job);
-    row ??= this.#rows.find((one) => one.job === null && one.id === id);
-    row ??= this.#rows.find((one) => one.state === "starting") ?? this.requested();
-    row.job = job;
-    row.item.title = job;
-    return row;
-  }
-
-  #isRunning(row) {
-    return row.state === "starting" || row.state === "running";
-  }
-
-  #enter(row, state, text = STATE_TEXT[state]) {
-    if (row.state !== state && state !== "running") announce(`${row.title}: ${text}`);
-    row.state = row.item.dataset.state = state;
-    row.text.textContent = text;
-    // Without a value the bar is an endless one: right while we wait, wrong afterwards.
-    if (!this.#isRunning(row) && !row.bar.hasAttribute("value")) row.bar.value = 0;
-    this.#update();
-  }
-
-  #update() {
-    byId("jobs-count").textContent = this.#rows.length > 1 ? `(${this.#rows.length})` : "";
-    byId("jobs-empty").hidden = this.#rows.length > 0;
-    this.#clear.hidden = this.#rows.every((row) => this.#isRunning(row));
-  }
+function enter(row, state, detail) {
+  row.dataset.state = state;
+  part(row, "state").textContent = [WORDS[state], detail].filter(Boolean).join(": ");
+  byId("running-jobs").textContent = byId("jobs").querySelectorAll("[data-state=running]").length || "";
 }

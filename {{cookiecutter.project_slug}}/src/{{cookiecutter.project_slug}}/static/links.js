@@ -1,51 +1,23 @@
 /** Web addresses in a text become links; all else stays text. Nothing here makes markup of a string. */
 import { element } from "./dom.js";
 
-const ADDRESS = /\bhttps?:\/\/[^\s<>"]+/gi;
-const CLOSERS = { ")": "(", "]": "[", "}": "{" };
+// A full stop or a bracket behind an address belongs to the sentence, unless it was opened within.
+const WITHIN = /\([^\s<>"()]*\)|[^\s<>"()]/.source;
+const END = /\([^\s<>"()]*\)|[^\s<>"().,;:!?'’”*_[\]{}]/.source;
+const ADDRESS = new RegExp(`(\\bhttps?://(?:${WITHIN})*(?:${END}))`, "i");
 
 /** The text as nodes and strings, fit for `append`. */
-export function linked(text) {
-  const parts = [];
-  let end = 0;
-  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
-    const address = withoutTail(found);
-    const url = parse(address);
-    if (!url) continue;
-    parts.push(text.slice(end, index), link(address, url));
-    end = index + address.length;
-  }
-  return [...parts, text.slice(end)].filter(Boolean);
+export const linked = (text) =>
+  text.split(ADDRESS).map((piece, number) => (number % 2 && isPlain(piece) ? link(piece) : piece));
+
+/** `https://bank.example@evil.example` deceives. */
+function isPlain(address) {
+  const url = URL.canParse(address) && new URL(address);
+  return url && !url.username && !url.password;
 }
 
-function link(address, url) {
-  return element(
-    "a",
-    {
-      href: url.href,
-      title: url.href, // says in Punycode whose host it really is
-      target: "_blank",
-      rel: "noopener noreferrer nofollow",
-      dir: "ltr",
-    },
-    address,
-  );
-}
-
-/** Null for what is no web address, or holds a user: `https://bank.example@evil.example` deceives. */
-function parse(address) {
-  const url = URL.canParse(address) ? new URL(address) : null;
-  const good = url && ["http:", "https:"].includes(url.protocol) && !url.username && !url.password;
-  return good ? url : null;
-}
-
-/** A full stop or a bracket behind an address belongs to the sentence, unless it was opened within. */
-function withoutTail(address) {
-  for (;;) {
-    const last = address.at(-1);
-    const opener = CLOSERS[last];
-    const unopened = opener && address.split(last).length > address.split(opener).length;
-    if (!unopened && !".,;:!?'’”*_".includes(last)) return address;
-    address = address.slice(0, -1);
-  }
+function link(address) {
+  const { href } = new URL(address); // the title says in Punycode whose host it really is
+  const safe = { target: "_blank", rel: "noopener noreferrer nofollow", dir: "ltr", title: href };
+  return element("a", { href, ...safe }, address);
 }

@@ -1,38 +1,30 @@
 /**
- * The conversation: received messages, notices, and below them the own messages that are not
- * delivered yet.
- * Follows the end while the reader is there, and only then.
+ * The conversation: what was said, each message once; notices; below them own messages that are not yet
+ * there. Follows the end while the reader is there, and only then.
  */
-import { Colours } from "./colours.js";
-import { bdi, byId, element } from "./dom.js";
+import { byId, copyOf, element, part } from "./dom.js";
 import { linked } from "./links.js";
+import { paint } from "./people.js";
 
 const MAX_ROWS = 500; // a tab left open for a week stays small
 const END_ZONE = 48; // px from the end that still count as "at the end"
 const SAME_BREATH = 120; // seconds within which the next message of one author needs no new heading
-
-const OUTBOX_TEXT = {
-  waiting: "Waiting for the connection",
-  sent: "Sending…",
-  unconfirmed: "May not have arrived.",
-  refused: "Not delivered.",
-};
-const UNDECIDED = ["unconfirmed", "refused"]; // the author says what becomes of it
+const WAITS = "Waiting for the connection";
+const DOUBTS = { doubtful: "May not have arrived.", refused: "Not delivered." };
+const STATE = { waiting: WAITS, sent: "Sending…", delivered: "Delivered", unconfirmed: WAITS, ...DOUBTS };
 
 export class Log {
   #scroller = byId("scroller");
   #rows = byId("log");
-  #outbox = byId("outbox");
-  #toBottom = byId("to-bottom");
-  #pending = new Map(); // outbox entry -> its row
-  #colours = new Colours();
+  #shown = new Map(); // `user.id message.id` -> its row
+  #pending = new Map(); // id in the outbox -> its row
   #last = null; // the message shown last, if no notice came between
   #atEnd = true;
   #height = 0; // of the view when it was last measured
 
   constructor() {
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
-    this.#toBottom.addEventListener("click", () => this.#follow());
+    byId("to-bottom").addEventListener("click", () => this.#follow());
     // A phone's keyboard or a notice shrinks the view; the end must stay in sight.
     new ResizeObserver(() => {
       this.#height = this.#scroller.clientHeight;
@@ -40,69 +32,53 @@ export class Log {
     }).observe(this.#scroller);
   }
 
-  clear() {
-    this.#rows.replaceChildren();
-    this.#colours.clear();
-    this.#last = null;
-    this.#follow();
+  has(user, id) {
+    return this.#shown.has(`${user.id} ${id}`);
   }
 
-  /**
-   * message: {name, text, at, client} with `at` in seconds since the epoch.
-   * badge: "mine", or what else a reader has to know about who spoke.
-   */
-  addMessage(message, badge = "") {
-    const mine = badge === "mine";
-    const follows = this.#last !== null && sameBreath(this.#last, message);
-    const row = messageRow(message.text, mine, follows);
-    if (!follows) row.prepend(mine ? ownHeading(message) : this.#heading(message, badge));
+  /** Shows {user, id, text, at}, `at` in seconds since the epoch, unless it stands there already. */
+  add(message, mine) {
+    const { user, id, text, at } = message;
+    if (this.has(user, id)) return;
+    const when = new Date(at * 1000);
+    const clock = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const row = paint(copyOf("message-row", { text: linked(text), time: clock }), user);
+    Object.assign(part(row, "time"), { dateTime: when.toISOString(), title: when.toLocaleString() });
+    row.classList.toggle("mine", mine);
+    row.classList.toggle("follows", this.#last?.user.id === user.id && at - this.#last.at < SAME_BREATH);
+    this.#shown.set(`${user.id} ${id}`, row);
+    if (this.#shown.size > MAX_ROWS) this.#shown.delete(this.#shown.keys().next().value);
     this.#last = message;
     this.#append(row, mine);
   }
 
-  addNotice(...parts) {
+  /** look: "line", "line bad" for a line from side to side; "line unread" is there once. */
+  notice(text, look = "") {
     this.#last = null;
-    this.#append(element("li", { className: "notice-row" }, ...parts));
+    this.#append(element("li", { className: `notice-row ${look}` }, text));
   }
 
-  /** Shows one outbox entry as it is now; actions {label, run} are offered where its author decides. */
-  showPending(entry, actions) {
-    const before = this.#pending.get(entry);
-    if (entry.state === "gone") {
-      before?.remove();
-      this.#pending.delete(entry);
-      return;
+  /** A line before what comes next, which the reader has not seen; the one before it goes. */
+  markUnread(is) {
+    if (is && !this.#rows.querySelector(".unread")) this.notice("New", "line unread");
+    else if (!is) this.#rows.querySelector(".unread")?.remove();
+  }
+
+  /** Shows one entry of the outbox as it is now; its author decides by `again` and `discard`. */
+  showPending({ id, text, state, detail }, again, discard) {
+    const before = this.#pending.get(id);
+    if (state === "gone") {
+      this.#pending.delete(id);
+      return before.remove();
     }
-    const row = messageRow(entry.text, true, true);
-    row.classList.add("pending", entry.state);
-    const status = element("p", { className: "meta" }, OUTBOX_TEXT[entry.state]);
-    if (entry.detail) status.append(` ${entry.detail}`);
-    if (UNDECIDED.includes(entry.state)) {
-      for (const { label, run } of actions) {
-        status.append(
-          element("button", {
-            type: "button",
-            className: "quiet",
-            textContent: label,
-            onclick: run,
-          }),
-        );
-      }
-    }
-    row.append(status);
-    this.#pending.set(entry, row);
+    const row = copyOf("pending-row", { text: linked(text), status: `${STATE[state]} ${detail}` });
+    row.dataset.state = state;
+    part(row, "again").onclick = again;
+    part(row, "discard").onclick = discard;
+    this.#pending.set(id, row);
     if (before) before.replaceWith(row);
-    else this.#outbox.append(row);
+    else byId("outbox").append(row);
     if (!before || this.#atEnd) this.#follow();
-  }
-
-  #heading({ name, at }, badge) {
-    const author = element("b", { className: "author" }, bdi(name));
-    author.style.setProperty("--hue", this.#colours.of(name));
-    const heading = element("p", { className: "meta" }, author, " ");
-    if (badge) heading.append(element("span", { className: "badge" }, badge), " ");
-    heading.append(time(at));
-    return heading;
   }
 
   #append(row, mine = false) {
@@ -110,13 +86,12 @@ export class Log {
     this.#rows.append(row);
     while (this.#rows.children.length > MAX_ROWS) this.#rows.firstChild.remove();
     if (follow) this.#follow();
-    else this.#toBottom.hidden = false;
+    else byId("to-bottom").hidden = false;
   }
 
   #follow() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#atEnd = true;
-    this.#toBottom.hidden = true;
+    this.#atEnd = byId("to-bottom").hidden = true;
   }
 
   #scrolled() {
@@ -124,36 +99,6 @@ export class Log {
     // The view was resized, not scrolled by the reader: the observer, which comes later, decides.
     if (clientHeight !== this.#height) return;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < END_ZONE;
-    if (this.#atEnd) this.#toBottom.hidden = true;
+    if (this.#atEnd) byId("to-bottom").hidden = true;
   }
-}
-
-function messageRow(text, mine, follows) {
-  const row = element(
-    "li",
-    { className: "message" },
-    element("p", { className: "text", dir: "auto" }, ...linked(text)),
-  );
-  row.classList.toggle("mine", mine);
-  row.classList.toggle("follows", follows);
-  return row;
-}
-
-function ownHeading({ at }) {
-  return element("p", { className: "meta" }, element("b", { className: "unseen" }, "You"), " ", time(at));
-}
-
-function time(at) {
-  const when = new Date(at * 1000);
-  return element(
-    "time",
-    { dateTime: when.toISOString(), title: when.toLocaleString() },
-    when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
-  );
-}
-
-/** One connection under one name: a heading stands for both. */
-function sameBreath(before, message) {
-  const same = before.client === message.client && before.name === message.name;
-  return same && message.at - before.at < SAME_BREATH;
 }

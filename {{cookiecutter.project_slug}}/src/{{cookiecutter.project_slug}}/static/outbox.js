@@ -1,108 +1,86 @@
 /**
- * Own messages between the composer and the log: nothing typed is lost in silence, nothing is sent
- * twice by itself.
+ * Own messages until their echo: each goes out in its turn, one at a time, or its author is told. No DOM.
  *
- * Each message has an id, which its echo or the error that answers it carries. A message with neither
- * (the line broke) may or may not have reached the others: only its author can decide whether to
- * send it again. No DOM here.
- *
- * An entry is {id, text, state, detail}; state: "waiting" (for a connection) -> "sent" -> gone, or
- * from "sent" to "unconfirmed" or, with the server's `detail`, "refused"; from both, when its author
- * says so, to "waiting" again.
- * Events: "change" with the entry as `detail`; an entry that left has the state "gone".
+ * An entry is {id, text, state, detail}; state:
+ *   waiting      for the room, or for its turn
+ *   sent         without an answer yet
+ *   delivered    the room's log has it; its echo is on its way
+ *   unconfirmed  the line broke before an answer. What the room said meanwhile shows it, or, if that is
+ *                complete, proves that it is not there: then it goes out again, under the same id
+ *   doubtful     nothing can be proven: its author decides, as of one that was
+ *   refused      by the server, with its sentence
+ * An entry that left has the state "gone".
  */
-import { newId } from "./ids.js";
+const LIMIT = 50; // entries, half of what the server takes at once
 
-export class Outbox extends EventTarget {
-  #send;
-  #limit;
-  #confirmWithin;
-  #entries = [];
+export class Outbox {
+  entries = [];
+  #ask;
+  #changed;
   #ready = false;
+  #running = false;
 
-  /**
-   * send({id, text}): true if the message went out. limit: entries kept.
-   * confirmWithin: ms until a missing echo is reported.
-   */
-  constructor(send, { limit = 50, confirmWithin = 10_000 } = {}) {
-    super();
-    this.#send = send;
-    this.#limit = limit;
-    this.#confirmWithin = confirmWithin;
-  }
-
-  get size() {
-    return this.#entries.length;
+  /** ask(entry): a promise of the server's answer. changed(entry) is called for each new state. */
+  constructor(ask, changed) {
+    this.#ask = ask;
+    this.#changed = changed;
   }
 
   /** False when the outbox is full: the text was not taken. */
   add(text) {
-    if (this.#entries.length >= this.#limit) return false;
-    const entry = { id: newId(), text, state: "waiting", detail: "", timer: null };
-    this.#entries.push(entry);
-    this.#enter(entry, "waiting");
-    this.#try(entry);
+    if (this.entries.length >= LIMIT) return false;
+    const bytes = crypto.getRandomValues(new Uint8Array(16)); // `randomUUID` needs https
+    const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.entries.push({ id, text });
+    this.again(this.entries.at(-1));
     return true;
   }
 
-  /** The server welcomed us: sends what waits, in the order it was written. */
-  connected() {
-    this.#ready = true;
-    for (const entry of this.#entries) this.#try(entry);
-  }
-
-  disconnected() {
-    this.#ready = false;
-    for (const entry of this.#entries) {
-      if (entry.state === "sent") this.#enter(entry, "unconfirmed");
-    }
-  }
-
-  /** An own message came back; late counts too: an unconfirmed message has arrived after all. */
-  echoed(id) {
-    const entry = this.#entry(id);
-    if (entry) this.discard(entry);
-  }
-
-  /** The server refused the message with this id; false if there is none. */
-  refused(id, detail) {
-    const entry = this.#entry(id);
-    if (entry) this.#enter(entry, "refused", detail);
-    return Boolean(entry);
-  }
-
-  sendAgain(entry) {
+  again(entry) {
     this.#enter(entry, "waiting");
-    this.#try(entry);
+    this.#run();
   }
 
-  discard(entry) {
-    this.#entries = this.#entries.filter((one) => one !== entry);
-    this.#enter(entry, "gone");
+  /** The room was joined, and the echoes among what was missed were told. */
+  joined(complete) {
+    for (const entry of this.entries)
+      if (entry.state === "unconfirmed") this.#enter(entry, complete ? "waiting" : "doubtful");
+    this.#ready = true;
+    this.#run();
   }
 
-  /** Empties the outbox; returns the texts that had no receipt. */
-  takeAll() {
-    const entries = [...this.#entries];
-    for (const entry of entries) this.discard(entry);
-    this.#ready = false;
-    return entries.map((entry) => entry.text);
+  has(id) {
+    return this.entries.some((entry) => entry.id === id);
   }
 
-  #entry(id) {
-    return this.#entries.find((entry) => entry.id === id);
+  /** Its echo came, or its author gave it up. */
+  remove(id) {
+    const gone = this.entries.find((entry) => entry.id === id);
+    this.entries = this.entries.filter((entry) => entry !== gone);
+    if (gone) this.#enter(gone, "gone");
   }
 
-  #try(entry) {
-    if (this.#ready && entry.state === "waiting" && this.#send(entry)) this.#enter(entry, "sent");
+  async #run() {
+    if (this.#running) return;
+    this.#running = true;
+    for (let entry; this.#ready && (entry = this.entries.find(({ state }) => state === "waiting")); )
+      await this.#send(entry);
+    this.#running = false;
+  }
+
+  async #send(entry) {
+    this.#enter(entry, "sent");
+    let [state, detail] = ["delivered"];
+    try {
+      await this.#ask(entry);
+    } catch ({ code, message }) {
+      this.#ready = !["offline", "lost", "timeout"].includes(code); // else until the next joining
+      [state, detail] = this.#ready ? ["refused", message] : [code === "offline" ? "waiting" : "unconfirmed"];
+    }
+    if (entry.state === "sent") this.#enter(entry, state, detail); // unless its echo was quicker
   }
 
   #enter(entry, state, detail = "") {
-    clearTimeout(entry.timer);
-    entry.state = state;
-    entry.detail = detail;
-    if (state === "sent")
-      entry.timer = setTimeout(() => this.#enter(entry, "unconfirmed"), this.#confirmWithin);
-    this.dispatchEvent(new CustomEvent("change", { detail: entry }));
+    this.#changed(Object.assign(entry, { state, detail }));
   }
 }

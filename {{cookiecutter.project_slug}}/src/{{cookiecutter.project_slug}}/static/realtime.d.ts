@@ -50,9 +50,9 @@ export interface RealtimeEvents {
 export interface GroupEvents<Event> {
   /**
    * `returning`: joined again, by a position; `events` are then what was missed, if `complete`, else the
-   * last ones, and something may be missing.
+   * last ones, and something may be missing. What else the server's answer holds is there, too.
    */
-  joined: CustomEvent<{ complete: boolean; position: string; events: Event[]; returning: boolean }>;
+  joined: CustomEvent<AnyFrame & { complete: boolean; position: string; events: Event[]; returning: boolean }>;
   event: CustomEvent<Event>;
   refused: CustomEvent<Refused>;
 }

@@ -12,6 +12,7 @@
  *   {complete, position, events}              the server knows, absent when we are new
  *   leave {group}, ping                       -> any answer
  *   group, and mostly position, in a frame    an event of that group
+ *   incomplete {group}                        events may be missing: the group, or all, is joined again
  *   renew {...} -> {expires_in}               what `renew()` gave, and how long the session lasts now
  *
  * Invariants
@@ -39,11 +40,15 @@ function backOff(failures, { minDelay, maxDelay }) {
 /** What `setTimeout` takes at most, some 24 days. */
 const LONGEST = 2 ** 31 - 1;
 
+/** Described in realtime.d.ts. */
+const TIMES = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout: 10_000 };
+const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null };
+
 export class Realtime extends EventTarget {
+  state = "closed"; // to be read only: "connecting", "open" or "waiting"
   #url;
   #options;
   #socket = null;
-  #state = "closed";
   #failures = 0;
   #timer = null; // what we wait for: a welcome, or the next attempt
   #renewal = null;
@@ -55,51 +60,33 @@ export class Realtime extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.#url = url;
-    this.#options = {
-      minDelay: 500,
-      maxDelay: 15_000,
-      openTimeout: 10_000,
-      askTimeout: 10_000,
-      fatalCodes: [],
-      renew: null,
-      WebSocket: globalThis.WebSocket,
-      ...options,
-    };
-  }
-
-  get state() {
-    return this.#state;
+    this.#options = { ...DEFAULTS, WebSocket: globalThis.WebSocket, ...options };
   }
 
   connect() {
-    if (this.#state !== "closed") return;
-    this.#listening = new AbortController();
-    const { signal } = this.#listening;
-    globalThis.addEventListener?.("online", () => this.retryNow(), { signal });
-    globalThis.addEventListener?.("offline", () => this.#check(), { signal });
-    globalThis.document?.addEventListener(
-      "visibilitychange",
-      () => document.visibilityState === "visible" && this.#check(),
-      { signal },
-    );
+    if (this.state !== "closed") return;
+    const { signal } = (this.#listening = new AbortController());
+    for (const type of ["online", "offline"]) globalThis.addEventListener?.(type, () => this.#check(), { signal });
+    const seen = ({ target }) => target.hidden || this.#check();
+    globalThis.document?.addEventListener("visibilitychange", seen, { signal });
     this.#attempt();
   }
 
   /** Skips the pause before the next attempt; does nothing in any other state. */
   retryNow() {
-    if (this.#state === "waiting") this.#attempt();
+    if (this.state === "waiting") this.#attempt();
   }
 
   close() {
     this.#listening?.abort();
-    this.#drop("lost");
+    this.#drop();
     this.#failures = 0;
     this.#enter("closed");
   }
 
   /** Hands a frame to the browser. False while there is no open line: it was neither sent nor kept. */
   tell(frame) {
-    if (this.#state !== "open" || this.#socket.readyState !== 1) return false;
+    if (this.state !== "open" || this.#socket.readyState !== 1) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
   }
@@ -114,7 +101,7 @@ export class Realtime extends EventTarget {
       if (!this.tell({ ...frame, id })) return reject(new Refused("offline", "Not connected"));
       const socket = this.#socket;
       const timer = setTimeout(() => {
-        this.#settle(id)?.reject(new Refused("timeout", "No answer in time"));
+        this.#settle(id).reject(new Refused("timeout", "No answer in time"));
         if (socket === this.#socket) this.#lost();
       }, timeout);
       this.#questions.set(id, { resolve, reject, timer });
@@ -127,19 +114,19 @@ export class Realtime extends EventTarget {
     if (!group) {
       group = new Group(name, this, history, since, () => this.#groups.delete(name));
       this.#groups.set(name, group);
-      group.connected(this.#state === "open");
+      group.connected(this.state === "open");
     }
     return group;
   }
 
   /** Asks the server for anything, so that a dead line is noticed, or comes back at once. */
   #check() {
-    if (this.#state === "waiting") this.#attempt();
-    else if (this.#state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
+    if (this.state === "waiting") this.#attempt();
+    else if (this.state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
   }
 
   #attempt() {
-    this.#drop("lost");
+    this.#drop();
     const socket = new this.#options.WebSocket(this.#url);
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#lost(), this.#options.openTimeout);
@@ -156,7 +143,7 @@ export class Realtime extends EventTarget {
       return console.warn("Ignored a frame that is not JSON");
     }
     if (frame.reply_to !== undefined) return this.#answered(frame);
-    if (this.#state === "connecting") {
+    if (this.state === "connecting") {
       if (frame.type !== "welcome") return;
       clearTimeout(this.#timer);
       this.#failures = 0;
@@ -165,7 +152,9 @@ export class Realtime extends EventTarget {
       for (const group of this.#groups.values()) group.connected(true);
     }
     const group = this.#groups.get(frame.group);
-    if (group) group.received(frame);
+    if (frame.type === "incomplete")
+      for (const one of group ? [group] : this.#groups.values()) one.connected(true);
+    else if (group) group.received(frame);
     else this.#emit("frame", frame);
   }
 
@@ -185,8 +174,8 @@ export class Realtime extends EventTarget {
   #renewIn(seconds) {
     clearTimeout(this.#renewal);
     if (!this.#options.renew || !(seconds > 0)) return;
-    // A tenth of the time is left for it, and a minute at most.
-    const delay = Math.max(seconds - Math.min(seconds / 10, 60), 1) * 1000;
+    // A tenth of the time is left for it, five minutes at most: browsers wake a hidden page once a minute.
+    const delay = Math.max(seconds - Math.min(seconds / 10, 300), 1) * 1000;
     this.#renewal = setTimeout(() => this.#renew(), Math.min(delay, LONGEST));
   }
 
@@ -209,13 +198,13 @@ export class Realtime extends EventTarget {
   }
 
   #lost() {
-    this.#drop("lost");
+    this.#drop();
     const delay = backOff(++this.#failures, this.#options);
     this.#timer = setTimeout(() => this.#attempt(), delay);
     this.#enter("waiting", Date.now() + delay);
   }
 
-  #drop(code) {
+  #drop() {
     clearTimeout(this.#timer);
     clearTimeout(this.#renewal);
     const socket = this.#socket;
@@ -223,11 +212,11 @@ export class Realtime extends EventTarget {
     socket?.close();
     for (const group of this.#groups.values()) group.connected(false);
     for (const id of [...this.#questions.keys()])
-      this.#settle(id).reject(new Refused(code, "The connection ended before an answer came"));
+      this.#settle(id).reject(new Refused("lost", "The connection ended before an answer came"));
   }
 
   #enter(state, retryAt = null) {
-    this.#state = state;
+    this.state = state;
     this.#emit("state", { state, retryAt });
   }
 
@@ -289,14 +278,13 @@ class Group extends EventTarget {
     if (visit !== this.#visit) return;
     this.#failures = 0;
     this.joined = true;
-    const { complete, position, events } = answer;
     const returning = this.position !== null;
-    this.position = position;
-    this.#emit("joined", { complete, position, events, returning });
+    this.position = answer.position ?? ""; // of a layer that keeps none
+    this.#emit("joined", { ...answer, returning });
   }
 
   #refused(visit, error) {
-    if (["unavailable", "busy"].includes(error.code)) {
+    if (["unavailable", "busy", "too_fast"].includes(error.code)) {
       const delay = backOff(++this.#failures, { minDelay: 500, maxDelay: 15_000 });
       this.#timer = setTimeout(() => this.#join(visit), delay);
     } else if (!["timeout", "lost", "offline"].includes(error.code)) {

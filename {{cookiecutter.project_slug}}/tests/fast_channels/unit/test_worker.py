@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer import AsyncConsumer
-from fast_channels.exceptions import StopConsumer
+from fast_channels.exceptions import ChannelLayerUnavailable, StopConsumer
 from fast_channels.layers import (
     Delivery,
     InMemoryChannelLayer,
@@ -167,6 +167,39 @@ async def test_message_that_kills_its_workers_is_buried(jobs: Ledger, bench: Ben
     async with Worker(jobs, {"jobs": bench.app}, max_attempts=5):
         await jobs.buried()
     assert bench.started == []
+
+
+async def test_who_waits_is_told_before_a_message_is_buried(jobs: Ledger) -> None:
+    """Its message and the last error; once more if the broker was away."""
+    told: list[tuple[dict[str, Any], str, int]] = []
+
+    async def tell(message: dict[str, Any], error: BaseException) -> None:
+        told.append((message, type(error).__name__, len(jobs.rejected)))
+        if len(told) == 1:
+            raise ChannelLayerUnavailable("no broker")
+
+    failing = raising(KeyError("x"))
+    async with Worker(jobs, {"jobs": failing}, max_attempts=3, on_dead=tell):
+        await put(jobs, 1)
+        (letter,) = await jobs.buried()
+    message = {"type": "job", "number": 0}
+    assert told == [(message, "KeyError", 2), (message, "NoAttemptEnded", 3)]
+    assert jobs.rejected == [(1, False), (2, False), (4, False), (8, True)]
+    assert letter.message == message
+
+
+async def test_a_message_of_which_nobody_can_be_told_is_buried(
+    jobs: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def tell(message: dict[str, Any], error: BaseException) -> None:
+        raise ZeroDivisionError
+
+    failing = raising(KeyError("x"))
+    async with Worker(jobs, {"jobs": failing}, max_attempts=1, on_dead=tell):
+        await put(jobs, 1)
+        (letter,) = await jobs.buried()
+    assert letter.reason == "KeyError('x')"
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_failing_renewal_is_tried_again(

@@ -1,0 +1,168 @@
+"""People before the page in a real browser, and a stand-in for the server. Needs Playwright."""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Route,
+    WebSocketRoute,
+    expect,
+)
+
+PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
+
+expect.set_options(timeout=PATIENCE)
+
+
+class Visitors:
+    """Opens pages, each in a browser profile of its own, and gathers what they complain about."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.room = uuid.uuid4().hex
+        self.errors: list[str] = []
+        self.outage_expected = False
+
+    def arrive(self, url: str = "", **context: Any) -> Page:
+        return self.open(self.browser.new_context(**context).new_page(), url)
+
+    def open(self, page: Page, url: str = "") -> Page:
+        page.on("console", self.note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(f"{url or self.url}/?room={self.room}")
+        return page
+
+    def join(self, name: str, url: str = "", **context: Any) -> Page:
+        page = self.arrive(url, **context)
+        fill_in(page, name)
+        expect(state(page)).to_have_text("Online")
+        return page
+
+    def again(self, page: Page, url: str = "") -> Page:
+        """Another tab of the same browser, which is signed in there."""
+        other = self.open(page.context.new_page(), url)
+        expect(state(other)).to_have_text("Online")
+        return other
+
+    def note(self, message: ConsoleMessage) -> None:
+        # The browser itself reports that nobody is signed in, and each refused connection.
+        expected = "status of 401" in message.text or "status of 422" in message.text
+        refused = "WebSocket connection to" in message.text or "net::ERR_" in message.text
+        if message.type in ("error", "warning") and not (
+            expected or (self.outage_expected and refused)
+        ):
+            self.errors.append(message.text)
+
+    def publish(self, text: str, name: str = "Robot") -> None:
+        """Say something over HTTP."""
+        with httpx.Client(base_url=self.url) as client:
+            assert client.post("/session", json={"name": name}).status_code == 200
+            answer = client.post(f"/rooms/{self.room}/messages", json={"text": text})
+            assert answer.status_code == 202
+
+
+def fill_in(page: Page, name: str) -> None:
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Join").click()
+
+
+def say(page: Page, text: str) -> None:
+    page.get_by_label("Message", exact=True).fill(text)
+    page.get_by_role("button", name="Send", exact=True).click()
+
+
+def state(page: Page) -> Locator:
+    return page.locator("#state")
+
+
+def texts(page: Page) -> Locator:
+    return page.locator("#log .text")
+
+
+def pending(page: Page) -> Locator:
+    return page.locator("#outbox > li")
+
+
+def members(page: Page) -> Locator:
+    return page.locator("#members .name")
+
+
+def ask(page: Page, prompt: str) -> Locator:
+    """The row of a new job that answers."""
+    page.get_by_placeholder("Ask something").fill(prompt)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    return page.locator("#jobs > li").first
+
+
+def hide(page: Page, is_hidden: bool) -> None:
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+def count(where: str, sent: int, *pages: Page) -> None:
+    """What was shown of what was sent: each message once, in one order for all, each author's as written."""
+    for page in pages:
+        expect(texts(page)).to_have_count(sent)
+    shown = [texts(page).all_text_contents() for page in pages]
+    doubled = sum(len(one) - len(set(one)) for one in shown)
+    disorder = sum(one != shown[0] for one in shown)
+    for author in ("Ada ", "Ben "):
+        own = [text for text in shown[0] if text.startswith(author)]
+        disorder += own != sorted(own, key=lambda text: int(text.split()[1]))
+    numbers = ", ".join(str(len(one)) for one in shown)
+    print(f"{where}: sent {sent}, shown {numbers}, doubled {doubled}, out of order {disorder}")
+    assert (doubled, disorder) == (0, 0)
+
+
+class StandIn:
+    """A server for one page: it answers what is asked by `answers`, by type of frame, or says nothing."""
+
+    def __init__(self, page: Page, **answers: Any) -> None:
+        self.answers = answers
+        self.asked: list[dict[str, Any]] = []
+        page.route_web_socket("**/ws/**", self.meet)
+        page.route("**/session", self.sign_in)
+        self.user = {"id": "u-1", "name": "Ada"}
+
+    def sign_in(self, route: Route) -> None:
+        route.fulfill(json={"user": self.user, "sign_in": "name", "expires_at": 2e9})
+
+    def meet(self, route: WebSocketRoute) -> None:
+        self.route = route
+        route.on_message(lambda text: self.hear(json.loads(text)))
+        self.tell(type="welcome", user=self.user, expires_in=3600)
+
+    def hear(self, frame: dict[str, Any]) -> None:
+        self.asked.append(frame)
+        answer = self.answers.get(frame["type"])
+        if answer is not None:
+            self.answer(frame, **(answer(frame) if callable(answer) else answer))
+
+    def answer(self, frame: dict[str, Any], **answer: Any) -> None:
+        self.tell(reply_to=frame["id"], **answer)
+
+    def tell(self, **frame: Any) -> None:
+        self.route.send(json.dumps(frame))
+
+
+def joined(complete: bool = True, *events: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    return lambda frame: {
+        "type": "joined",
+        "group": frame["group"],
+        "complete": complete,
+        "position": "p1",
+        "events": list(events) if frame["group"].startswith("room.") else [],
+    }
