@@ -12,7 +12,7 @@ import beside
 import progress
 from rendering import environment_of, render, run
 
-LAYERS = ("pubsub", "queue")
+LAYERS = ("queue", "pubsub")
 TOPOLOGIES = ("standalone", "sentinel", "cluster")
 VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
 # The default one: it alone has an environment, of the lock that all variants share.

@@ -24,7 +24,6 @@ MEETING = re.compile(r'\bbroker\b|\bprocesses: Processes\b|"redis"|\blayers\b')
 MET = (
     "chat",
     "jobs",
-    "limits",
     "outage",
     "process_ends",
     "processes",
