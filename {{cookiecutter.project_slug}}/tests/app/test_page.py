@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Route, WebSocketRoute, expect, sync_pla
 
 from {{ cookiecutter.project_slug }} import layers
 
+from ..fast_channels.support.redis_servers import wait_until
 from .broker import Broker
 from .pages import (
     StandIn,
@@ -304,17 +305,18 @@ def test_nothing_is_missed_in_a_tunnel(travellers: Visitors, tunnel: Tunnel) -> 
 
 
 @pytest.mark.skipif(not KEEPS_HISTORY, reason="pub/sub keeps nothing, which the page tells")
-def test_a_killed_web_process_loses_nothing(
-    travellers: Visitors, both: tuple[WebProcess, WebProcess]
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_web_processes_that_end_lose_nothing(
+    travellers: Visitors, both: tuple[WebProcess, WebProcess], end: str
 ) -> None:
-    """Under continuous writing from both sides, one process after the other dies and comes back."""
+    """Both sides write without a pause, while one process after the other dies, or is restarted."""
     ada, ben = travellers.join("Ada"), travellers.join("Ben")
     travellers.outage_expected = True
     sent = 0
     for process in both:
         for number in range(20):
             if number == 5:
-                process.kill()
+                getattr(process, end)()
             if number == 15:
                 process.start()
             for page, name in ((ada, "Ada"), (ben, "Ben")):
@@ -323,7 +325,26 @@ def test_a_killed_web_process_loses_nothing(
     for page in (ada, ben):
         expect(pending(page)).to_have_count(0)
         expect(state(page)).to_have_text("Online")
-    count("with killed processes", sent, ada, ben)
+    count(f"processes that {end}", sent, ada, ben)
+
+
+def test_an_outage_of_redis_is_told_and_outlived(travellers: Visitors, broker: Broker) -> None:
+    """What cannot be said meanwhile goes out by its author's will; nobody sees anything twice."""
+    ada, ben = travellers.join("Ada"), travellers.join("Ben")
+    travellers.outage_expected = True
+    say(ada, "Ada 0")
+    expect(texts(ben)).to_have_count(1)
+    broker.lose()
+    try:
+        say(ada, "Ada 1")
+        expect(pending(ada)).to_have_count(1)
+        expect(pending(ada)).to_contain_text(["Not delivered. "])
+    finally:
+        broker.recover()
+    ready = f"{travellers.url}/health/ready"
+    wait_until(lambda: httpx.get(ready).is_success, what="the way to Redis", timeout=60)
+    ada.get_by_role("button", name="Send again").click()
+    count("over an outage", 2, ada, ben)
 
 
 def test_a_restart_that_forgets_is_told(visitors: Visitors, server: WebProcess) -> None:
