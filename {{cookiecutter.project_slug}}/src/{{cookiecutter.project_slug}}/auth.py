@@ -38,6 +38,7 @@ from .visible import Name
 COOKIE_SECONDS = 14 * 24 * 60 * 60  # a user of the development sign-in keeps the id so long
 MOST_SIGNED_OUT = 100  # of a user, that are looked at
 RENEWAL_SECONDS = 60
+MAX_KEY = 200  # bytes of a user's id, which presence lists them by
 LEEWAY = 10.0  # seconds that the provider's clock may be off
 # Never from the token itself. A public key must not be taken for a shared secret, nor "none" for a signature.
 SECRET_ALGORITHMS = ["HS256", "HS384", "HS512"]
@@ -156,10 +157,12 @@ async def verify(token: str) -> tuple[User, float]:
             leeway=LEEWAY,
             options={"require": ["exp", "aud", "iss", "sub"]},
         )
-    except jwt.PyJWKClientConnectionError:
+    except (jwt.PyJWKClientConnectionError, ValueError):  # away, or no JSON
         raise HTTPException(503, "The keys of the sign-in cannot be had.") from None
     except jwt.PyJWTError:
         raise HTTPException(401, "The token is not valid.") from None
+    if not 0 < len(claims["sub"].encode(errors="replace")) <= MAX_KEY:
+        raise HTTPException(401, f"The token's sub has more than {MAX_KEY} bytes, or none.")
     user = User(id=claims["sub"], name=next(_names(claims), "Somebody"))
     return user, float(claims["exp"])
 

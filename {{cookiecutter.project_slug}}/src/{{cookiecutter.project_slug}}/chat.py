@@ -103,8 +103,8 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
     async def enter(self, frame: Join) -> Joined:
         self.check_may_join(frame.group)
         members = await self.be_present(frame.group) if frame.group.startswith("room.") else []
-        name = self.name_of(frame.group)
-        joined = await self.join(name, since=frame.since, history=frame.history)
+        group = self.name_of(frame.group)
+        joined = await self.join(group, since=frame.since, history=frame.history)
         self.joined[frame.group] = len(members)
         return Joined(
             group=frame.group,
@@ -162,8 +162,8 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
         self.check_joined(frame.group)
         if (now := time.monotonic()) - self.typed_at >= TYPING_SECONDS:
             self.typed_at = now
-            typing = frame_message(Typing(group=frame.group, user=self.user))
-            await self.channel_layer.group_send(f"live.{frame.group}", typing)
+            typing = Typing(group=frame.group, user=self.user)
+            await self.channel_layer.group_send(f"live.{frame.group}", frame_message(typing))
 
     def check_joined(self, group: str) -> None:
         if group not in self.joined:

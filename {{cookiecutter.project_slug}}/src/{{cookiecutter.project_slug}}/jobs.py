@@ -42,7 +42,7 @@ from .settings import get_settings
 
 CHANNEL = "jobs"
 ATTEMPTS = 4
-MOST_EVENTS = 1000  # of one job; a longer one is not shown from its beginning any more
+MOST_EVENTS = 1000  # of one job; as many as its log keeps and a page gets at once
 STEPS = ("Reading", "Sorting", "Comparing", "Counting", "Writing")
 TURNS = 4  # of each step
 ANSWER = (
@@ -169,7 +169,13 @@ class JobConsumer(AsyncConsumer):
         if any(isinstance(one, JobEnded) and one.state != "failed" for one in said):
             await forget(message)  # all that an earlier attempt did not come to
             return
+        room = MOST_EVENTS - len(said) - 1  # the end is one, too
         async for event in KINDS[message["kind"]](job, message["prompt"], said):
+            if (room := room - 1) < 0:
+                raise RuntimeError(
+                    f"Job {job} has more than {MOST_EVENTS} events, which is what its log keeps: "
+                    f"let it yield larger pieces"
+                )
             await self.channel_layer.group_send(group_of(job), frame_message(event))
         await end(message, "done")
 

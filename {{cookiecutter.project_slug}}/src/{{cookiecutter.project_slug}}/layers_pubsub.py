@@ -26,7 +26,11 @@ GROUP_HISTORY: dict[str | re.Pattern[str], History] = {
     "jobs.*": History(50, DAY),
 }
 # What the workers and the limit of jobs go by, and which sessions were signed out.
-JOB_HISTORY: dict[str | re.Pattern[str], History] = {"job.*": History(100, DAY), "jobs.*": History(1000, DAY)}
+JOB_HISTORY: dict[str | re.Pattern[str], History] = {
+    "job.*": History(100, DAY),
+    "jobs.*": History(1000, DAY),
+    "signed-out.*": History(100, 14 * DAY),
+}
 # A job waits up to a day for a worker; a sender is refused (ChannelFull) beyond a thousand.
 JOB_EXPIRY = DAY
 MOST_JOBS = 1000

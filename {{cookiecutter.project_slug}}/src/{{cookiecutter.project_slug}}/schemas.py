@@ -22,7 +22,6 @@ Group = Annotated[str, Field(pattern=rf"^(room\.{ROOM}|job\.{JOB}|jobs\.me)$")]
 Kind = Literal["answer", "steps"]
 JobState = Literal["done", "failed", "cancelled"]
 
-
 # What the page sends
 
 
@@ -92,7 +91,7 @@ class Renewed(BaseModel):
 
 
 class Member(BaseModel):
-    """Somebody who is in a room, with how many devices or tabs."""
+    """Somebody in a room, with how many devices or tabs."""
 
     id: str
     name: str
@@ -100,7 +99,8 @@ class Member(BaseModel):
 
 
 class Event(BaseModel):
-    """What a group is told. ``position`` is there if the group's log keeps it."""
+    """What a group is told, with its position if the log keeps it. What is kept, a later version of the
+    app reads again: a new field of a kept event needs a default."""
 
     group: str
     position: str | None = Field(default=None, exclude_if=lambda position: position is None)
@@ -133,14 +133,12 @@ class JobStarted(Event):
 
     type: Literal["job_started"] = "job_started"
     job: str
-    job_group: str = Field(description="The group that is told of the job.")
+    job_group: str
     kind: Kind
     prompt: str
 
 
 class JobOutput(Event):
-    """More text of the job's."""
-
     type: Literal["job_output"] = "job_output"
     job: str
     text: str

@@ -147,6 +147,19 @@ async def test_a_job_that_fails_is_tried_again_and_then_says_so(
         assert await jobs.under_way(ada.user["id"]) == set()
 
 
+async def test_a_job_that_says_more_than_its_log_keeps_fails(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or a reload would show an end without its beginning."""
+    monkeypatch.setattr(jobs, "MOST_EVENTS", 10)
+    monkeypatch.setattr("fast_channels.worker.FIRST_RETRY", 0.01)
+    async with visit(app) as ada:
+        await ada.start("answer")
+        *said, end = await ada.receive_until("job_ended")
+        assert (len(said), end["state"]) == (9, "failed")
+        assert "let it yield larger pieces" in caplog.text
+
+
 async def test_the_next_attempt_goes_on_where_the_last_one_died(
     app: FastAPI, slow: asyncio.Event
 ) -> None:
