@@ -328,8 +328,8 @@ def test_web_processes_that_end_lose_nothing(
     count(f"processes that {end}", sent, ada, ben)
 
 
-def test_an_outage_of_redis_is_told_and_outlived(travellers: Visitors, broker: Broker) -> None:
-    """What cannot be said meanwhile goes out by its author's will; nobody sees anything twice."""
+def test_an_outage_of_redis_is_outlived(travellers: Visitors, broker: Broker) -> None:
+    """What is said meanwhile goes out, by itself after a failover, or else by its author's will; once."""
     ada, ben = travellers.join("Ada"), travellers.join("Ben")
     travellers.outage_expected = True
     say(ada, "Ada 0")
@@ -337,13 +337,14 @@ def test_an_outage_of_redis_is_told_and_outlived(travellers: Visitors, broker: B
     broker.lose()
     try:
         say(ada, "Ada 1")
-        expect(pending(ada)).to_have_count(1)
-        expect(pending(ada)).to_contain_text(["Not delivered. "])
+        ada.wait_for_timeout(3_000)
     finally:
         broker.recover()
     ready = f"{travellers.url}/health/ready"
     wait_until(lambda: httpx.get(ready).is_success, what="the way to Redis", timeout=60)
-    ada.get_by_role("button", name="Send again").click()
+    expect(ada.locator("#outbox > :not([data-state=refused])")).to_have_count(0)
+    for again in ada.get_by_role("button", name="Send again").all():
+        again.click()
     count("over an outage", 2, ada, ben)
 
 
