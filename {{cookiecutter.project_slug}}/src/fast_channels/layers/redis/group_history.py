@@ -23,7 +23,7 @@ Invariants
 import asyncio
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from ...exceptions import ChannelLayerUnavailable, UndecodableMessage
@@ -127,7 +127,8 @@ class GroupHistory:
         self._local = owner.local
         self._log = log
         self._kept = kept
-        self.topics = self._interests = {}  # type: dict[str, Interest]
+        self._interests: dict[str, Interest] = {}  # by topic
+        self.topics: Container[str] = self._interests
         self._room = asyncio.Semaphore(AT_ONCE)
 
     # Events
