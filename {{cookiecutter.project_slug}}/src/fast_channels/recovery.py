@@ -1,7 +1,7 @@
 """Recovery for what stands above a layer: consumers, and code without a socket.
 
-A layer's ``join()`` says what a receiver missed; here are the two ways to use it. Nothing else of the
-package imports this module.
+A layer's ``join()`` says what a receiver missed; here are the two ways to use it. Of the package only
+``sse`` imports this module.
 """
 
 from collections.abc import AsyncIterator

@@ -17,6 +17,7 @@ from .mailbox import Message
 from .recovery import follow
 
 INCOMPLETE = "incomplete"
+NO_POSITION = "-"  # the id in a layer that has none, so that a client which comes back is told
 
 
 def without_position(message: Message) -> Any:
@@ -43,8 +44,8 @@ async def group_events(
             yield ServerSentEvent(event=INCOMPLETE, data={})
         for message in following.joined.messages:
             yield ServerSentEvent(id=message[POSITION], data=data(message))
-        if not following.joined.messages and following.joined.position:
-            yield ServerSentEvent(id=following.joined.position, comment="joined")
+        if not following.joined.messages:
+            yield ServerSentEvent(id=following.joined.position or NO_POSITION, comment="joined")
         try:
             async for message in following:
                 if message["type"] == "layer.reconnected":

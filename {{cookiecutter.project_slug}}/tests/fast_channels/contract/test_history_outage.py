@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers import POSITION, History, Joined, RedisChannelLayer
 from fast_channels.layers.redis import scripts
 from fast_channels.layers.redis.format import encode_message
@@ -210,6 +210,26 @@ async def test_what_is_said_in_the_moment_of_joining(
     for position, missed in ((joined.position, []), (joined.messages[0][POSITION], [2])):
         back = await visit(sender, position)
         assert (numbers(back), back.complete) == (missed, True)
+
+
+async def test_a_channel_that_is_closed_while_it_joins(
+    make_layer: MakeLayer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller is told, and nothing of it stays behind."""
+    layer = make_layer(server.url)
+    other, channel = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add(GROUP, other)  # the group is listened to all the time
+    read = scripts.history
+
+    async def read_and_close(*arguments: Any, **options: Any) -> scripts.Found:
+        found = await read(*arguments, **options)
+        await layer.close_channel(channel)
+        return found
+
+    monkeypatch.setattr(scripts, "history", read_and_close)
+    with pytest.raises(ChannelNotOwned):
+        await layer.join(GROUP, channel)
+    assert layer._loop_layer.local.followers == {}
 
 
 async def test_a_stampede_reads_the_log_once(make_layer: MakeLayer, server: RedisServer) -> None:

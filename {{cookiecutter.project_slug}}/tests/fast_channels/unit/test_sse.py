@@ -10,9 +10,15 @@ import pytest
 from fastapi import FastAPI, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from fast_channels.layers import BaseChannelLayer, History, InMemoryChannelLayer
+from fast_channels.layers import (
+    BaseChannelLayer,
+    History,
+    InMemoryChannelLayer,
+    RedisPubSubChannelLayer,
+)
 from fast_channels.sse import group_events
 
+from ..support.redis_servers import RedisServer
 from ..support.uvicorn_server import serving
 
 GROUP = "job.7"
@@ -100,6 +106,17 @@ async def test_a_client_is_told_what_cannot_be_proven(
     blocks = await receive(url, 4, last_event_id="of.another")
     assert (blocks[0]["event"], "id" in blocks[0]) == ("incomplete", False)
     assert numbers(blocks[1:]) == [2, 3, 4]
+
+
+async def test_a_layer_without_history_tells_who_comes_back(redis_server: RedisServer) -> None:
+    """There is an id, although there are no positions: only a newcomer misses nothing."""
+    async with RedisPubSubChannelLayer([redis_server.url]) as layer:
+        first = group_events(layer, GROUP)
+        joined = await anext(first)
+        again = group_events(layer, GROUP, joined.id)
+        assert (joined.event, (await anext(again)).event) == (None, "incomplete")
+        for events in (first, again):
+            await events.aclose()
 
 
 async def test_a_client_that_is_too_slow_is_cut_off(layer: InMemoryChannelLayer) -> None:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
-from ...exceptions import ChannelLayerUnavailable, UndecodableMessage
+from ...exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..groups import copier
@@ -298,10 +298,15 @@ class GroupHistory:
             if len(warm) > MOST_WARM:
                 self._forget(warm[0])
         waiters, replay.waiters = replay.waiters, {}
+        members = self._local.members.get(replay.group, {})
         for channel, waiter in waiters.items():
-            if not waiter.done():
+            if waiter.done():
+                continue
+            if channel in members:
                 self._local.follow(replay.group, channel, ready=True)
                 waiter.set_result(len(replay.held))
+            else:  # it was closed, or has left, while it waited
+                waiter.set_exception(ChannelNotOwned(channel))
 
     def _cool(self, replay: Replay) -> None:
         """Forget it if nobody has come for it lately."""
