@@ -130,7 +130,7 @@ text.oninput = () => {
 byId("ask").onsubmit = async (event) => {
   event.preventDefault();
   const kind = event.submitter.value;
-  const prompt = kind === "answer" ? byId("prompt").value : undefined;
+  const prompt = event.submitter.formNoValidate ? undefined : byId("prompt").value;
   byId("job-error").textContent = await jobs.start(kind, prompt).then(() => "", ({ message }) => message);
   if (prompt && !byId("job-error").textContent) event.target.reset();
 };

@@ -38,7 +38,7 @@ export function signIn(by, reason) {
   return new Promise((resolve) => {
     form.onsubmit = async (event) => {
       event.preventDefault();
-      const { user, detail } = await (by === "name" ? request("POST", { name: name.value }) : session());
+      const { user, detail } = await (by === "name" ? request("POST", Object.fromEntries(new FormData(form))) : session());
       page.hidden = Boolean(user);
       if (user) resolve(user);
       else complain(detail);
