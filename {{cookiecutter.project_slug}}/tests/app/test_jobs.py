@@ -1,13 +1,13 @@
 """Jobs: a user starts one, a worker does it, and its group is told, on each device."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
-from fast_channels.frames import frame_message
 from fast_channels.layers import (
     InMemoryChannelLayer,
     RedisPubSubChannelLayer,
@@ -17,7 +17,7 @@ from fast_channels.layers import (
 from fast_channels.worker import Worker
 
 from {{ cookiecutter.project_slug }} import jobs
-from {{ cookiecutter.project_slug }}.schemas import JobOutput, JobStarted
+from {{ cookiecutter.project_slug }}.schemas import JobOutput
 from {{ cookiecutter.project_slug }}.settings import get_settings
 
 from .visitors import PATIENCE, text_of, visit
@@ -112,9 +112,10 @@ async def test_an_unknown_kind_is_answered_with_those_that_there_are(app: FastAP
 async def test_a_kind_that_only_another_version_knows_is_listed(app: FastAPI) -> None:
     """During a deploy, or when one goes back: a kept event may be younger than the process."""
     async with visit(app) as ada:
-        started = JobStarted(group="jobs.me", job="j", job_group="job.j", kind="poem", prompt="")
-        group = jobs.list_of(ada.user["id"])
-        await channel_layers["default"].group_send(group, frame_message(started))
+        started = {"type": "job_started", "group": "jobs.me", "job": "j", "job_group": "job.j"}
+        text = json.dumps({**started, "kind": "poem", "prompt": ""})
+        message = {"type": "deliver.frame", "frame": "job_started", "text": text}
+        await channel_layers["default"].group_send(jobs.list_of(ada.user["id"]), message)
         listed = (await ada.ask("join", group="jobs.me", history=50))["events"]
         assert [one["kind"] for one in listed] == ["poem"] * keeps_history()
 
