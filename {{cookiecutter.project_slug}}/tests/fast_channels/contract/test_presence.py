@@ -14,6 +14,7 @@ import pytest
 from fast_channels.exceptions import ChannelNotOwned, InvalidNameError, MessageTooLarge
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.presence import Member, Presence, PresenceFull
+from fast_channels.presence.process import Process
 
 from ..support.expect import eventually, messages, silence
 from .conftest import MakeLayer
@@ -188,6 +189,55 @@ async def test_what_a_watcher_is_told_follows_its_list(here: Presence, elsewhere
     assert sorted(known) == [f"user-{number:02}" for number in range(10, 30)]
     await here.unwatch("room", listener)
     await enter(here, "late")
+    await silence(here.layer, listener)
+
+
+async def test_whoever_comes_stands_in_the_list(
+    here: Presence, elsewhere: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all whose ``present`` had returned before, however late their processes hear of it; and no
+    event tells of them a second time.
+    """
+    hear = Process._hear
+
+    def hear_late(self: Process, *heard: Any) -> None:
+        asyncio.get_running_loop().call_later(0.05, hear, self, *heard)
+
+    monkeypatch.setattr(Process, "_hear", hear_late)
+    for presence in (here, elsewhere):
+        await watcher(presence)  # from now on lists come from what the process knows
+    confirmed: list[str] = []
+
+    async def come(presence: Presence, key: str) -> None:
+        before = set(confirmed)
+        channel = await enter(presence, key)
+        confirmed.append(key)
+        known = {one.key for one in await presence.watch("room", channel)}
+        assert known >= {key, *before}
+        while len(known) < 40:
+            ((kind, other, _),) = await heard(presence, channel)
+            assert (kind, other in known) == ("joined", False)
+            known.add(other)
+        await silence(presence.layer, channel)
+
+    await asyncio.gather(
+        *(come((here, elsewhere)[number % 2], f"user-{number:02}") for number in range(40))
+    )
+
+
+async def test_watching_again_begins_anew(here: Presence, elsewhere: Presence) -> None:
+    """What was told and not read yet is in the new list; each event says how many are there then."""
+    listener, _ = await watcher(here)
+    bob = await enter(elsewhere, "bob")
+    mailbox = here.layer.mailbox(listener)  # type: ignore[attr-defined]
+    await eventually(lambda: len(mailbox) == 1, "the event to wait")
+    assert [one.key for one in await here.watch("room", listener)] == ["bob"]
+    await enter(elsewhere, "ann")
+    (event,) = await messages(here.layer, listener)
+    assert (event["type"], event["key"], event["members"]) == ("presence.joined", "ann", 2)
+    await elsewhere.layer.close_channel(bob)
+    await eventually(lambda: len(mailbox) == 1, "the event to wait")
+    await here.unwatch("room", listener)
     await silence(here.layer, listener)
 
 
