@@ -30,14 +30,13 @@ from ...exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableM
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..groups import copier
-from ..history import MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
+from ..history import MOST_BYTES, MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
 from . import scripts
 from .format import decode, number_of, with_uid_after
 from .group_log import EntryId, GroupLog, Position, parse_id
 from .job_streams import JobStreams
 from .loop_layer import LoopLayer
 
-MOST_BYTES = 1024 * 1024
 AT_ONCE = 32
 WARM = 2.0  # seconds
 MOST_WARM = 16  # replays of one topic, and
