@@ -66,7 +66,7 @@ class Log:
         return min(count, MOST_MESSAGES, len(self._events))
 
     def newest(self, count: int) -> list[Message]:
-        start = len(self._events) - self.fitting(count)
+        start = len(self._events) - count
         return [self._events[index]() for index in range(start, len(self._events))]
 
 
@@ -102,8 +102,10 @@ class MemoryHistory:
             self._groups.join(group, channel)
             self._groups.follow(group, channel, ready=True)
             missed = None if since is None else log.missed(since)
-            complete = since is None or (missed is not None and missed == log.fitting(missed))
-            count = history if missed is None else missed if complete else min(history, missed)
+            count = log.fitting(history if missed is None else missed)
+            complete = since is None or count == missed
+            if missed is not None and not complete:
+                count = min(count, history)
             return Joined(log.newest(count), complete, log.position(log.last))
 
     def clear(self) -> None:
