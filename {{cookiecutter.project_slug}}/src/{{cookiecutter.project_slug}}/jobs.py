@@ -7,7 +7,7 @@ Invariants
 - An attempt goes on where the log of the job's group ends, so that a job says nothing twice, however its
   workers die. (With pub/sub there is no log, and another attempt begins anew.)
 - A worker stops when the job was cancelled, and when another attempt at it has begun: it was taken for dead.
-- A user has at most ``jobs_per_user`` jobs under way, as far back as the log of the user's jobs goes. A job is
+- A user has at most ``jobs_per_user`` jobs under way, as far back as the log of them goes. A job is
   in that log before it is counted, and those before it count: of any that are under way the last one to
   be written saw all others.
 - The last that a job says is one ``job_ended``, also if it was given up.
