@@ -327,17 +327,13 @@ async def test_a_senders_time_begins_when_it_is_its_turn(
         return b""
 
     server.answer = answer
-    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], 5.0)
+    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], 0.5)
     await kept.connected(loop.time() + 30)
 
-    class Publishing:
-        def batch_request(self, topic: str, messages: list[bytes]) -> Request:
-            return ServerCommands(kept), ("PUBLISH", topic, *messages)
+    def request(topic: str, messages: list[bytes]) -> Request:
+        return ServerCommands(kept), ("PUBLISH", topic, *messages)
 
-        def batch_outcomes(self, topic: str, number: int, reply: Any) -> None:
-            return None
-
-    batcher = Batcher(Publishing(), 0.5)
+    batcher = Batcher(request)
     started = loop.time()
     sends = [batcher.send(f"{number}", b"m") for number in range(100)]
     assert await asyncio.gather(*sends, return_exceptions=True) == [None] * 100

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fast_channels.layers.redis import scripts
-from fast_channels.layers.redis.client.commands import Commands, ServerCommands
+from fast_channels.layers.redis.client.cluster import BY_BUS
+from fast_channels.layers.redis.client.commands import DIRECT, Commands, ServerCommands
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
 from fast_channels.layers.redis.client.keeper import KeptConnection
 from fast_channels.layers.redis.format import Uids
@@ -61,7 +62,7 @@ async def put(server: Commands, topic: str, *envelopes: bytes, **options: int) -
 
 
 async def publish(server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:") -> None:
-    command = scripts.publish(topic, uid, list(messages), keep=10, expiry_ms=MINUTE, by_bus=False)
+    command = scripts.publish(topic, uid, list(messages), keep=10, expiry_ms=MINUTE)
     await server.execute(*command)
 
 
@@ -121,9 +122,9 @@ async def test_publish_tells_the_listeners(
     await connection.call("PING")
     last = [b"0-0"]
     for by_bus in (True, False, True):
-        command = scripts.publish(
-            topic, b"uid:", [b"one", b"two"], keep=10, expiry_ms=MINUTE, by_bus=by_bus
-        )
+        command = scripts.publish(topic, b"uid:", [b"one", b"two"], keep=10, expiry_ms=MINUTE)
+        if by_bus:
+            command = tuple(BY_BUS if part is DIRECT else part for part in command)
         last.append(await server.execute(*command))
         await connection.call("PING")
         before = last[-2] if by_bus else b"-"

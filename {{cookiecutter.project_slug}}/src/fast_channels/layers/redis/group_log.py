@@ -283,15 +283,10 @@ class GroupLog(Strategy):
             logger, "%d time(s) a topic could not be recovered, the last: %s: %r"
         )
 
-    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+    def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         kept = self._kept(topic)
         return scripts.publish(
-            topic,
-            uid,
-            messages,
-            keep=kept.messages,
-            expiry_ms=int(kept.seconds * 1000),
-            by_bus=commands.by_bus,
+            topic, uid, messages, keep=kept.messages, expiry_ms=int(kept.seconds * 1000)
         )
 
     # Joining and leaving

@@ -43,8 +43,8 @@ from ..jobs import DeadLetter, Delivery, Depth, shortened
 from ..throttled import ThrottledWarning
 from . import scripts
 from .batches import Batcher, Outcome, Request
-from .client.commands import Commands, PendingCommand
-from .client.connection import Connection, Reply
+from .client.commands import Commands
+from .client.connection import Reply
 from .format import Envelope, decode, encode, encode_message, number_of, place_of
 from .loop_layer import LoopLayer, NamedChannels
 from .receivers import LEASE_ENDED, Receivers
@@ -76,7 +76,7 @@ class JobStreams(NamedChannels):
         self._loop = asyncio.get_running_loop()
         self._lease_ms = int(lease_time * 1000)
         self._expiry_ms = int(owner.config.expiry * 1000)
-        self._batcher = Batcher(self, owner.config.timeout, replicated=owner.config.replicated)
+        self._batcher = Batcher(self._enqueue, self._outcomes, replicated=owner.config.replicated)
         self._receivers: dict[str, Receivers] = {}
         self._idle = IdleNames(self._forget, after=IDLE_TIME, most=MOST_IDLE)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
@@ -101,7 +101,7 @@ class JobStreams(NamedChannels):
         bound = self._owner.bind(self._topics.channel(channel), "", payload, number_of(uid))
         return encode(uid, [encode_message("", bound)])
 
-    def batch_request(self, channel: str, envelopes: list[bytes]) -> Request:
+    def _enqueue(self, channel: str, envelopes: list[bytes]) -> Request:
         self._acknowledge_now(channel)
         stream = self._topics.channel(channel)
         command = scripts.enqueue(
@@ -112,7 +112,7 @@ class JobStreams(NamedChannels):
         )
         return self._owner.commands_of(stream), command
 
-    def batch_outcomes(self, channel: str, number: int, reply: Reply) -> list[Outcome]:
+    def _outcomes(self, channel: str, number: int, reply: Reply) -> list[Outcome]:
         accepted, expired = scripts.enqueued(reply)
         self._owner.local.count_expired(expired)
         return [None if n < accepted else self._full(channel) for n in range(number)]
@@ -202,8 +202,8 @@ class JobStreams(NamedChannels):
         await self._owner.subscribe(self._topics.channel(channel), on_notification)
 
     def request_leases(
-        self, request: PendingCommand, channel: str, handled: list[str], count: int, *, claim: bool
-    ) -> Connection | None:
+        self, channel: str, handled: list[str], count: int, *, claim: bool
+    ) -> Request:
         place = self._place(channel)
         command = scripts.lease(
             (place.stream, place.delayed),
@@ -213,7 +213,7 @@ class JobStreams(NamedChannels):
             expiry_ms=self._expiry_ms,
             claim=claim,
         )
-        return request.start(place.commands, command, timeout=self._owner.config.timeout)
+        return place.commands, command
 
     def decode_leases(
         self, channel: str, reply: Reply

@@ -34,7 +34,7 @@ from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
 from .client.cluster import make_topology
 from .client.commands import Commands
-from .client.connection import Command, Reply
+from .client.connection import Command
 from .client.hosts import Endpoint
 from .client.subscriber import Events
 from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
@@ -67,7 +67,7 @@ class Strategy(abc.ABC):
     repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
 
     @abc.abstractmethod
-    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+    def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         """What brings the messages, under uids from this one on, to every loop that listens."""
 
     @abc.abstractmethod
@@ -186,7 +186,7 @@ class LoopLayer(Generic[NamedT]):
         self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
-            self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
+            self.batch_request, repeatable=strategy.repeatable, replicated=config.replicated
         )
         events = Events(
             self.on_message,
@@ -232,15 +232,12 @@ class LoopLayer(Generic[NamedT]):
         return self._batcher.send(topic, encode_message(channel, payload))
 
     def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+        commands = self.commands_of(topic)
         uid = self.uids.make(len(messages))
         if self.binds:
             packed = decode(encode(uid, messages)).messages
             messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
-        commands = self.commands_of(topic)
-        return commands, self.strategy.publish(commands, topic, uid, messages)
-
-    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> None:
-        return None
+        return commands, self.strategy.publish(topic, uid, messages)
 
     def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
         """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""

@@ -30,8 +30,9 @@ from ...exceptions import ChannelLayerUnavailable
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..jobs import Delivery
+from .batches import Request
 from .client.commands import CommandGroup, PendingCommand
-from .client.connection import Connection, Reply
+from .client.connection import Reply
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +60,9 @@ class LeaseSource(Protocol):
     async def listen(self, channel: str, on_notification: Callable[[bytes], None]) -> None: ...
 
     def request_leases(
-        self, request: PendingCommand, channel: str, handled: list[str], count: int, *, claim: bool
-    ) -> Connection | None:
-        """Start the request, which acknowledges ``handled`` as well; returns the connection that has to
-        write it. The reply is for ``decode_leases``.
-        """
+        self, channel: str, handled: list[str], count: int, *, claim: bool
+    ) -> Request:
+        """It acknowledges ``handled`` as well. The reply is for ``decode_leases``."""
         ...
 
     def decode_leases(
@@ -195,11 +194,10 @@ class Receivers:
         if claim:
             self._claim_at = now + POLL
         handled, self._handled = self._handled, []
-        request = LeaseRequest(self._group, self, handled)
-        count = max(count, self._size)
-        connection = self._source.request_leases(
-            request, self._channel, handled, count, claim=claim
+        commands, command = self._source.request_leases(
+            self._channel, handled, max(count, self._size), claim=claim
         )
+        connection = LeaseRequest(self, handled).start(self._group, commands, command)
         if connection is not None:
             connection.write_soon()
 
@@ -326,8 +324,7 @@ class Receivers:
 class LeaseRequest(PendingCommand):
     __slots__ = ("_handled", "_receivers")
 
-    def __init__(self, group: CommandGroup, receivers: Receivers, handled: list[str]) -> None:
-        super().__init__(group)
+    def __init__(self, receivers: Receivers, handled: list[str]) -> None:
         self._receivers = receivers
         self._handled = handled
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .client.commands import PUBLISH, Commands, Script
+from .client.commands import DIRECT, PUBLISH, Commands, Script
 from .client.connection import Command
 
 DIRECTORY = Path(__file__).with_name("lua")
@@ -34,10 +34,8 @@ Leased = tuple[bytes, bytes, int]  # entry id, envelope, attempt
 Indexed = tuple[bytes, int]  # a uid, and how far behind it
 
 
-def publish(
-    topic: str, uid: bytes, messages: list[bytes], *, keep: int, expiry_ms: int, by_bus: bool
-) -> Command:
-    return _publish.command((topic,), uid, keep, expiry_ms, PUBLISH, int(by_bus), *messages)
+def publish(topic: str, uid: bytes, messages: list[bytes], *, keep: int, expiry_ms: int) -> Command:
+    return _publish.command((topic,), uid, keep, expiry_ms, PUBLISH, DIRECT, *messages)
 
 
 def enqueue(topic: str, envelopes: list[bytes], *, capacity: int, expiry_ms: int) -> Command:

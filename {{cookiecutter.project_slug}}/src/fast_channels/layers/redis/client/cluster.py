@@ -26,7 +26,7 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import PUBLISH, Commands
+from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
 from .keeper import NotConnected
@@ -41,7 +41,7 @@ PATIENCE = 0.5  # seconds that an operation waits for one node before it looks a
 CROWD = 200  # operations that wait for a node together double it: each look costs some 0.1 ms
 PAUSE = 0.05  # seconds before it looks
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
-SPUBLISH = "SPUBLISH"
+SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
 
 
 def slot_of(topic: str) -> int:
@@ -270,17 +270,12 @@ class ClusterCommands(Commands):
     def part(self) -> object:
         return slot_of(self._topic)
 
-    @property
-    def by_bus(self) -> bool:
-        return not self._cluster.sharded  # also while that is not known: it is the safe assumption
-
     def unavailable(self) -> ChannelLayerUnavailable:
         return self._cluster.unavailable()
 
     def adapted(self, command: Command) -> Command:
-        if self._cluster.sharded:
-            return tuple(SPUBLISH if part is PUBLISH else part for part in command)
-        return command
+        word, own = (PUBLISH, SPUBLISH) if self._cluster.sharded else (DIRECT, BY_BUS)
+        return tuple(own if part is word else part for part in command)
 
     async def look_again(self, error: Exception, deadline: float) -> None:
         self._cluster.mark_stale(error)

@@ -30,8 +30,9 @@ from .keeper import KeptConnection
 
 MOST_TASKS = 1_000
 
-# In a command: what reaches its topic's listeners. A Cluster that shards them puts SPUBLISH there.
-PUBLISH = "PUBLISH"
+# In a command, what reaches its topic's listeners, and how: on a connection, in order. A Cluster puts
+# SPUBLISH there if it shards them; else they go over its bus, which may lose or reorder them.
+PUBLISH, DIRECT = "PUBLISH", "direct"
 
 
 class Commands(abc.ABC):
@@ -64,11 +65,6 @@ class Commands(abc.ABC):
     def part(self) -> object:
         """The same for all topics that one command may name."""
         return self.server
-
-    @property
-    def by_bus(self) -> bool:
-        """Notifications may reach listeners over the bus of a Cluster."""
-        return False
 
     @abc.abstractmethod
     def unavailable(self) -> ChannelLayerUnavailable:
@@ -233,15 +229,13 @@ class CommandGroup:
 class PendingCommand(abc.ABC):
     """To a connection it is the future of the reply to the first attempt."""
 
-    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group", "_timeout")
+    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group")
 
+    _group: CommandGroup
     _commands: Commands
     _command: Command
-
-    def __init__(self, group: CommandGroup) -> None:
-        self._group = group
-        self._answered = False
-        self._timeout = self._deadline = 0.0
+    _deadline: float
+    _answered: bool
 
     @abc.abstractmethod
     def succeeded(self, reply: Reply) -> None: ...
@@ -250,13 +244,14 @@ class PendingCommand(abc.ABC):
     def failed(self, error: Exception) -> None:
         """By ``ChannelLayerUnavailable``, or by a bug."""
 
-    def start(self, commands: Commands, command: Command, *, timeout: float) -> Connection | None:
+    def start(self, group: CommandGroup, commands: Commands, command: Command) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one.
 
-        The ``timeout``, in seconds, is that of the wait for a connection, and again that of the wait for
+        The timeout of ``commands`` is that of the wait for a connection, and again that of the wait for
         the reply, which begins when it is the command's turn on the connection.
         """
-        self._commands, self._command, self._timeout = commands, command, timeout
+        self._group, self._commands, self._command = group, commands, command
+        self._answered = False
         self._deadline = self._from_now()
         connection = self._offer(self._deadline)
         if connection is None and not self._wait_for_room():
@@ -273,7 +268,7 @@ class PendingCommand(abc.ABC):
             connection.write_soon()
         elif self._wait_for_room():
             pass
-        elif self._deadline <= deadline - self._timeout:
+        elif self._deadline <= deadline - self._commands.timeout:
             self.failed(self._commands.unavailable())
         else:
             self._group.attempt(self)
@@ -296,7 +291,7 @@ class PendingCommand(abc.ABC):
         return connection is not None
 
     def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self._timeout
+        return asyncio.get_running_loop().time() + self._commands.timeout
 
     def done(self) -> bool:
         return self._answered
