@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from fast_channels.layers.redis.batches import Batcher, Request
 from fast_channels.layers.redis.client import connection as connection_module
-from fast_channels.layers.redis.client.commands import ServerCommands
 from fast_channels.layers.redis.client.connection import (
     CONNECTION_ERRORS,
     Connection,
@@ -331,7 +330,7 @@ async def test_a_senders_time_begins_when_it_is_its_turn(
     await kept.connected(loop.time() + 30)
 
     def request(topic: str, messages: list[bytes]) -> Request:
-        return ServerCommands(kept), ("PUBLISH", topic, *messages)
+        return kept, ("PUBLISH", topic, *messages)
 
     batcher = Batcher(request)
     started = loop.time()
@@ -458,6 +457,6 @@ async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     try:
         assert await kept.connected(asyncio.get_running_loop().time() + 30) is opened[1]
         assert losses == [1]
-        assert await ServerCommands(kept).execute("PING") == b"PONG"
+        assert await kept.execute("PING") == b"PONG"
     finally:
         await kept.aclose()

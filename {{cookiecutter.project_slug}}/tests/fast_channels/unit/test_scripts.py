@@ -10,7 +10,7 @@ import pytest
 
 from fast_channels.layers.redis import scripts
 from fast_channels.layers.redis.client.cluster import BY_BUS
-from fast_channels.layers.redis.client.commands import DIRECT, Commands, ServerCommands
+from fast_channels.layers.redis.client.commands import DIRECT, Commands
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
 from fast_channels.layers.redis.client.keeper import KeptConnection
 from fast_channels.layers.redis.format import Uids
@@ -29,7 +29,7 @@ def endpoint(redis_server: RedisServer) -> Endpoint:
 @pytest.fixture
 async def server(endpoint: Endpoint) -> AsyncIterator[Commands]:
     kept = KeptConnection(endpoint, timeout=5)
-    yield ServerCommands(kept)
+    yield kept
     await kept.aclose()
 
 

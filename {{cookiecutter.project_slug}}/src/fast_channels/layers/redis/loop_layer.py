@@ -32,11 +32,9 @@ from ..groups import LocalGroups
 from ..history import Joined
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
-from .client.cluster import make_topology
 from .client.commands import Commands
 from .client.connection import Command
-from .client.hosts import Endpoint
-from .client.subscriber import Events
+from .client.topology import Events, Topology
 from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
@@ -50,7 +48,7 @@ CACHED_NAMES = 4096  # of channels that were sent to
 class Config:
     """What the loop layers of one layer share."""
 
-    endpoints: list[Endpoint]
+    connect: Callable[[Events, bool], Topology]  # True if topics are keys too
     topics: Topics
     serializer: BaseMessageSerializer
     capacity_of: Callable[[str], int]
@@ -195,9 +193,7 @@ class LoopLayer(Generic[NamedT]):
             strategy.on_subscribed,
             self._on_open,
         )
-        self.topology = make_topology(
-            config.endpoints, config.timeout, events, keyed=strategy.keyed
-        )
+        self.topology = config.connect(events, strategy.keyed)
         self.named = make_named(self)
         self._foreign = ForeignMembership(
             self.names.process_id,
@@ -254,7 +250,7 @@ class LoopLayer(Generic[NamedT]):
         channel = self.names.make(prefix)
         self._own_mailboxes[channel] = self.local.mailbox_of(channel)
         inbox = self.inbox
-        if self.topology.route(inbox).subscriber.down:
+        if self.topology.subscriber(inbox).down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
             self.listen_later(inbox, self._receive_in_inbox)
             return channel
@@ -314,7 +310,7 @@ class LoopLayer(Generic[NamedT]):
     # Topics
 
     def commands_of(self, topic: str) -> Commands:
-        return self.topology.route(topic).commands
+        return self.topology.commands(topic)
 
     async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published to a group or an inbox."""
@@ -323,15 +319,15 @@ class LoopLayer(Generic[NamedT]):
     def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Listen from the next connection on, to a topic that nothing was published to yet."""
         self._handlers[topic.encode()] = handler
-        self.topology.route(topic).subscriber.want(topic)
+        self.topology.subscriber(topic).want(topic)
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         self._handlers[topic.encode()] = handler
-        await self.topology.route(topic).subscriber.add(topic)
+        await self.topology.subscriber(topic).add(topic)
 
     def ignore(self, topic: str) -> None:
         self._handlers.pop(topic.encode(), None)
-        self.topology.route(topic).subscriber.discard(topic)
+        self.topology.subscriber(topic).discard(topic)
         self.strategy.leave(topic)
         if self.followed is not None:
             self.followed.leave(topic)

@@ -30,8 +30,9 @@ from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
 from .keeper import NotConnected
-from .servers import Route, Server, Servers, Topology, shard_index
-from .subscriber import BATCH, Events
+from .servers import Server, Servers, shard_index
+from .subscriber import BATCH
+from .topology import Events, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +102,11 @@ class Cluster:
             self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
-    def route(self, topic: str) -> Route:
-        return Route(ClusterCommands(self, topic), self.subscriptions)
+    def commands(self, topic: str) -> Commands:
+        return ClusterCommands(self, topic)
+
+    def subscriber(self, topic: str) -> "ClusterSubscriptions":
+        return self.subscriptions
 
     def commands_of_key(self, key: str) -> Commands:
         return ClusterCommands(self, key, keyed=True)
@@ -114,7 +118,7 @@ class Cluster:
                 await self._mapped.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
-        return [node.route.commands for node in self._nodes.values()]
+        return [node.commands for node in self._nodes.values()]
 
     def mark_stale(self, error: BaseException | None = None) -> None:
         """The map may be wrong."""
@@ -238,7 +242,7 @@ class ClusterCommands(Commands):
     @property
     def connection(self) -> Connection | None:
         node = self._cluster.node_now(self._topic, self._keyed)
-        return None if node is None else node.kept.connection
+        return None if node is None else node.commands.connection
 
     async def connected(self, deadline: float) -> Connection:
         """The map is looked at again while there is no connection."""
@@ -250,7 +254,7 @@ class ClusterCommands(Commands):
                 while True:
                     node = await cluster.node(self._topic, self._keyed)
                     try:
-                        return await node.kept.connected(self._patience())
+                        return await node.commands.connected(self._patience())
                     except NotConnected as error:
                         cluster.mark_stale(error)
                         await asyncio.sleep(PAUSE)
@@ -295,7 +299,7 @@ class ClusterCommands(Commands):
         except AskError as error:
             address = (error.host, error.port)
         # The slot is on its way to that node: only a command behind ASKING is served there.
-        connection = await self._cluster.open_node(address).kept.connected(deadline)
+        connection = await self._cluster.open_node(address).commands.connected(deadline)
         connection.post("ASKING")
         return await connection.execute(self.adapted(command), deadline, again=True)
 
@@ -317,9 +321,6 @@ class ClusterSubscriptions:
         self._unplaced.setdefault(topic, time.monotonic() if since is None else since)
         self._cluster.mark_stale()
         self._cluster.start()
-
-    def wants(self, topic: str) -> bool:
-        return topic in self._placed or topic in self._unplaced
 
     def confirmed(self, topic: str) -> bool:
         node = self._placed.get(topic)
@@ -399,7 +400,7 @@ class ClusterSubscriptions:
 
 
 def make_topology(
-    endpoints: list[Endpoint], timeout: float, events: Events, *, keyed: bool
+    endpoints: list[Endpoint], timeout: float, events: Events, keyed: bool
 ) -> Topology:
     """A Cluster if the endpoint is one, else the shards; a Cluster is not sharded once more."""
     if any(endpoint.cluster for endpoint in endpoints):

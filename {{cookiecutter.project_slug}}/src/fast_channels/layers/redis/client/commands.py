@@ -26,7 +26,6 @@ from redis.exceptions import NoScriptError, RedisError
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait
 from .connection import Command, Connection, ConnectionLost, Pending, Reply
-from .keeper import KeptConnection
 
 MOST_TASKS = 1_000
 
@@ -36,7 +35,7 @@ PUBLISH, DIRECT = "PUBLISH", "direct"
 
 
 class Commands(abc.ABC):
-    """Executes commands where one topic lives. ``timeout`` is in seconds."""
+    """Executes commands where a topic lives. ``timeout`` is in seconds."""
 
     misplaced: ClassVar[
         tuple[type[Exception], ...]
@@ -57,9 +56,9 @@ class Commands(abc.ABC):
         """Wait for that, until a time of the event loop's clock; ``TimeoutError`` then."""
 
     @property
-    @abc.abstractmethod
     def server(self) -> object:
         """Stands for the server; the same for all topics that live there at the moment."""
+        return self
 
     @property
     def part(self) -> object:
@@ -159,31 +158,6 @@ class Commands(abc.ABC):
                 f"Redis ({self}) refused {command[0]}: {failure}"
             ) from failure
         raise failure
-
-
-class ServerCommands(Commands):
-    """For all topics of one server, or of whatever primary the Sentinels name."""
-
-    def __init__(self, kept: KeptConnection) -> None:
-        super().__init__(kept.timeout)
-        self._kept = kept
-
-    def __str__(self) -> str:
-        return str(self._kept.endpoint)
-
-    @property
-    def connection(self) -> Connection | None:
-        return self._kept.connection
-
-    async def connected(self, deadline: float) -> Connection:
-        return await self._kept.connected(deadline)
-
-    @property
-    def server(self) -> object:
-        return self
-
-    def unavailable(self) -> ChannelLayerUnavailable:
-        return self._kept.unavailable()
 
 
 # Without a task
