@@ -93,7 +93,7 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
         )
 
     def _make_log(self, owner: LoopLayer[JobStreams]) -> GroupLog:
-        log = GroupLog(owner, kept=self._kept, undecodable=owner.undecodable)
+        log = GroupLog(owner, self._kept)
         owner.followed = GroupHistory(owner, log, self._kept)
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         log.follow(owner.inbox)
