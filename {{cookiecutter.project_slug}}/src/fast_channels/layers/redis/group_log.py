@@ -43,6 +43,7 @@ from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
 from . import scripts
+from .client.commands import DIRECT, PUBLISH
 from .client.connection import Command
 from .format import FIRST, Messages, decode, number_of, with_uid_after
 from .loop_layer import LoopLayer, Strategy
@@ -257,9 +258,8 @@ class GroupLog(Strategy):
 
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         kept = self._kept(topic)
-        return scripts.publish(
-            topic, uid, messages, keep=kept.messages, expiry_ms=int(kept.seconds * 1000)
-        )
+        limits = kept.messages, int(kept.seconds * 1000)
+        return scripts.PUBLISH.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
 
     # Joining and leaving
 
@@ -424,12 +424,11 @@ class GroupLog(Strategy):
 
     async def _ask(self, topics: list[str]) -> tuple[float, str, list[bytes]]:
         """The server's clock as positions have it, its epoch, and the ids of the newest entries."""
-        server_time, epoch, newest = await scripts.newest(
-            self._owner.commands_of(topics[0]),
-            topics,
-            with_epoch=not self.followed.isdisjoint(topics),
+        with_epoch = int(not self.followed.isdisjoint(topics))
+        server_time, epoch, *newest = await scripts.NEWEST.run(
+            self._owner.commands_of(topics[0]), tuple(topics), with_epoch
         )
-        return server_time - time.monotonic() * 1000, epoch, newest
+        return server_time - time.monotonic() * 1000, epoch.decode(), newest
 
     async def _compare_some(self, lane: Lane) -> None:
         parts: dict[object, list[tuple[str, Outage]]] = {}
