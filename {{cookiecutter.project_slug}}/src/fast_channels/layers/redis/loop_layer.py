@@ -252,10 +252,11 @@ class LoopLayer(Generic[NamedT]):
         inbox = self.inbox
         if self.topology.subscriber(inbox).down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            self.listen_later(inbox, self._receive_in_inbox)
+            self._handlers[inbox.encode()] = partial(self._receive, None, inbox)
+            self.topology.subscriber(inbox).want(inbox)
             return channel
         with contextlib.suppress(ChannelLayerUnavailable):
-            await self.listen(inbox, self._receive_in_inbox)
+            await self.listen(inbox)
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
@@ -276,8 +277,7 @@ class LoopLayer(Generic[NamedT]):
         was_member = channel in self.local.members.get(group, ())
         self.local.join(group, channel)
         try:
-            topic = self.config.topics.group(group)
-            await self.listen(topic, partial(self._receive_in_group, group, topic))
+            await self.listen(self.config.topics.group(group))
         except BaseException:
             if not was_member:
                 await self.group_discard(group, channel)
@@ -293,7 +293,7 @@ class LoopLayer(Generic[NamedT]):
             self.named.left(channel)
 
     async def _change_foreign(self, mark: str, group: str, channel: str, owner: str) -> None:
-        await self.listen(self.inbox, self._receive_in_inbox)  # for the answer
+        await self.listen(self.inbox)  # for the answer
         await self._foreign.request(mark, group, channel, owner)
 
     def _post_to_process(self, process_id: str, channel: str, payload: bytes) -> Awaitable[object]:
@@ -312,14 +312,10 @@ class LoopLayer(Generic[NamedT]):
     def commands_of(self, topic: str) -> Commands:
         return self.topology.commands(topic)
 
-    async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        """Have ``handler(data)`` called for what is published to a group or an inbox."""
+    async def listen(self, topic: str, handler: Callable[[bytes], None] | None = None) -> None:
+        """Have ``handler(data)`` called for what is published; a group's or inbox's own is the default."""
+        handler = handler or partial(self._receive, self.config.topics.group_of(topic), topic)
         await self.strategy.join(topic, partial(self.subscribe, topic, handler))
-
-    def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        """Listen from the next connection on, to a topic that nothing was published to yet."""
-        self._handlers[topic.encode()] = handler
-        self.topology.subscriber(topic).want(topic)
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         self._handlers[topic.encode()] = handler
@@ -356,15 +352,19 @@ class LoopLayer(Generic[NamedT]):
             )
         return payload
 
-    def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        self.deliver_to_group(group, topic, self.strategy.hear(topic, data), data)
+    def _receive(self, group: str | None, topic: str, data: bytes) -> None:
+        self._deliver(group, topic, self.strategy.hear(topic, data), data)
 
-    def _receive_in_inbox(self, data: bytes) -> None:
-        self.deliver_to_channels(self.strategy.hear(self.inbox, data))
+    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
+        """For a strategy that keeps a log: ``entry`` is the id of the last one's."""
+        self._deliver(self.config.topics.group_of(topic), topic, messages, entry)
 
-    def deliver_to_group(
-        self, group: str, topic: str, messages: Messages, notification: bytes
+    def _deliver(
+        self, group: str | None, topic: str, messages: Messages, notification: bytes
     ) -> None:
+        if group is None:
+            self._deliver_to_channels(messages)
+            return
         followed = self.followed
         if followed is not None and topic not in followed.topics:
             followed = None
@@ -375,7 +375,7 @@ class LoopLayer(Generic[NamedT]):
                 else:
                     followed.deliver(group, topic, message, notification, sealed[2])
 
-    def deliver_to_channels(self, messages: Messages) -> None:
+    def _deliver_to_channels(self, messages: Messages) -> None:
         for channel, payload, number in messages:
             if channel in self.local.mailboxes:
                 message = self.deserialize(self.inbox, channel, payload, number)
@@ -394,15 +394,6 @@ class LoopLayer(Generic[NamedT]):
         except UndecodableMessage as error:
             self.undecodable.add(error)
             return None
-
-    # For a strategy that keeps a log
-
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
-        group = self.config.topics.group_of(topic)
-        if group is None:
-            self.deliver_to_channels(messages)
-        else:
-            self.deliver_to_group(group, topic, messages, entry)
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""

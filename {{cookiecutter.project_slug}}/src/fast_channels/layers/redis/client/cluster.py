@@ -322,14 +322,11 @@ class ClusterSubscriptions:
         self._cluster.mark_stale()
         self._cluster.start()
 
-    def confirmed(self, topic: str) -> bool:
-        node = self._placed.get(topic)
-        return node is not None and node.subscriber.confirmed(topic)
-
     async def add(self, topic: str) -> bool:
         cluster = self._cluster
         cluster.start()
-        if self.confirmed(topic):
+        placed = self._placed.get(topic)
+        if placed is not None and placed.subscriber.confirmed(topic):
             return False
         try:
             async with asyncio.timeout(cluster.timeout):

@@ -205,12 +205,6 @@ class PendingCommand(abc.ABC):
 
     __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group")
 
-    _group: CommandGroup
-    _commands: Commands
-    _command: Command
-    _deadline: float
-    _answered: bool
-
     @abc.abstractmethod
     def succeeded(self, reply: Reply) -> None: ...
 
