@@ -25,6 +25,7 @@ import string
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ...mailbox import Message
@@ -34,7 +35,6 @@ from ..history import MOST_BYTES, MOST_MESSAGES, MOST_POSITION, POSITION, Histor
 from . import scripts
 from .format import decode, number_of, with_uid_after
 from .group_log import EntryId, GroupLog, Position, parse_id
-from .job_streams import JobStreams
 from .loop_layer import LoopLayer
 
 AT_ONCE = 32
@@ -120,7 +120,7 @@ class GroupHistory:
     """``Followed``, for one loop. ``kept`` says how much of a topic its log keeps."""
 
     def __init__(
-        self, owner: LoopLayer[JobStreams], log: GroupLog, kept: Callable[[str], History]
+        self, owner: LoopLayer[Any], log: GroupLog, kept: Callable[[str], History]
     ) -> None:
         self._owner = owner
         self._local = owner.local
