@@ -265,26 +265,40 @@ test("a session is renewed before it ends, again and again", async () => {
   let token = 0;
   start({ renew: async () => ({ token: ++token }) });
   welcome({ expires_in: 100 });
-  await pass(89_000);
+  await pass(49_000);
   assert.equal(asked("renew").length, 0);
   await pass(1_500);
   assert.equal(asked("renew")[0].token, 1);
   await answer(asked("renew")[0], { expires_in: 50 });
-  await pass(45_000);
+  await pass(25_000);
   assert.equal(asked("renew")[1].token, 2);
+  await answer(asked("renew")[1], { expires_in: 36_000 });
+  await pass(35_600_000); // of a long one five minutes are left
+  assert.equal(asked("renew").length, 2);
+  await pass(100_000);
+  assert.equal(asked("renew").length, 3);
 });
 
-test("a renewal that fails is told, and tried again", async () => {
+test("a renewal that fails is told, and tried again, in ever longer pauses, until one succeeds", async () => {
+  let away = true;
   start({
     renew: async () => {
-      throw new Error("signed out");
+      if (away) throw new Error("no server");
+      return { token: 1 };
     },
   });
   listen(line, "unrenewed");
-  welcome({ expires_in: 10 });
-  await pass(12_000);
-  assert.ok(heard.length > 1);
-  assert.equal(heard[0][1].message, "signed out");
+  welcome({ expires_in: 600 });
+  await pass(300_000 + 120_000);
+  assert.ok(heard.length > 8 && heard.length < 40, String(heard.length));
+  assert.equal(heard[0][1].message, "no server");
+  away = false;
+  await pass(15_000);
+  assert.equal(asked("renew").length, 1);
+  await answer(asked("renew")[0], { expires_in: 600 });
+  const failed = heard.length;
+  await pass(299_000);
+  assert.deepEqual([asked("renew").length, heard.length], [1, failed]);
 });
 
 test("what is no JSON is ignored, and other frames are passed on", () => {

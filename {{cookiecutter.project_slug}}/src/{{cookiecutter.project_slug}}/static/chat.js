@@ -60,6 +60,7 @@ listen(line, {
     const broken = navigator.onLine ? "Reconnecting" : "Offline, trying again";
     const word = { connecting: "Connecting…", open: "Online" }[state] ?? broken;
     byId("connection").dataset.state = state;
+    if (state !== "connecting") byId("connection").classList.toggle("broken", state === "waiting");
     if (byId("state").textContent !== word) byId("state").textContent = word;
   },
   frame({ type, user, detail }) {

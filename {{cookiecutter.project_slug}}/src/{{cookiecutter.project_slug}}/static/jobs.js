@@ -29,7 +29,7 @@ export class Jobs {
     this.#groups.set(job, group);
     listen(group, {
       joined({ events, returning, complete }) {
-        if (!returning || !complete) part(row, "output").replaceChildren();
+        if (!returning || !complete) part(row, "words").replaceChildren();
         for (const event of events) advance(row, event, group);
       },
       event(event) {
@@ -48,9 +48,9 @@ export class Jobs {
 }
 
 function advance(row, { type, text, done, total, label, state, detail }, group) {
-  if (type === "job_output") part(row, "output").append(element("span", {}, text));
+  if (type === "job_output") part(row, "words").append(element("span", {}, text));
   if (type === "job_progress") Object.assign(part(row, "progress"), { max: total, value: done });
-  if (type !== "job_ended") return enter(row, "running", label);
+  if (type !== "job_ended") return enter(row, "running", label ?? "Answering…");
   enter(row, state, detail);
   group.leave();
 }

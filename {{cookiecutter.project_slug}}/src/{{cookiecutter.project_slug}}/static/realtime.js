@@ -174,12 +174,13 @@ export class Realtime extends EventTarget {
   #renewIn(seconds) {
     clearTimeout(this.#renewal);
     if (!this.#options.renew || !(seconds > 0)) return;
-    // A tenth of the time is left for it, five minutes at most: browsers wake a hidden page once a minute.
-    const delay = Math.max(seconds - Math.min(seconds / 10, 300), 1) * 1000;
+    // Half of the time is left for it, five minutes at most, so that it can fail, and a page be hidden: browsers
+    // wake that once a minute.
+    const delay = Math.max(seconds - Math.min(seconds / 2, 300), 1) * 1000;
     this.#renewal = setTimeout(() => this.#renew(), Math.min(delay, LONGEST));
   }
 
-  async #renew() {
+  async #renew(failures = 1) {
     const socket = this.#socket;
     try {
       const answer = await this.ask({ type: "renew", ...(await this.#options.renew()) });
@@ -187,7 +188,7 @@ export class Realtime extends EventTarget {
     } catch (error) {
       if (socket !== this.#socket) return; // the next connection is a new session
       this.#emit("unrenewed", error);
-      this.#renewal = setTimeout(() => this.#renew(), backOff(2, this.#options));
+      this.#renewal = setTimeout(() => this.#renew(failures + 1), backOff(failures, this.#options));
     }
   }
 

@@ -1,11 +1,13 @@
 /** Who is signed in: a cookie that only the server reads, and the form that asks for it. */
 import { byId } from "./dom.js";
 
+const PATIENCE = 10_000; // ms
+
 /** The answer, with its `status` (0: no server) and a `detail` for people. */
 async function request(method, body) {
   const json = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   try {
-    const response = await fetch("session", { method, ...json });
+    const response = await fetch("session", { method, ...json, signal: AbortSignal.timeout(PATIENCE) });
     const answer = await response.json().catch(() => ({}));
     return { detail: `The server answered ${response.status}.`, ...answer, status: response.status };
   } catch {
