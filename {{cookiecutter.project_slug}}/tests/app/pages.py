@@ -154,9 +154,10 @@ class StandIn:
         page.route_web_socket("**/ws/**", self.meet)
         page.route("**/session", self.sign_in)
         self.user = {"id": "u-1", "name": "Ada"}
+        self.session: dict[str, Any] = {"user": self.user, "sign_in": "name", "expires_at": 2e9}
 
     def sign_in(self, route: Route) -> None:
-        route.fulfill(json={"user": self.user, "sign_in": "name", "expires_at": 2e9})
+        route.fulfill(json=self.session, status=200 if "user" in self.session else 401)
 
     def meet(self, route: WebSocketRoute) -> None:
         if self.away:

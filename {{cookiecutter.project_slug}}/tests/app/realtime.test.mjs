@@ -279,7 +279,7 @@ test("a session is renewed before it ends, again and again", async () => {
   assert.equal(asked("renew").length, 3);
 });
 
-test("a renewal that fails is told, and tried again, in ever longer pauses, until one succeeds", async () => {
+test("a renewal that fails is told, and tried again at half of what is left, until one succeeds", async () => {
   let away = true;
   start({
     renew: async () => {
@@ -289,23 +289,31 @@ test("a renewal that fails is told, and tried again, in ever longer pauses, unti
   });
   listen(line, "unrenewed");
   welcome({ expires_in: 600 });
-  await pass(300_000 + 120_000);
-  assert.ok(heard.length > 8 && heard.length < 40, String(heard.length));
-  assert.equal(heard[0][1].message, "no server");
+  await pass(300_000);
+  assert.deepEqual(heard.map(([, { message }]) => message), ["no server"]);
+  await pass(150_000 + 75_000 + 37_000);
+  assert.equal(heard.length, 3);
   away = false;
-  await pass(15_000);
+  await pass(1_000);
   assert.equal(asked("renew").length, 1);
   await answer(asked("renew")[0], { expires_in: 600 });
-  const failed = heard.length;
   await pass(299_000);
-  assert.deepEqual([asked("renew").length, heard.length], [1, failed]);
+  assert.deepEqual([asked("renew").length, heard.length], [1, 3]);
 });
 
-test("what is no JSON is ignored, and other frames are passed on", () => {
+test("a renewal that nothing brings about is given up with the session", async () => {
+  start({ renew: () => Promise.reject(new Error("no server")) });
+  listen(line, "unrenewed");
+  welcome({ expires_in: 36_000 });
+  await pass(40_000_000);
+  assert.ok(heard.length > 8 && heard.length < 14, String(heard.length));
+});
+
+test("what is no JSON is an error of nobody else's, and other frames are passed on", () => {
   start();
   listen(line, "frame");
   welcome();
-  latest().receive("{");
+  assert.throws(() => latest().receive("{"), SyntaxError); // which the browser reports
   latest().receive({ type: "notice" });
   assert.deepEqual(heard.map(([, frame]) => frame.type), ["welcome", "notice"]);
 });
