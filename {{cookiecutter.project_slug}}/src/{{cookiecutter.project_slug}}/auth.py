@@ -226,7 +226,11 @@ async def who(request: Request) -> JSONResponse:
 
 @router.post("/session")
 async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) -> JSONResponse:
-    """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer."""
+    """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer.
+
+    Without a token, which a page may not have, a session that the provider's side has made longer is
+    told as it is now, with its renewal.
+    """
     before, now = await signed_session(request), time.time()
     until = now + get_settings().session_seconds
     if not get_settings().has_provider:
@@ -234,7 +238,9 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
             raise HTTPException(422, "A name is needed.")
         user = User(id=before.user.id if before else uuid.uuid4().hex, name=body.name)
     elif bearer is None:
-        raise HTTPException(404 if body else 401, "Sign in at the provider first.")
+        if body or before is None or before.expires_at <= now:
+            raise HTTPException(404 if body else 401, "Sign in at the provider first.")
+        return _told(before, renewal=renewal_of(before))
     else:
         user, token_ends = await verify(bearer.credentials)
         until = min(until, token_ends)

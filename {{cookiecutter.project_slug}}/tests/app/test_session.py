@@ -195,6 +195,24 @@ async def test_a_user_signs_out_on_all_devices(app: FastAPI) -> None:
         assert (await phone.get("/session")).status_code == 200
 
 
+@pytest.mark.usefixtures("_provider")
+async def test_a_page_without_the_token_renews_by_the_cookie(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    """A page of the provider's, or a proxy, makes the cookie longer; the open socket is told so."""
+    short, long = (jwt.encode(claims(exp=time.time() + more), SECRET) for more in (100, 600))
+    assert (await client.post("/session")).status_code == 401
+    await client.post("/session", headers=bearer(short))
+    async with visit(app, cookie=f"session={client.cookies['session']}") as ann:
+        for token, least, most in ((short, 0, 100), (long, 500, 600)):
+            await client.post("/session", headers=bearer(token))
+            told = (await client.post("/session")).json()
+            answer = await ann.ask("renew", token=told["renewal"])
+            assert least < answer["expires_in"] <= most
+        await client.delete("/session")
+    assert (await client.post("/session")).status_code == 401
+
+
 BAD_TOKENS = {
     "another secret": (claims, "x" * 40, "HS256"),
     "no signature": (claims, None, "none"),
