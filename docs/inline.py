@@ -37,6 +37,7 @@ GUIDES = (
     "layers",
     "presence",
     "production",
+    "recipes",
     "recovery",
     "scaling",
     "server",

@@ -3,12 +3,11 @@
 import ast
 import re
 import shutil
-import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
 
+from changes import changes_of, make_all
 from conftest import Render, Shared
 from rendering import ROOT, TEMPLATE, run
 
@@ -96,51 +95,18 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").is_file()
 
 
-DICE_ON_A_SERVER = '''"""The tutorial's message through a server."""
-
-from .processes import WebProcess
-from .visitors import visit_server
-
-
-async def test_a_roll_travels_from_socket_to_socket(server: WebProcess, room: str) -> None:
-    """It is kept, too; and what an unknown type is answered with names the new one."""
-    async with (
-        visit_server(server.url, room, "Ann") as ann,
-        visit_server(server.url, room, "Bo") as bo,
-    ):
-        await ann.ask("roll", group=f"room.{room}")
-        rolled = await bo.receive("rolled")
-        assert rolled == await ann.receive("rolled")
-        assert (rolled["user"], rolled["value"] in range(1, 7)) == (ann.user, True)
-        assert (await bo.enter(room, history=1))["events"] == [rolled]
-        error = await bo.ask("role")
-        assert "say, roll, typing" in error["detail"]
-'''
-
-
 @pytest.mark.timeout(600)
 def test_the_tutorials_changes_do_what_it_says(
     render: Render, shared: Shared, caches: dict[str, str]
 ) -> None:
     """As typed from its page: the test passes, lint is clean, and a real server does the same."""
     project = render()
-    page = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
-    changes, test = re.findall(
-        r"code-block:: (?:diff|python)\n\n(.*?)\n\.\. until here", page, re.DOTALL
-    )
-    patch = subprocess.run(
-        ["git", "apply"],
-        cwd=project,
-        input=textwrap.dedent(changes),
-        text=True,
-        capture_output=True,
-    )
-    assert patch.returncode == 0, patch.stderr
-    (project / "tests/app/test_dice.py").write_text(textwrap.dedent(test).rstrip() + "\n")
+    make_all(changes_of("tutorial"), project)
     env = shared(project) | caches
     linted = run("make", "lint", cwd=project, env=env, timeout=580)
     assert linted.returncode == 0, linted.stdout
-    (project / "tests/app/test_dice_on_a_server.py").write_text(DICE_ON_A_SERVER)
+    on_a_server = project / "tests" / "app" / "test_dice_on_a_server.py"
+    shutil.copy(ROOT / "tests" / "in_project" / "dice.py", on_a_server)
     tested = run("make", "test", "ARGS=tests/app -k dice -n 0", cwd=project, env=env, timeout=580)
     assert tested.returncode == 0, tested.stdout
     assert "2 passed" in tested.stdout

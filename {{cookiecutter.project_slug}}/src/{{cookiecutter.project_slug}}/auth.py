@@ -236,7 +236,7 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
     if not get_settings().has_provider:
         if body is None:
             raise HTTPException(422, "A name is needed.")
-        user = User(id=before.user.id if before else uuid.uuid4().hex, name=body.name)
+        user = await named_user(body, before)
     elif bearer is None:
         if body or before is None or before.expires_at <= now:
             raise HTTPException(404 if body else 401, "Sign in at the provider first.")
@@ -250,6 +250,11 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
     request.session.clear()
     request.session.update(session.model_dump())
     return _told(session, renewal=renewal_of(session))
+
+
+async def named_user(body: SignIn, before: Session | None) -> User:
+    """Development: any name will do, and the browser keeps its id. A look at your own users goes here."""
+    return User(id=before.user.id if before else uuid.uuid4().hex, name=body.name)
 
 
 @router.delete("/session", status_code=204)

@@ -11,7 +11,7 @@ import uuid
 
 from starlette.requests import HTTPConnection
 
-from fast_channels.frames import FrameConsumer, Refused, frame_message, handles, with_fields
+from fast_channels.frames import Refused, frame_message, handles, with_fields
 from fast_channels.identity import IdentityMixin
 from fast_channels.layers import POSITION, channel_layers
 from fast_channels.mailbox import Message
@@ -20,11 +20,12 @@ from fast_channels.recovery import RecoveryMixin
 
 from . import jobs
 from .auth import User, read_renewal
-from .limits import BURST_SECONDS, TOO_MANY_ROOMS, TokenBucket, may_name
+from .limits import TOO_MANY_ROOMS, PacedConsumer, may_name
 from .schemas import (
     KEPT,
     MY_JOBS,
     CancelJob,
+    Fleeting,
     Incoming,
     Incomplete,
     JobStarted,
@@ -41,15 +42,12 @@ from .schemas import (
     Said,
     Say,
     StartJob,
-    Type,
-    Typing,
     Welcome,
 )
-from .settings import get_settings
 
 MOST_GROUPS = 50  # of one socket
 MOST_MEMBERS = 200  # in the answer to a join
-TYPING_SECONDS = 3.0  # between two words of one socket that somebody is writing
+FLEETING_SECONDS = 3.0  # between two of a kind from one socket, such as that somebody is writing
 
 
 async def say(room: str, user: User, text: str, id: str | None = None) -> None:
@@ -58,7 +56,7 @@ async def say(room: str, user: User, text: str, id: str | None = None) -> None:
     await channel_layers["default"].group_send(room, frame_message(said))
 
 
-class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
+class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
     """The chat. ``GET /session`` says who you are; without a session a socket is refused with HTTP 401."""
 
     incoming = Incoming
@@ -70,16 +68,10 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
     session_expires_at: float
 
     async def connect(self) -> None:
-        rate = get_settings().frames_per_second
-        self.pace = TokenBucket(rate, rate * BURST_SECONDS)
         self.joined: set[str] = set()
-        self.typed_at = 0.0
+        self.passed_at: dict[str, float] = {}  # type of a frame -> when
         await self.accept()
         await self.send_frame(Welcome(user=self.user, expires_in=self.expires_in))
-
-    async def before_frame(self) -> None:
-        if not self.pace.take():
-            raise Refused("That was too much at once; please wait a moment.", "too_fast")
 
     @property
     def expires_in(self) -> float:
@@ -160,12 +152,13 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, FrameConsumer):
         await say(frame.group, self.user, frame.text, frame.id)
 
     @handles
-    async def type(self, frame: Type) -> None:
+    async def pass_on(self, frame: Fleeting) -> None:
         self.check_joined(frame.group)
-        if (now := time.monotonic()) - self.typed_at >= TYPING_SECONDS:
-            self.typed_at = now
-            typing = Typing(group=frame.group, user=self.user)
-            await self.channel_layer.group_send(f"live.{frame.group}", frame_message(typing))
+        now, before = time.monotonic(), self.passed_at.get(frame.type)
+        if before is None or now - before >= FLEETING_SECONDS:
+            self.passed_at[frame.type] = now
+            event = frame.event(self.user)
+            await self.channel_layer.group_send(f"live.{frame.group}", frame_message(event))
 
     def check_joined(self, group: str) -> None:
         if group not in self.joined:

@@ -17,7 +17,8 @@ import asyncio
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from itertools import takewhile
 from typing import Any
 
@@ -40,7 +41,6 @@ from .schemas import (
     JobStarted,
     JobState,
     Kept,
-    Kind,
 )
 from .settings import get_settings
 
@@ -78,8 +78,10 @@ def _prefix(user_id: str) -> str:
 # From the sockets
 
 
-async def start(user_id: str, kind: Kind, prompt: str) -> JobStarted:
-    """``Refused`` if too many jobs of the user are under way, ``ChannelFull`` if too many wait at all."""
+async def start(user_id: str, kind: str, prompt: str) -> JobStarted:
+    """``Refused`` for an unknown kind and beyond the user's number of jobs, ``ChannelFull`` beyond all's."""
+    if kind not in KINDS:
+        raise Refused(f"There is no such job; there are: {', '.join(KINDS)}.", "no_kind")
     job = _prefix(user_id) + uuid.uuid4().hex
     queue = channel_layers["jobs"]
     what = {"type": "job.run", "job": job, "user": user_id, "kind": kind, "prompt": prompt}
@@ -124,7 +126,7 @@ async def cancel(user_id: str, job: str) -> None:
 # Kinds of work: generators of events; ``said`` is what an earlier attempt has told
 
 
-async def answer(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobOutput]:
+async def answer(job: str, prompt: str, said: list[Kept]) -> AsyncGenerator[JobOutput, None]:
     """A place for a model's client: yield what it streams; pass it ``already`` to go on from."""
     already = "".join(one.text for one in said if isinstance(one, JobOutput))
     whole = ANSWER.format(prompt=prompt or "nothing in particular")
@@ -133,7 +135,7 @@ async def answer(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobOu
         yield JobOutput(group=group_of(job), job=job, text=word)
 
 
-async def steps(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobProgress]:
+async def steps(job: str, prompt: str, said: list[Kept]) -> AsyncGenerator[JobProgress, None]:
     total = len(STEPS) * TURNS
     begun = max((one.done for one in said if isinstance(one, JobProgress)), default=0)
     for done in range(begun + 1, total + 1):
@@ -142,7 +144,7 @@ async def steps(job: str, prompt: str, said: list[Kept]) -> AsyncIterator[JobPro
         yield JobProgress(group=group_of(job), job=job, done=done, total=total, label=label)
 
 
-KINDS: dict[Kind, Callable[[str, str, list[Kept]], AsyncIterator[Any]]] = {
+KINDS: dict[str, Callable[[str, str, list[Kept]], AsyncGenerator[Any, None]]] = {
     "answer": answer,
     "steps": steps,
 }
@@ -181,13 +183,14 @@ class JobConsumer(AsyncConsumer):
             await forget(message)  # all that an earlier attempt did not come to
             return
         room = MOST_EVENTS - len(said) - 1  # the end is one, too
-        async for event in KINDS[message["kind"]](job, message["prompt"], said):
-            if (room := room - 1) < 0:
-                raise RuntimeError(
-                    f"Job {job} has more than {MOST_EVENTS} events, which is what its log keeps: "
-                    f"let it yield larger pieces"
-                )
-            await self.channel_layer.group_send(group_of(job), frame_message(event))
+        async with aclosing(KINDS[message["kind"]](job, message["prompt"], said)) as events:
+            async for event in events:
+                if (room := room - 1) < 0:
+                    raise RuntimeError(
+                        f"Job {job} has more than {MOST_EVENTS} events, which is what its log "
+                        f"keeps: let it yield larger pieces"
+                    )
+                await self.channel_layer.group_send(group_of(job), frame_message(event))
         await end(message, "done")
 
     async def until_cancelled(self, job: str) -> None:

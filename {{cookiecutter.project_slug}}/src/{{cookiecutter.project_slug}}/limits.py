@@ -8,9 +8,11 @@ Invariants: each object holds a bounded amount, whatever clients do; time only e
 import ipaddress
 import logging
 import time
-from functools import cache
+from functools import cache, cached_property
 
 from starlette.requests import HTTPConnection
+
+from fast_channels.frames import FrameConsumer, Refused
 
 from .settings import get_settings
 
@@ -38,6 +40,19 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class PacedConsumer(FrameConsumer):
+    """The base of each socket: a client may send so many frames (FRAMES_PER_SECOND), wrong ones, too."""
+
+    @cached_property
+    def pace(self) -> TokenBucket:
+        rate = get_settings().frames_per_second
+        return TokenBucket(rate, rate * BURST_SECONDS)
+
+    async def before_frame(self) -> None:
+        if not self.pace.take():
+            raise Refused("That was too much at once; please wait a moment.", "too_fast")
 
 
 class RoomLimit:

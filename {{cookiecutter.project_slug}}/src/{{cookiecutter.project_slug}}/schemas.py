@@ -1,6 +1,7 @@
 """The frames of the socket: what the page sends, and what it gets.
 
-A new kind of frame is a class here, in one of the unions at the end, and a method of ``ChatConsumer``.
+A new kind of frame is a class here, in one of the unions at the end, and a method of ``ChatConsumer``;
+what is only for those who are in the room now is two classes here, of which ``Fleeting`` names one.
 """
 
 from typing import Annotated, Literal
@@ -19,7 +20,7 @@ MY_JOBS = "jobs.me"
 Room = Annotated[str, Field(pattern=f"^{ROOM}$", description="1 to 50 letters, digits, - or _")]
 RoomGroup = Annotated[str, Field(pattern=rf"^room\.{ROOM}$", description="room.<name of the room>")]
 Group = Annotated[str, Field(pattern=rf"^(room\.{ROOM}|job\.{JOB}|jobs\.me)$")]
-Kind = Literal["answer", "steps"]
+Kind = Annotated[str, Field(pattern="^[a-z_]{1,30}$", description="one of jobs.KINDS")]
 JobState = Literal["done", "failed", "cancelled"]
 
 # What the page sends
@@ -52,6 +53,9 @@ class Type(Frame):
 
     type: Literal["typing"] = "typing"
     group: RoomGroup
+
+    def event(self, user: User) -> "Event":
+        return Typing(group=self.group, user=user)
 
 
 class StartJob(Frame):
@@ -181,5 +185,8 @@ class Incomplete(BaseModel):
     type: Literal["incomplete"] = "incomplete"
 
 
-Incoming = Join | Leave | Say | Type | StartJob | CancelJob | Renew | Ping
+# For those who are in the room now, at most one of a kind from a socket each 3 s; no log keeps it.
+Fleeting = Type
+
+Incoming = Join | Leave | Say | Fleeting | StartJob | CancelJob | Renew | Ping
 Outgoing = Welcome | Renewed | Joined | Kept | Typing | Present | Incomplete

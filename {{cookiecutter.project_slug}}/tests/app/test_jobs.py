@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from fast_channels.frames import frame_message
 from fast_channels.layers import (
     InMemoryChannelLayer,
     RedisPubSubChannelLayer,
@@ -98,6 +99,24 @@ async def test_each_device_of_the_user_knows_the_jobs(app: FastAPI) -> None:
         assert await eve.is_told_no("job_started")
         assert (await eve.follow(started["job"]))["code"] == "no_job"
         assert (await eve.ask("cancel_job", job=started["job"]))["code"] == "no_job"
+
+
+async def test_an_unknown_kind_is_answered_with_those_that_there_are(app: FastAPI) -> None:
+    async with visit(app) as ada:
+        answer = await ada.ask("start_job", kind="mine")
+        assert (answer["code"], "answer, steps" in answer["detail"]) == ("no_kind", True)
+        assert await jobs.under_way(ada.user["id"]) == set()
+
+
+@everywhere
+async def test_a_kind_that_only_another_version_knows_is_listed(app: FastAPI) -> None:
+    """During a deploy, or when one goes back: a kept event may be younger than the process."""
+    async with visit(app) as ada:
+        started = JobStarted(group="jobs.me", job="j", job_group="job.j", kind="poem", prompt="")
+        group = jobs.list_of(ada.user["id"])
+        await channel_layers["default"].group_send(group, frame_message(started))
+        listed = (await ada.ask("join", group="jobs.me", history=50))["events"]
+        assert [one["kind"] for one in listed] == ["poem"] * keeps_history()
 
 
 @everywhere
