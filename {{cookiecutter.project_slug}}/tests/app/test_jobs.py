@@ -105,7 +105,7 @@ async def test_an_unknown_kind_is_answered_with_those_that_there_are(app: FastAP
     async with visit(app) as ada:
         answer = await ada.ask("start_job", kind="mine")
         assert (answer["code"], "answer, steps" in answer["detail"]) == ("no_kind", True)
-        assert await jobs.under_way(ada.user["id"]) == set()
+        assert await jobs.under_way(ada.user["id"]) == []
 
 
 @everywhere
