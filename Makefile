@@ -49,7 +49,7 @@ faults: uv ## Break Redis and processes of a rendered project under load, and co
 	@$(MAKE) --no-print-directory -C $(DEMO)/faults/my_chat faults ROUNDS=$(or $(ROUNDS),10) CASES='$(CASES)' \
 	    LAYERS='$(LAYERS)' DURABILITY=$(DURABILITY) ARGS='$(ARGS)'
 
-drops: uv ## Cut clients of a rendered project off while messages flow, and count (CLIENTS=100 SECONDS=30 LAYERS=queue)
+drops: uv ## Cut clients of a rendered project off while messages flow, and count (CLIENTS=100 SECONDS=30 LAYERS=app)
 	@$(BAKE) --output-dir $(DEMO)/faults >/dev/null
 	@$(MAKE) --no-print-directory -C $(DEMO)/faults/my_chat drops CLIENTS=$(or $(CLIENTS),100) \
 	    SECONDS=$(or $(SECONDS),30) LAYERS='$(LAYERS)' ARGS='$(ARGS)'

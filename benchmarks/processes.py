@@ -3,14 +3,13 @@
 import json
 import os
 import select
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from . import forks
 from .cpus import Cores, pinned
 from .store import ROOT
 
@@ -40,13 +39,12 @@ class Child(AbstractContextManager["Child"]):
         self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         with pinned(cores):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps(options)],
+            self._process = forks.start(
+                [module, json.dumps(options)],
                 cwd=ROOT,
                 env=env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
+                piped=True,
+                errors=self._errors,
                 pass_fds=pass_fds,
             )
 

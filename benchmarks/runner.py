@@ -3,10 +3,12 @@
 Invariants
 - In each round every subject of a case runs once, in fresh processes, one after the other; the order
   is rotated from round to round and turned around in every second one.
+- Only the quick form forks its processes; those whose time is taken are started.
 - Redis is empty when a subject starts.
 - A subject that fails is a result like another: its round and the error's last line are kept.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +18,18 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
+from . import forks
 from .case import NO_KIND, Case, Redis, Sample, Setting
 from .cpus import Cpus, pinned
 from .results import AGAIN, BEFORE, CANDIDATE, Result, Row
-from .store import TEMPLATE, Counters
+from .store import ROOT, TEMPLATE, Counters
 
+# The variables of all processes.
+COMMON = {
+    "PYTHONHASHSEED": "0",
+    # The sources that are measured may be anybody's checkout: nothing is written into it.
+    "PYTHONPYCACHEPREFIX": str(Path(sys.prefix) / "pycache"),
+}
 QUICK_TIMEOUT, TIMEOUT = 60.0, 120.0  # seconds of one run of one subject
 
 
@@ -82,6 +91,8 @@ def run(plan: Plan, cases: Iterable[Case], cpus: Cpus, show: Callable[[Row], Non
     rows = []
     with ExitStack() as stack:
         stack.enter_context(pinned(cpus.other))
+        if plan.quick:
+            stack.enter_context(forks.in_use(ROOT, {**os.environ, **COMMON}))
         stores: SimpleQueue[Redis] = SimpleQueue()
         for _ in range(lanes):
             stores.put(stack.enter_context(Redis(cpus.other)))
@@ -152,12 +163,7 @@ def _with_redis(sample: Sample, redis: Redis, before: Counters) -> Sample:
 def _environments(plan: Plan, case: Case, label: str) -> dict[str, dict[str, str]]:
     """Our runtime goes before the peer of the same import name; nobody hears of the user's own path."""
     ours = plan.before if label == BEFORE and plan.before else plan.candidate
-    common = {
-        "PYTHONHASHSEED": "0",
-        # The sources that are measured may be anybody's checkout: nothing is written into it.
-        "PYTHONPYCACHEPREFIX": str(Path(sys.prefix) / "pycache"),
-    }
     return {
-        subject: {**common, "PYTHONPATH": str(ours) if _is_ours(subject) else ""}
+        subject: {**COMMON, "PYTHONPATH": str(ours) if _is_ours(subject) else ""}
         for subject in case.subjects
     }

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 from itertools import product
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -27,7 +27,7 @@ TERMINAL = pytest.StashKey[TextIO]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TERMINAL] = progress.terminal()
     config.addinivalue_line(
-        "markers", "beside(*command, seconds=0, env=None): what the fixture `done` is the end of"
+        "markers", "beside(*command_or_function, seconds=0, env=None): what `done` is the end of"
     )
 
 
@@ -111,22 +111,32 @@ def shared(installed: Path) -> Shared:
 @pytest.fixture(scope="session", autouse=True)
 def commands(
     request: pytest.FixtureRequest,
+    variants: dict[tuple[str, str], Path],
     copies: dict[tuple[str, str], Path],
     shared: Shared,
     caches: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[beside.Commands]:
-    """All long commands of this run, under way from its first test on."""
+    """All long work of this run, under way from its first test on."""
     started = beside.Commands()
     for item in request.session.items:
-        started.start(item, ONE, copies, lambda project: caches | shared(project))
+        if work := beside.work_of(item):
+            place = beside.Place(
+                folder=tmp_path_factory.mktemp("beside"),
+                project=copies[beside.variant_of(item, ONE)],
+                plain=variants[ONE],
+                environment=lambda project: caches | shared(project),
+                running=started.running,
+            )
+            started.submit(beside.name_of(item), work, place)
     yield started
     started.close()
 
 
 @pytest.fixture
-def done(request: pytest.FixtureRequest, commands: beside.Commands) -> beside.Done:
-    """The end of this test's long command, and what it printed."""
-    return commands.result(request.node.nodeid)
+def done(request: pytest.FixtureRequest, commands: beside.Commands) -> Any:
+    """What came of this test's long work: of a command, its end and what it printed."""
+    return commands.result(beside.name_of(request.node))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from beside import Place
 from rendering import ROOT, run
 
 PEERS = {
@@ -23,13 +24,20 @@ PEERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measure(place: Place) -> Path:
     """The samples of one quick run of everything."""
-    path = tmp_path_factory.mktemp("bench") / "samples.json"
-    done = run("make", "bench", f"ARGS=--quick --json {path}", cwd=ROOT, timeout=1900)
-    assert done.returncode == 0, done.stdout
+    path = place.folder / "samples.json"
+    ended = place.run("make", "bench", f"ARGS=--quick --json {path}", cwd=ROOT)
+    assert ended.returncode == 0, ended.stdout
     return path
+
+
+of_one_run = pytest.mark.beside(measure, seconds=100)
+
+
+@pytest.fixture
+def measured(done: Path) -> Path:
+    return done
 
 
 def results(path: Path) -> list[dict[str, Any]]:
@@ -37,7 +45,8 @@ def results(path: Path) -> list[dict[str, Any]]:
     return [result for row in rows for result in row["results"]]
 
 
-@pytest.mark.timeout(2000)
+@of_one_run
+@pytest.mark.timeout(2400)
 def test_every_case_runs_with_every_subject(measured: Path) -> None:
     """Nothing failed, each figure is above 0, and no case went without the runtime of this tree, which
     lost nothing; peers may, on a starved machine.
@@ -54,7 +63,8 @@ def test_every_case_runs_with_every_subject(measured: Path) -> None:
     assert {result["subject"] for result in found} >= PEERS
 
 
-@pytest.mark.timeout(600)
+@of_one_run
+@pytest.mark.timeout(2400)
 def test_rooms_count_what_each_member_got(measured: Path) -> None:
     """Those that talk without a pause included; and the run printed no fault of this tree's runtime."""
     rows = json.loads(measured.read_text(encoding="utf-8"))["rows"]
@@ -94,7 +104,8 @@ def report(samples: Path, to: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.timeout(2000)
+@of_one_run
+@pytest.mark.timeout(2400)
 def test_rounds_of_a_busy_machine_are_left_out(measured: Path, tmp_path: Path) -> None:
     """Those in which the same thing, measured twice, lies more than 15 % apart."""
     content = json.loads(measured.read_text(encoding="utf-8"))
@@ -112,7 +123,8 @@ def test_rounds_of_a_busy_machine_are_left_out(measured: Path, tmp_path: Path) -
     assert "10.00 (10.00 to 10.00)" in (tmp_path / "ratios.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.timeout(2000)
+@of_one_run
+@pytest.mark.timeout(2400)
 def test_the_report_is_made_of_it(measured: Path, tmp_path: Path) -> None:
     """Every table that the documentation includes is there and holds something."""
     report(measured, tmp_path)

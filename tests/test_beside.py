@@ -3,7 +3,13 @@
 import time
 from pathlib import Path
 
-from beside import AT_ONCE, Commands
+import pytest
+
+from beside import AT_ONCE, Commands, Place, command
+
+
+def place(folder: Path, commands: Commands) -> Place:
+    return Place(folder, folder, folder, lambda project: {}, commands.running)
 
 
 def test_commands_run_at_once(tmp_path: Path) -> None:
@@ -12,7 +18,7 @@ def test_commands_run_at_once(tmp_path: Path) -> None:
     for number in range(AT_ONCE):
         wait = f"while [ ! -e {number + 1} ]; do sleep 0.05; done; " if number < AT_ONCE - 1 else ""
         script = f"{wait}touch {number}; echo {number}"
-        commands.submit(str(number), "sh", "-c", script, cwd=tmp_path, env={})
+        commands.submit(str(number), command("sh", "-c", script), place(tmp_path, commands))
     said = [commands.result(str(number)).stdout for number in range(AT_ONCE)]
     commands.close()
     assert said == [f"{number}\n" for number in range(AT_ONCE)]
@@ -22,9 +28,8 @@ def test_a_run_that_ends_early_waits_for_none(tmp_path: Path) -> None:
     """What is under way is ended, and what has not begun does not begin."""
     commands = Commands()
     for number in range(AT_ONCE + 1):
-        commands.submit(
-            str(number), "sh", "-c", f"touch {number}; exec sleep 600", cwd=tmp_path, env={}
-        )
+        script = f"touch {number}; exec sleep 600"
+        commands.submit(str(number), command("sh", "-c", script), place(tmp_path, commands))
     deadline = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < AT_ONCE and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -32,3 +37,21 @@ def test_a_run_that_ends_early_waits_for_none(tmp_path: Path) -> None:
     commands.close()
     assert time.monotonic() - began < 60
     assert len(list(tmp_path.iterdir())) == AT_ONCE
+
+
+def test_what_several_name_is_done_once(tmp_path: Path) -> None:
+    """Each of them gets what came of it, which may be an error."""
+    commands = Commands()
+    times = []
+
+    def work(place: Place) -> str:
+        times.append(place.folder)
+        raise ValueError("not today")
+
+    for _ in range(3):
+        commands.submit("work", work, place(tmp_path, commands))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="not today"):
+            commands.result("work")
+    commands.close()
+    assert times == [tmp_path]

@@ -30,6 +30,7 @@ print(AsyncAPI("Chat", "1.0", paths, "Of the tests.").json)
 """
 
 Node = Callable[..., Any]
+Python = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -47,23 +48,28 @@ def node() -> Node:
 
 
 @pytest.fixture(scope="session")
-def project(variants: dict[tuple[str, str], Path]) -> Path:
-    return variants["queue", "standalone"]
+def python(installed: Path) -> Python:
+    """What a rendered project's Python prints, of the sample consumer in its tests."""
+
+    def said(*arguments: str) -> str:
+        command = ("uv", "run", "--quiet", "--locked", "python", *arguments)
+        done = run(*command, cwd=installed, env={"PYTHONPATH": "."})
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return said
 
 
-def python(project: Path, *arguments: str) -> str:
-    """What a rendered project's Python prints."""
-    command = ("uv", "run", "--quiet", "--locked", "python", *arguments)
-    done = run(*command, cwd=project, env=environment(PYTHONPATH="."))
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+@pytest.fixture(scope="session")
+def document(python: Python) -> str:
+    return python("-c", DOCUMENT)
 
 
 @pytest.mark.timeout(900)
-def test_the_official_parser_reads_the_document(node: Node, project: Path, tmp_path: Path) -> None:
+def test_the_official_parser_reads_the_document(node: Node, document: str, tmp_path: Path) -> None:
     """AsyncAPI 3.0.0 without an error or a warning: each frame, and what answers it."""
     file = tmp_path / "asyncapi.json"
-    file.write_text(python(project, "-c", DOCUMENT), encoding="utf-8")
+    file.write_text(document, encoding="utf-8")
     found = json.loads(node("asyncapi.mjs", str(file)).stdout)
     assert [one for one in found["complaints"] if one["severity"] <= 1] == []
     assert found["version"] == "3.0.0"
@@ -80,22 +86,22 @@ def test_the_lock_names_no_registry() -> None:
     assert [name for name, one in packages.items() if name and "integrity" not in one] == []
 
 
-def test_the_official_parser_finds_mistakes(node: Node, project: Path, tmp_path: Path) -> None:
+def test_the_official_parser_finds_mistakes(node: Node, document: str, tmp_path: Path) -> None:
     """A document of ours that was spoilt: the test above could fail."""
-    document = json.loads(python(project, "-c", DOCUMENT))
-    document["operations"]["Chat.Fail"]["action"] = "shout"
+    spoilt = json.loads(document)
+    spoilt["operations"]["Chat.Fail"]["action"] = "shout"
     file = tmp_path / "asyncapi.json"
-    file.write_text(json.dumps(document), encoding="utf-8")
+    file.write_text(json.dumps(spoilt), encoding="utf-8")
     found = json.loads(node("asyncapi.mjs", str(file)).stdout)
     errors = [one for one in found["complaints"] if one["severity"] == 0]
     assert ["operations", "Chat.Fail", "action"] in [one["path"] for one in errors]
 
 
-def test_typescript_takes_the_types(node: Node, project: Path, tmp_path: Path) -> None:
+def test_typescript_takes_the_types(node: Node, python: Python, tmp_path: Path) -> None:
     """What is right compiles under every strict rule, and each wrong line is an error."""
     for name in ("right.ts", "wrong.ts", "tsconfig.json"):
         shutil.copy(NPM / name, tmp_path)
-    types = python(project, "-m", "fast_channels", "types", f"{SAMPLE}:Chat")
+    types = python("-m", "fast_channels", "types", f"{SAMPLE}:Chat")
     (tmp_path / "frames.d.ts").write_text(types, encoding="utf-8")
     compiled = node(
         "node_modules/typescript/bin/tsc", "--project", str(tmp_path), "--pretty", "false"

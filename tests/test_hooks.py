@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -136,9 +138,13 @@ def test_every_importable_module_is_refused_as_a_slug(installed: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Where one project after another is installed, so that what they need is once."""
-    return {"UV_PROJECT_ENVIRONMENT": str(tmp_path_factory.mktemp("environment"))}
+def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where one project after another is installed, so that what they need is once: all of it is there
+    already, and compiled, as links to that of `installed`.
+    """
+    copied = tmp_path_factory.mktemp("environment") / ".venv"
+    shutil.copytree(installed / ".venv", copied, symlinks=True, copy_function=os.link)
+    return {"UV_PROJECT_ENVIRONMENT": str(copied)}
 
 
 @pytest.mark.parametrize("slug", ["app", "conftest", "faults", "main"])
@@ -146,9 +152,11 @@ def test_an_accepted_slug_starts(render: Render, environment: dict[str, str], sl
     """Names of modules deeper down hide nothing: the app is found, and so are the tests."""
     project = render(project_slug=slug)
     sync = ["uv", "sync", "--locked"]  # takes the one before away
-    start = ["uv", "run", "--locked", "python", "-c", f"import {slug}.main, {slug}.worker"]
-    tests = ["tests/app", "tests/fast_channels/faults"]
-    collect = ["uv", "run", "--locked", "pytest", "-q", "--collect-only", *tests]
+    python = ["uv", "run", "--locked", "python"]
+    start = [*python, "-c", f"import {slug}.main, {slug}.worker"]
+    # Its own script would start the Python that it was installed with. -P: as that does, not from here.
+    suite = [*python, "-P", "-m", "pytest", "-q", "--collect-only"]
+    collect = [*suite, "tests/app", "tests/fast_channels/faults"]
     for command in (sync, start, collect):
         done = run(*command, cwd=project, env=environment)
         assert done.returncode == 0, done.stdout

@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from rendering import run
+from beside import Done, Place
 
 PACKAGES = ("fastapi", "pydantic", "starlette", "typer")
 COMMANDS = "tests/fast_channels/unit/test_command_line.py"
@@ -20,16 +19,18 @@ TESTS = (
 )
 
 
-@pytest.mark.timeout(600)
-def test_the_oldest_versions_work(installed: Path) -> None:
-    """Sockets, HTTP and jobs by FastAPI's TestClient; dependencies of sockets; typed frames; commands.
-
-    What is deprecated since may be said.
-    """
-    data = tomllib.loads((installed / "pyproject.toml").read_text(encoding="utf-8"))
+def with_the_oldest(place: Place) -> Done:
+    """What is deprecated since may be said."""
+    data = tomllib.loads((place.project / "pyproject.toml").read_text(encoding="utf-8"))
     lowest = dict(one.split(">=") for one in data["project"]["dependencies"] if "," not in one)
     overlay = [part for name in PACKAGES for part in ("--with", f"{name}=={lowest[name]}")]
     command = ["uv", "run", "--locked", *overlay, "python", "-m"]
-    tested = run(*command, "pytest", "-W", "default", "-n", "0", *TESTS, cwd=installed, timeout=580)
-    assert tested.returncode == 0, tested.stdout[-20_000:]
-    assert re.search(r"\d+ passed", tested.stdout)
+    return place.run(*command, "pytest", "-W", "default", "-n", "0", *TESTS, cwd=place.project)
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.beside(with_the_oldest, seconds=20)
+def test_the_oldest_versions_work(done: Done) -> None:
+    """Sockets, HTTP and jobs by FastAPI's TestClient; dependencies of sockets; typed frames; commands."""
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert re.search(r"\d+ passed", done.stdout)

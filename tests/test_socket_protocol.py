@@ -22,7 +22,8 @@ import pytest
 from kosoku import FailureError, run_fuzzingclient
 from kosoku._kosoku import CaseResult
 
-from rendering import environment, run
+from beside import Done, Place, Work
+from rendering import environment
 
 COMPRESSION = ["12.1.5", "12.2.5", "13.1.5", "13.3.5", "13.5.5", "13.7.5"]
 TESTS = [
@@ -121,11 +122,9 @@ def bounds(project: Path, package: str) -> tuple[str, str]:
     raise AssertionError(f"{package} has no lower and upper bound")
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("end", ["lowest", "highest"])
-def test_both_ends_of_the_bounds(end: str, installed: Path) -> None:
-    """The lowest versions, and whatever is the highest today, which the lock may not have yet."""
-    project = installed
+def at_the_end(place: Place, end: str) -> Done | None:
+    """Nothing where the end is what the lock has: make test-runtime runs the same with the same."""
+    project = place.project
     wanted = []
     for package in ("uvicorn", "websockets"):
         lowest, beyond = bounds(project, package)
@@ -134,15 +133,32 @@ def test_both_ends_of_the_bounds(end: str, installed: Path) -> None:
     program = "import uvicorn, websockets; print(uvicorn.__version__, websockets.__version__)"
 
     def versions(*arguments: str) -> str:
-        said = run("uv", "run", "--locked", *arguments, "python", "-c", program, cwd=project)
+        said = place.run("uv", "run", "--locked", *arguments, "python", "-c", program, cwd=project)
         assert said.returncode == 0, said.stdout
         return said.stdout.splitlines()[-1]
 
     tried = versions(*overlay)
-    print(tried)
     if tried == versions():
-        return  # make test-runtime runs the same with the same
+        return None
     command = ["uv", "run", "--locked", *overlay, "python", "-m", "pytest", "-q", "-n", "0", *TESTS]
-    tested = run(*command, cwd=project, timeout=500)
-    assert tested.returncode == 0, tested.stdout[-20_000:]
-    assert re.search(r"\d+ passed", tested.stdout)
+    return place.run(*command, cwd=project)
+
+
+def lowest(place: Place) -> Done | None:
+    return at_the_end(place, "lowest")
+
+
+def highest(place: Place) -> Done | None:
+    return at_the_end(place, "highest")
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    "end",
+    [pytest.param(end, marks=pytest.mark.beside(end, seconds=40)) for end in (lowest, highest)],
+)
+def test_both_ends_of_the_bounds(end: Work, done: Done | None) -> None:
+    """The lowest versions, and whatever is the highest today, which the lock may not have yet."""
+    if done is not None:
+        assert done.returncode == 0, done.stdout[-20_000:]
+        assert re.search(r"\d+ passed", done.stdout)

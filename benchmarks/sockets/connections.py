@@ -18,13 +18,13 @@ def echo(setting: Setting, clients: int, window: int, bursts: bool) -> Sample:
         clients=clients,
         window=window,
         bursts=bursts,
-        seconds=0.2 if setting.quick else 2.0,
+        seconds=0.1 if setting.quick else 2.0,
     )
 
 
 def churn(setting: Setting) -> Sample:
     """20 connections at a time; the CPU includes what the server does after the last has gone."""
-    return measure(setting, program="churn", seconds=0.2 if setting.quick else 2.0)
+    return measure(setting, program="churn", seconds=0.1 if setting.quick else 2.0)
 
 
 def idle(setting: Setting, groups: int) -> Sample:
@@ -33,7 +33,7 @@ def idle(setting: Setting, groups: int) -> Sample:
     The first 2,000 or so find memory that the server used to start and has freed: they seem a third
     cheaper than all that come after.
     """
-    before, clients = (200, 500) if setting.quick else (2500, 2000)
+    before, clients = (200, 200) if setting.quick else (2500, 2000)
     plan = {"program": "idle", "before": before, "clients": clients, "rooms": groups}
     with server(setting, {}) as web, start_load(setting, [web], **plan) as load:
         hear(load, [web])

@@ -4,8 +4,6 @@ Invariant: CPU and memory are those of the process and all its children, for som
 """
 
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Self
 
 import psutil
 
+from .. import forks
 from ..cpus import Cores, pinned
 from ..processes import ChildError
 from ..store import ROOT
@@ -32,13 +31,7 @@ class Server(AbstractContextManager["Server"]):
         filled = [part.format(port=self.port) for part in command]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         with pinned(cores):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *filled],
-                cwd=ROOT,
-                env=env,
-                stdout=self._errors,
-                stderr=self._errors,
-            )
+            self._process = forks.start(filled, cwd=ROOT, env=env, piped=False, errors=self._errors)
         self._watched = psutil.Process(self._process.pid)
 
     def __enter__(self) -> Self:

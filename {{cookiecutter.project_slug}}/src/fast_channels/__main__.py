@@ -15,7 +15,7 @@ import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -44,84 +44,6 @@ dead_letters = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 command_line.add_typer(dead_letters, name="dead-letters", help="Jobs that failed for good.")
 
 
-class Jobs:
-    """The jobs of one channel: how many there are, and those that failed for good."""
-
-    def __init__(self, queue: InspectableWorkQueue, channel: str) -> None:
-        self._queue = queue
-        self._channel = channel
-
-    async def depth(self) -> bool:
-        depth = await self._queue.depth(self._channel)
-        typer.echo(f"waiting {depth.waiting}\nin work {depth.leased}\ndead    {depth.dead}")
-        return True
-
-    async def list(self) -> bool:
-        count = 0
-        async for letter in self._letters():
-            count += 1
-            typer.echo(line(letter))
-        remark(f"{count} dead letter(s) in {self._channel}")
-        return True
-
-    async def show(self, wanted: Collection[str]) -> bool:
-        async def show(letter: DeadLetter) -> bool:
-            typer.echo(as_json(letter))
-            return True
-
-        return await self._each(show, wanted)
-
-    async def replay(self, wanted: Collection[str]) -> bool:
-        async def replay(letter: DeadLetter) -> bool:
-            try:
-                return await self._queue.replay(self._channel, letter)
-            except (ChannelFull, UndecodableMessage) as error:
-                remark(f"{letter.id} stays: {error}")
-                return False
-
-        return await self._each(replay, wanted, "replayed")
-
-    async def discard(self, wanted: Collection[str]) -> bool:
-        async def discard(letter: DeadLetter) -> bool:
-            return await self._queue.discard(self._channel, letter)
-
-        return await self._each(discard, wanted, "discarded")
-
-    async def _each(
-        self,
-        act: Callable[[DeadLetter], Awaitable[bool]],
-        wanted: Collection[str],
-        done: str = "",
-    ) -> bool:
-        """Act on the letters with these ids, or on all; whether each was there and it worked."""
-        missing, failed, count = set(wanted), 0, 0
-        async for letter in self._letters():
-            if wanted and letter.id not in wanted:
-                continue
-            missing.discard(letter.id)
-            if await act(letter):
-                count += 1
-            else:
-                failed += 1
-        for identity in sorted(missing):
-            remark(f"{identity} is no dead letter in {self._channel}")
-        if done:
-            remark(f"{count} {done}")
-        return not missing and not failed
-
-    async def _letters(self) -> AsyncIterator[DeadLetter]:
-        """Those that there are now; what fails again meanwhile comes behind them."""
-        left = (await self._queue.depth(self._channel)).dead
-        after = ""
-        while left > 0:
-            page = await self._queue.dead_letters(self._channel, min(PAGE, left), after)
-            if not page:
-                return
-            for letter in page:
-                yield letter
-            left, after = left - len(page), page[-1].receipt
-
-
 # What can be typed
 
 
@@ -145,33 +67,63 @@ def options(
 @command_line.command()
 def depth(context: typer.Context, channel: Channel) -> None:
     """Print how many jobs wait, are in work, are dead letters."""
-    run(context, channel, Jobs.depth)
+
+    async def work(queue: InspectableWorkQueue) -> bool:
+        depth = await queue.depth(channel)
+        typer.echo(f"waiting {depth.waiting}\nin work {depth.leased}\ndead    {depth.dead}")
+        return True
+
+    run(context, work)
 
 
 @dead_letters.command("list")
 def list_letters(context: typer.Context, channel: Channel) -> None:
     """Print each letter in a line: id, time, attempts, type of the message, reason."""
-    run(context, channel, Jobs.list)
+
+    async def work(queue: InspectableWorkQueue) -> bool:
+        count = 0
+        async for letter in letters(queue, channel):
+            count += 1
+            typer.echo(line(letter))
+        remark(f"{count} dead letter(s) in {channel}")
+        return True
+
+    run(context, work)
 
 
 @dead_letters.command()
 def show(context: typer.Context, channel: Channel, ids: list[str]) -> None:
     """Print letters, whole, as JSON."""
-    run(context, channel, lambda jobs: jobs.show(ids))
+
+    async def act(_: InspectableWorkQueue, letter: DeadLetter) -> bool:
+        typer.echo(as_json(letter))
+        return True
+
+    run_on_each(context, channel, ids, act)
 
 
 @dead_letters.command()
 def replay(context: typer.Context, channel: Channel, ids: Ids = None, every: All = False) -> None:
     """Put letters back into the channel, as if they had not been tried yet."""
-    wanted = either(ids, every)
-    run(context, channel, lambda jobs: jobs.replay(wanted))
+
+    async def act(queue: InspectableWorkQueue, letter: DeadLetter) -> bool:
+        try:
+            return await queue.replay(channel, letter)
+        except (ChannelFull, UndecodableMessage) as error:
+            remark(f"{letter.id} stays: {error}")
+            return False
+
+    run_on_each(context, channel, either(ids, every), act, "replayed")
 
 
 @dead_letters.command()
 def discard(context: typer.Context, channel: Channel, ids: Ids = None, every: All = False) -> None:
     """Delete letters."""
-    wanted = either(ids, every)
-    run(context, channel, lambda jobs: jobs.discard(wanted))
+
+    async def act(queue: InspectableWorkQueue, letter: DeadLetter) -> bool:
+        return await queue.discard(channel, letter)
+
+    run_on_each(context, channel, either(ids, every), act, "discarded")
 
 
 @command_line.command()
@@ -209,8 +161,13 @@ def either(ids: list[str] | None, every: bool) -> list[str]:
     return ids or []
 
 
-def run(context: typer.Context, channel: str, work: Callable[[Jobs], Awaitable[bool]]) -> None:
-    """Work on the jobs of a channel; ends with the exit status."""
+# How it is done
+
+
+def run(
+    context: typer.Context, work: Callable[[InspectableWorkQueue], Awaitable[bool]]
+) -> NoReturn:
+    """Work on the layer's jobs; ends with the exit status."""
     layers, alias = context.obj
     layer = find_layer(layers, alias)
 
@@ -223,7 +180,7 @@ def run(context: typer.Context, channel: str, work: Callable[[Jobs], Awaitable[b
         if not isinstance(layer, InspectableWorkQueue):
             raise InvalidChannelLayerError(f"{type(layer).__name__} keeps no jobs.")
         async with layer:
-            return await work(Jobs(layer, channel))
+            return await work(layer)
 
     try:
         done = asyncio.run(main())
@@ -231,6 +188,47 @@ def run(context: typer.Context, channel: str, work: Callable[[Jobs], Awaitable[b
         remark(str(error))
         done = False
     raise typer.Exit(0 if done else 1)
+
+
+def run_on_each(
+    context: typer.Context,
+    channel: str,
+    wanted: Collection[str],
+    act: Callable[[InspectableWorkQueue, DeadLetter], Awaitable[bool]],
+    done: str = "",
+) -> NoReturn:
+    """Act on the letters with these ids, or on all: done if each was there and it worked."""
+
+    async def work(queue: InspectableWorkQueue) -> bool:
+        missing, failed, count = set(wanted), 0, 0
+        async for letter in letters(queue, channel):
+            if wanted and letter.id not in wanted:
+                continue
+            missing.discard(letter.id)
+            if await act(queue, letter):
+                count += 1
+            else:
+                failed += 1
+        for identity in sorted(missing):
+            remark(f"{identity} is no dead letter in {channel}")
+        if done:
+            remark(f"{count} {done}")
+        return not missing and not failed
+
+    run(context, work)
+
+
+async def letters(queue: InspectableWorkQueue, channel: str) -> AsyncIterator[DeadLetter]:
+    """Those that there are now; what fails again meanwhile comes behind them."""
+    left = (await queue.depth(channel)).dead
+    after = ""
+    while left > 0:
+        page = await queue.dead_letters(channel, min(PAGE, left), after)
+        if not page:
+            return
+        for letter in page:
+            yield letter
+        left, after = left - len(page), page[-1].receipt
 
 
 def find_layer(where: str, alias: str) -> BaseChannelLayer:

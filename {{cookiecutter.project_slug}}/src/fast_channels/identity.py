@@ -21,10 +21,13 @@ Invariants
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -32,7 +35,7 @@ from .consumer.handlers import layer_event
 from .consumer.websocket import CLOSE_CODES, MOST_REASON, AsyncWebsocketConsumer
 from .exceptions import ChannelLayerUnavailable, InvalidNameError
 from .layers.base import BaseChannelLayer
-from .mailbox import Message
+from .mailbox import Mailbox, Message
 from .type_defs import Event, HeadersInput, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -94,6 +97,50 @@ async def close_user(
     await layer.group_send(user_group(user_id), message)
 
 
+@asynccontextmanager
+async def session_end(
+    layer: BaseChannelLayer,
+    user_id: UserId,
+    *,
+    session: UserId | None = None,
+    expires_at: float | None = None,
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """For what is no socket, such as a stream of events: in the block, a task that ends with the session.
+
+    That is at ``expires_at``, in Unix time; when ``close_user`` closes the user's sockets, or those of
+    this ``session``; and where a close may have been missed, for the layer was cut off: then the client
+    has to come back and show who it is. The user's group is joined when the block begins, so whoever
+    must be sure looks at the session once more in it. ``ChannelLayerUnavailable`` if it cannot be joined.
+    """
+    delay = _seconds_until(expires_at)
+    channel = await layer.new_channel()
+    try:
+        await layer.group_add(user_group(user_id), channel)
+        over = _until_over(layer.mailbox(channel, "close"), session, delay)
+        ended = asyncio.get_running_loop().create_task(over, name="session end")
+        try:
+            yield ended
+        finally:
+            ended.cancel()
+    finally:
+        await layer.close_channel(channel)
+
+
+async def _until_over(mailbox: Mailbox, session: UserId | None, delay: float | None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(delay):
+            while not mailbox.overflowed:
+                message = await mailbox.get()
+                gap = message["type"] == "layer.reconnected"
+                if gap or (message["type"] == CLOSE and _is_meant(message, session)):
+                    return
+
+
+def _is_meant(message: Message, session: UserId | None) -> bool:
+    only = message.get("session")
+    return only is None or (session is not None and only == str(session))
+
+
 class Ending:
     """Closes one socket when it has to be, beside its handlers; lives in the socket's event loop."""
 
@@ -117,8 +164,7 @@ class Ending:
             self.loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
 
     def is_meant(self, message: Message) -> bool:
-        only, session = message.get("session"), self.consumer.session
-        return only is None or (session is not None and only == str(session))
+        return _is_meant(message, self.consumer.session)
 
     async def close(self, code: int, reason: str) -> None:
         self.over = True

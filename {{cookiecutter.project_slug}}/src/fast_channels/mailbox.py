@@ -9,6 +9,7 @@ Invariants
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -117,6 +118,12 @@ class Mailbox:
             return message if copy is None else copy()
         except IndexError:  # all had expired, or another thread was faster
             return None
+
+    def withdraw(self, is_meant: Callable[[Message], object]) -> None:
+        """Take back what waits here and ``is_meant``, for a sender whose word holds no more."""
+        for entry in [one for one in self._messages if is_meant(one[1])]:
+            with contextlib.suppress(ValueError):  # another thread has taken it
+                self._messages.remove(entry)
 
     async def get(self) -> Message:
         """Wait for a message and take it."""

@@ -56,7 +56,8 @@ def register_encoder(kind: type, encode: Callable[[Any], object]) -> None:
     _encoders[kind] = encode
 
 
-def require_dict(message: object) -> None:
+def require_dict(message: Message) -> None:
+    """Raise ``InvalidMessageError`` (a ``TypeError``) unless ``message`` is a dict."""
     if not isinstance(message, dict):
         raise InvalidMessageError(f"A message must be a dict, not {type(message).__name__}")
 

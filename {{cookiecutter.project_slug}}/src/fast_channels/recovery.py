@@ -28,7 +28,7 @@ class RecoveryMixin:
         await self.channel_layer.group_discard(group, self.channel_name)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Following:
     """Iterates over a group's events, each with its position, from ``joined.position`` on.
 
@@ -39,10 +39,18 @@ class Following:
 
     joined: Joined
     mailbox: Mailbox
+    stopped: bool = False
+
+    def stop(self, ended: object = None) -> None:
+        """There are no more events, also for whoever waits for the next one; a future may call it."""
+        self.stopped = True
+        self.mailbox.poke()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        while True:
-            message = await self.mailbox.get()
+        while not self.stopped:
+            if (message := self.mailbox.take()) is None:
+                await self.mailbox.wait()
+                continue
             if self.mailbox.overflowed:
                 raise Overflowed(
                     f"More than {self.mailbox.capacity} events came before they were taken"

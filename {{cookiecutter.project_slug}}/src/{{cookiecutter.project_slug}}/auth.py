@@ -12,6 +12,7 @@ Invariants
 """
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ MOST_SIGNED_OUT = 100  # of a user, that are looked at
 RENEWAL_SECONDS = 60
 MAX_KEY = 200  # bytes of a user's id, which presence lists them by
 LEEWAY = 10.0  # seconds that the provider's clock may be off
+FETCH_SECONDS = 10.0  # between two questions for its keys
 # Never from the token itself. A public key must not be taken for a shared secret, nor "none" for a signature.
 SECRET_ALGORITHMS = ["HS256", "HS384", "HS512"]
 KEY_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
@@ -176,9 +178,27 @@ async def _key_for(token: str) -> tuple[Any, list[str]]:
     return key.key, KEY_ALGORITHMS
 
 
+class ProviderKeys(jwt.PyJWKClient):
+    """Kept for five minutes, and fetched once in ``FETCH_SECONDS`` at most: whatever key ids tokens name, and
+    also while the provider does not answer. ``PyJWKClientConnectionError`` in between.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout=5)
+        self._fetched_at = -math.inf
+
+    def fetch_data(self) -> Any:
+        if time.monotonic() - self._fetched_at < FETCH_SECONDS:
+            raise jwt.PyJWKClientConnectionError("The provider was asked a moment ago")
+        try:
+            return super().fetch_data()
+        finally:
+            self._fetched_at = time.monotonic()
+
+
 @cache
-def _provider_keys(url: str) -> jwt.PyJWKClient:
-    return jwt.PyJWKClient(url, timeout=5)
+def _provider_keys(url: str) -> ProviderKeys:
+    return ProviderKeys(url)
 
 
 def _names(claims: dict[str, Any]) -> Iterator[str]:
@@ -206,7 +226,11 @@ async def who(request: Request) -> JSONResponse:
 
 @router.post("/session")
 async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) -> JSONResponse:
-    """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer."""
+    """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer.
+
+    Without a token, which a page may not have, a session that the provider's side has made longer is
+    told as it is now, with its renewal.
+    """
     before, now = await signed_session(request), time.time()
     until = now + get_settings().session_seconds
     if not get_settings().has_provider:
@@ -214,7 +238,9 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
             raise HTTPException(422, "A name is needed.")
         user = await named_user(body, before)
     elif bearer is None:
-        raise HTTPException(404 if body else 401, "Sign in at the provider first.")
+        if body or before is None or before.expires_at <= now:
+            raise HTTPException(404 if body else 401, "Sign in at the provider first.")
+        return _told(before, renewal=renewal_of(before))
     else:
         user, token_ends = await verify(bearer.credentials)
         until = min(until, token_ends)

@@ -68,7 +68,7 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
     session_expires_at: float
 
     async def connect(self) -> None:
-        self.joined: dict[str, int] = {}  # group -> how many are there, if it is a room
+        self.joined: set[str] = set()
         self.passed_at: dict[str, float] = {}  # type of a frame -> when
         await self.accept()
         await self.send_frame(Welcome(user=self.user, expires_in=self.expires_in))
@@ -97,7 +97,7 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
         members = await self.be_present(frame.group) if frame.group.startswith("room.") else []
         group = self.name_of(frame.group)
         joined = await self.join(group, since=frame.since, history=frame.history)
-        self.joined[frame.group] = len(members)
+        self.joined.add(frame.group)
         return Joined(
             group=frame.group,
             complete=joined.complete,
@@ -109,8 +109,9 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
 
     @handles
     async def exit(self, frame: Leave) -> None:
-        if self.joined.pop(frame.group, None) is None:
+        if frame.group not in self.joined:
             return
+        self.joined.remove(frame.group)
         await self.leave(self.name_of(frame.group))
         if frame.group.startswith("room."):
             await self.unwatch(frame.group)
@@ -135,7 +136,8 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
             await self.present(room, self.user.id, {"name": self.user.name})
         except PresenceFull:
             raise Refused("The room is full.", "full") from None
-        return [member(*one) for one in await self.watch(room)]
+        members = [member(*one) for one in await self.watch(room)]
+        return sorted(members, key=lambda one: one.id != self.user.id)  # oneself is never cut off
 
     def events(self, messages: list[Message]) -> list[Kept]:
         """As they were sent, with their positions; without what only a later version of the app knows."""
@@ -182,23 +184,15 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
         await self.send_frame(Incomplete())
 
     async def presence_joined(self, message: Message) -> None:
-        await self.tell_presence(message, more=1)
-
-    async def presence_updated(self, message: Message) -> None:
-        await self.tell_presence(message)
-
-    async def presence_left(self, message: Message) -> None:
-        await self.tell_presence(message, more=-1)
-
-    async def tell_presence(self, message: Message, more: int = 0) -> None:
         """Kept by no log: who comes back gets all members anew."""
         group, key = message["group"], message["key"]
         if group in self.joined:
-            self.joined[group] += more
-            joined = [] if more < 0 else [member(key, message["info"], message["connections"])]
-            left = [key] if more < 0 else []
-            present = Present(group=group, joined=joined, left=left, count=self.joined[group])
-            await self.send_frame(present)
+            left = [key] if message["type"] == "presence.left" else []
+            joined = [] if left else [member(key, message["info"], message["connections"])]
+            count = message["members"]
+            await self.send_frame(Present(group=group, joined=joined, left=left, count=count))
+
+    presence_updated = presence_left = presence_joined
 
 
 def member(key: str, info: Message, connections: int) -> Member:

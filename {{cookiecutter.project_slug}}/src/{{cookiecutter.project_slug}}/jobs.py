@@ -7,6 +7,9 @@ Invariants
 - An attempt goes on where the log of the job's group ends, so that a job says nothing twice, however its
   workers die. (With pub/sub there is no log, and another attempt begins anew.)
 - A worker stops when the job was cancelled, and when another attempt at it has begun: it was taken for dead.
+- A user has at most ``jobs_per_user`` jobs under way, as far back as the log of them goes. A job is
+  in that log before it is counted, and those before it count: of any that are under way the last one to
+  be written saw all others.
 - The last that a job says is one ``job_ended``, also if it was given up.
 """
 
@@ -14,8 +17,9 @@ import asyncio
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from itertools import takewhile
 from typing import Any
 
 from fast_channels.consumer import AsyncConsumer
@@ -78,32 +82,39 @@ async def start(user_id: str, kind: str, prompt: str) -> JobStarted:
     """``Refused`` for an unknown kind and beyond the user's number of jobs, ``ChannelFull`` beyond all's."""
     if kind not in KINDS:
         raise Refused(f"There is no such job; there are: {', '.join(KINDS)}.", "no_kind")
-    if len(await under_way(user_id)) >= get_settings().jobs_per_user:
-        raise Refused("Your jobs have to end before you start another one.", "too_many")
     job = _prefix(user_id) + uuid.uuid4().hex
     queue = channel_layers["jobs"]
     what = {"type": "job.run", "job": job, "user": user_id, "kind": kind, "prompt": prompt}
+    check_room(await under_way(user_id))  # who is refused here writes nothing
     await queue.group_send(list_of(user_id), {"type": "job.started", "job": job})
     try:
+        # Of those that start at the same time, in whichever process, the log's order says who came first.
+        check_room(list(takewhile(job.__ne__, await under_way(user_id))))
         await queue.send(CHANNEL, what)
-    except ChannelFull:
-        await queue.group_send(list_of(user_id), {"type": "job.ended", "job": job})
+    except (Refused, ChannelFull):
+        await forget(what)
         raise
     started = JobStarted(group=MY_JOBS, job=job, job_group=group_of(job), kind=kind, prompt=prompt)
     await channel_layers["default"].group_send(list_of(user_id), frame_message(started))
     return started.model_copy(update={"group": started.job_group})
 
 
-async def under_way(user_id: str) -> set[str]:
-    """The jobs of a user that have not ended, whichever processes started and do them."""
-    jobs: set[str] = set()
+def check_room(others: Sequence[str]) -> None:
+    """``Refused`` if a user who has these jobs under way may not start another one."""
+    if len(others) >= get_settings().jobs_per_user:
+        raise Refused("Your jobs have to end before you start another one.", "too_many")
+
+
+async def under_way(user_id: str) -> list[str]:
+    """The jobs of a user that have not ended, whichever processes started and do them, in their order."""
+    jobs: dict[str, None] = {}
     async with follow(channel_layers["jobs"], list_of(user_id), history=MOST_EVENTS) as following:
         for message in following.joined.messages:
             if message["type"] == "job.started":
-                jobs.add(message["job"])
+                jobs[message["job"]] = None
             else:
-                jobs.discard(message["job"])
-    return jobs
+                jobs.pop(message["job"], None)
+    return list(jobs)
 
 
 async def cancel(user_id: str, job: str) -> None:

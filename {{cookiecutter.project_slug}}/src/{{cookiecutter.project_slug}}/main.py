@@ -28,6 +28,7 @@ from pydantic import BaseModel
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.frames import AsyncAPI, describe
+from fast_channels.identity import session_end
 from fast_channels.layers import channel_layers, is_ready, open_layers
 from fast_channels.mailbox import Message
 from fast_channels.middleware import BodyLimit, OriginValidator
@@ -35,7 +36,7 @@ from fast_channels.presence import Presence
 from fast_channels.sse import group_events
 
 from . import auth
-from .auth import CurrentSession, CurrentUser, Sessions
+from .auth import CurrentSession, CurrentUser, Sessions, signed_session
 from .chat import ChatConsumer, say
 from .jobs import make_worker
 from .layers import make_layers
@@ -167,12 +168,24 @@ async def publish(user: CurrentUser, group: RoomGroup, message: RoomMessage) -> 
 
 @app.get("/rooms/{room}/events", response_class=EventSourceResponse, responses=REFUSALS)
 async def events(
-    user: CurrentUser, group: RoomGroup, last_event_id: Annotated[str | None, Header()] = None
+    request: Request,
+    session: CurrentSession,
+    group: RoomGroup,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """What a room is told, as server-sent events: its last 50 messages, then what comes."""
+    """What a room is told, as server-sent events: its last 50 messages, then what comes.
+
+    The stream ends with the session.
+    """
     layer = channel_layers["default"]
-    async for event in group_events(layer, group, last_event_id, history=50, data=frame_of):
-        yield event
+    user, until = session.user.id, session.expires_at
+    async with session_end(layer, user, session=session.id, expires_at=until) as ended:
+        if await signed_session(request) is None:  # signed out before the end was listened for
+            return
+        async for event in group_events(
+            layer, group, last_event_id, history=50, data=frame_of, until=ended
+        ):
+            yield event
 
 
 def frame_of(message: Message) -> Any:

@@ -1,6 +1,7 @@
 """People before the page in a real browser, and a stand-in for the server. Needs Playwright."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -43,14 +44,11 @@ class Visitors:
     def join(self, name: str, url: str = "", **context: Any) -> Page:
         page = self.arrive(url, **context)
         fill_in(page, name)
-        expect(state(page)).to_have_text("Online")
-        return page
+        return is_in(page)
 
     def again(self, page: Page, url: str = "") -> Page:
         """Another tab of the same browser, which is signed in there."""
-        other = self.open(page.context.new_page(), url)
-        expect(state(other)).to_have_text("Online")
-        return other
+        return is_in(self.open(page.context.new_page(), url))
 
     def note(self, message: ConsoleMessage) -> None:
         # The browser itself reports that nobody is signed in, and each refused connection.
@@ -72,6 +70,13 @@ class Visitors:
 def fill_in(page: Page, name: str) -> None:
     page.get_by_label("Your name").fill(name)
     page.get_by_role("button", name="Join").click()
+
+
+def is_in(page: Page) -> Page:
+    """Wait until it is in its room, which it tells by the members."""
+    expect(state(page)).to_have_text("Online")
+    expect(page.locator("#people-count")).not_to_have_text("0")
+    return page
 
 
 def say(page: Page, text: str) -> None:
@@ -127,20 +132,37 @@ def count(where: str, sent: int, *pages: Page) -> None:
     assert (doubled, disorder) == (0, 0)
 
 
+def send_all(page: Page) -> None:
+    """Until nothing is pending: what is left to its author goes out again."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while waiting := pending(page).all_text_contents():
+        assert time.monotonic() < deadline, waiting
+        page.evaluate(
+            """() => document.querySelectorAll("#outbox .again")
+                .forEach((button) => button.checkVisibility() && button.click())"""
+        )
+        page.wait_for_timeout(100)
+
+
 class StandIn:
     """A server for one page: it answers what is asked by `answers`, by type of frame, or says nothing."""
 
     def __init__(self, page: Page, **answers: Any) -> None:
         self.answers = answers
+        self.away = False  # refuses connections
         self.asked: list[dict[str, Any]] = []
         page.route_web_socket("**/ws/**", self.meet)
         page.route("**/session", self.sign_in)
         self.user = {"id": "u-1", "name": "Ada"}
+        self.session: dict[str, Any] = {"user": self.user, "sign_in": "name", "expires_at": 2e9}
 
     def sign_in(self, route: Route) -> None:
-        route.fulfill(json={"user": self.user, "sign_in": "name", "expires_at": 2e9})
+        route.fulfill(json=self.session, status=200 if "user" in self.session else 401)
 
     def meet(self, route: WebSocketRoute) -> None:
+        if self.away:
+            route.close(code=1012)
+            return
         self.route = route
         route.on_message(lambda text: self.hear(json.loads(text)))
         self.tell(type="welcome", user=self.user, expires_in=3600)

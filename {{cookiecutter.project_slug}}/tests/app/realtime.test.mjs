@@ -265,33 +265,55 @@ test("a session is renewed before it ends, again and again", async () => {
   let token = 0;
   start({ renew: async () => ({ token: ++token }) });
   welcome({ expires_in: 100 });
-  await pass(89_000);
+  await pass(49_000);
   assert.equal(asked("renew").length, 0);
   await pass(1_500);
   assert.equal(asked("renew")[0].token, 1);
   await answer(asked("renew")[0], { expires_in: 50 });
-  await pass(45_000);
+  await pass(25_000);
   assert.equal(asked("renew")[1].token, 2);
+  await answer(asked("renew")[1], { expires_in: 36_000 });
+  await pass(35_600_000); // of a long one five minutes are left
+  assert.equal(asked("renew").length, 2);
+  await pass(100_000);
+  assert.equal(asked("renew").length, 3);
 });
 
-test("a renewal that fails is told, and tried again", async () => {
+test("a renewal that fails is told, and tried again at half of what is left, until one succeeds", async () => {
+  let away = true;
   start({
     renew: async () => {
-      throw new Error("signed out");
+      if (away) throw new Error("no server");
+      return { token: 1 };
     },
   });
   listen(line, "unrenewed");
-  welcome({ expires_in: 10 });
-  await pass(12_000);
-  assert.ok(heard.length > 1);
-  assert.equal(heard[0][1].message, "signed out");
+  welcome({ expires_in: 600 });
+  await pass(300_000);
+  assert.deepEqual(heard.map(([, { message }]) => message), ["no server"]);
+  await pass(150_000 + 75_000 + 37_000);
+  assert.equal(heard.length, 3);
+  away = false;
+  await pass(1_000);
+  assert.equal(asked("renew").length, 1);
+  await answer(asked("renew")[0], { expires_in: 600 });
+  await pass(299_000);
+  assert.deepEqual([asked("renew").length, heard.length], [1, 3]);
 });
 
-test("what is no JSON is ignored, and other frames are passed on", () => {
+test("a renewal that nothing brings about is given up with the session", async () => {
+  start({ renew: () => Promise.reject(new Error("no server")) });
+  listen(line, "unrenewed");
+  welcome({ expires_in: 36_000 });
+  await pass(40_000_000);
+  assert.ok(heard.length > 8 && heard.length < 14, String(heard.length));
+});
+
+test("what is no JSON is an error of nobody else's, and other frames are passed on", () => {
   start();
   listen(line, "frame");
   welcome();
-  latest().receive("{");
+  assert.throws(() => latest().receive("{"), SyntaxError); // which the browser reports
   latest().receive({ type: "notice" });
   assert.deepEqual(heard.map(([, frame]) => frame.type), ["welcome", "notice"]);
 });

@@ -105,7 +105,7 @@ async def test_an_unknown_kind_is_answered_with_those_that_there_are(app: FastAP
     async with visit(app) as ada:
         answer = await ada.ask("start_job", kind="mine")
         assert (answer["code"], "answer, steps" in answer["detail"]) == ("no_kind", True)
-        assert await jobs.under_way(ada.user["id"]) == set()
+        assert await jobs.under_way(ada.user["id"]) == []
 
 
 @everywhere
@@ -127,7 +127,7 @@ async def test_a_job_that_runs_can_be_cancelled(app: FastAPI, slow: asyncio.Even
         await ada.receive("job_output")
         assert (await ada.ask("cancel_job", job=job))["type"] == "ok"
         assert (await ada.receive("job_ended"))["state"] == "cancelled"
-        assert await jobs.under_way(ada.user["id"]) == set()
+        assert await jobs.under_way(ada.user["id"]) == []
 
 
 async def test_a_job_that_waits_can_be_cancelled(app: FastAPI) -> None:
@@ -164,7 +164,7 @@ async def test_a_job_that_fails_is_tried_again_and_then_says_so(
         assert "secret" not in end["detail"]
         assert "secret" in caplog.text
         assert attempts == jobs.ATTEMPTS
-        assert await jobs.under_way(ada.user["id"]) == set()
+        assert await jobs.under_way(ada.user["id"]) == []
 
 
 async def test_a_job_that_says_more_than_its_log_keeps_fails(
@@ -277,3 +277,21 @@ async def test_a_user_may_have_so_many_jobs_under_way(
         await queue.send("jobs", {"type": "job.run"})
         for _ in range(3):
             assert (await ada.ask("start_job", kind="steps"))["code"] == "busy"
+
+
+@everywhere
+async def test_jobs_that_start_at_the_same_time_are_counted(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sees those before it: as many begin as may, and those that are refused take no place."""
+    monkeypatch.setenv("JOBS_PER_USER", "3")
+    get_settings.cache_clear()
+    monkeypatch.setattr(jobs, "CHANNEL", "nobody.works")
+    started = [jobs.start("ada", "steps", "") for _ in range(20)]
+    answers = await asyncio.gather(*started, return_exceptions=True)
+    begun = [one.job for one in answers if isinstance(one, JobStarted)]
+    assert len(begun) == 3
+    assert {str(one) for one in answers if not isinstance(one, JobStarted)} == {
+        "Your jobs have to end before you start another one."
+    }
+    assert sorted(await jobs.under_way("ada")) == sorted(begun)

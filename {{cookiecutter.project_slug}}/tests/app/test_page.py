@@ -5,17 +5,20 @@ Where one of the two is missing these tests are skipped and the summary says how
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from itsdangerous import TimestampSigner
 
 pytest.importorskip("playwright.sync_api", reason="needs Playwright: uv sync --group browser")
 
-from playwright.sync_api import Browser, Route, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect, sync_playwright
 
 from {{ cookiecutter.project_slug }} import layers
 
@@ -28,10 +31,12 @@ from .pages import (
     count,
     fill_in,
     hide,
+    is_in,
     joined,
     members,
     pending,
     say,
+    send_all,
     state,
     texts,
 )
@@ -47,6 +52,7 @@ CHROMIUM_FLAGS = [
 SETTINGS = {"SECRET_KEY": "a secret of these tests, long enough", "JOB_STEP_SECONDS": "0.05"}
 # With pub/sub nothing is kept: a page that was away is told that it may have missed something.
 KEEPS_HISTORY = not hasattr(layers, "RedisPubSubChannelLayer")
+BOTTOM = "(one) => Math.round(one.getBoundingClientRect().bottom)"
 HOSTILE = '<img src=x onerror="window.intruded = true"><script>window.intruded = true</script>'
 
 
@@ -86,7 +92,8 @@ def both(
     """Two web processes and a worker on Redis."""
     folder, settings = tmp_path_factory.mktemp("pages"), {**SETTINGS, "REDIS_URL": broker.url}
     with ExitStack() as stack:
-        stack.enter_context(WorkerProcess(folder, settings))
+        # Its jobs take minutes: none ends before it is cancelled.
+        stack.enter_context(WorkerProcess(folder, {**settings, "JOB_STEP_SECONDS": "10"}))
         a, b = (stack.enter_context(WebProcess(folder, settings)) for _ in range(2))
         yield a, b
 
@@ -218,6 +225,23 @@ def test_what_came_unseen_stands_behind_a_line(visitors: Visitors) -> None:
     expect(rows).to_have_count(4)
 
 
+def test_what_was_said_since_the_last_visit_stands_behind_a_line(visitors: Visitors) -> None:
+    """Over a reload and in another tab; what was read, in a visible page, does not."""
+    ada, ben = visitors.join("Ada"), visitors.join("Ben")
+    say(ben, "Read")
+    expect(texts(ada)).to_have_text(["Read"])
+    ada.goto("about:blank")
+    for text in ("Said since", "This, too"):
+        say(ben, text)
+    expect(pending(ben)).to_have_count(0)
+    ada.goto(f"{visitors.url}/?room={visitors.room}")
+    rows = ada.locator("#log > li")
+    expect(rows).to_contain_text(["Read", "New", "Said since", "This, too"])
+    ada.reload()
+    expect(texts(ada)).to_have_count(3)
+    expect(rows).to_have_count(3)
+
+
 # What others write is text
 
 
@@ -342,9 +366,7 @@ def test_an_outage_of_redis_is_outlived(travellers: Visitors, broker: Broker) ->
         broker.recover()
     ready = f"{travellers.url}/health/ready"
     wait_until(lambda: httpx.get(ready).is_success, what="the way to Redis", timeout=60)
-    expect(ada.locator("#outbox > :not([data-state=refused])")).to_have_count(0)
-    for again in ada.get_by_role("button", name="Send again").all():
-        again.click()
+    send_all(ada)
     count("over an outage", 2, ada, ben)
 
 
@@ -359,10 +381,29 @@ def test_a_restart_that_forgets_is_told(visitors: Visitors, server: WebProcess) 
     say(ada, "Typed meanwhile")
     expect(pending(ada)).to_contain_text(["Waiting for the connection"])
     server.start()
-    ada.get_by_role("button", name="Try now").click()
     expect(ada.get_by_text("You may have missed messages.")).to_be_visible()
     expect(texts(ada)).to_have_text(["Before", "Typed meanwhile"])
     expect(pending(ada)).to_have_count(0)
+
+
+def test_the_pause_before_the_next_attempt_can_be_cut_short(visitors: Visitors) -> None:
+    """By a button that stays where it is, and usable, until there is a line again."""
+    page = visitors.browser.new_context().new_page()
+    page.clock.install()
+    stand_in = StandIn(page, join=joined())
+    visitors.open(page)
+    expect(state(page)).to_have_text("Online")
+    page.clock.pause_at(page.evaluate("Date.now()") + 1)  # no attempt comes by itself
+    stand_in.away = True
+    stand_in.route.close(code=1012)
+    button = page.get_by_role("button", name="Try now")
+    button.click()
+    expect(button).to_be_visible()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "waiting")
+    stand_in.away = False
+    button.click()
+    expect(state(page)).to_have_text("Online")
+    expect(button).to_be_hidden()
 
 
 def test_a_message_without_an_answer_is_looked_for_and_sent_again(visitors: Visitors) -> None:
@@ -477,7 +518,11 @@ def test_a_refused_name_stays_in_the_form_with_the_reason(visitors: Visitors) ->
 
 def test_signing_out_in_one_tab_signs_out_the_other(visitors: Visitors) -> None:
     """What was not sent yet is in the composer of whoever signs in there again."""
-    ada = visitors.join("Ada")
+    ada = visitors.arrive()
+    ada.route_web_socket("**/ws/**", swallow("say"))
+    fill_in(ada, "Ada")
+    say(is_in(ada), "Not sent yet")
+    expect(pending(ada)).to_contain_text(["Sending…"])
     other = visitors.again(ada)
     other.get_by_role("button", name="Sign out").click()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -485,27 +530,57 @@ def test_signing_out_in_one_tab_signs_out_the_other(visitors: Visitors) -> None:
     expect(ada.get_by_role("alert")).to_have_text("You signed out.")
     expect(other.get_by_role("alert")).to_have_count(0)
     fill_in(ada, "Ada")
-    expect(state(ada)).to_have_text("Online")
+    expect(ada.get_by_label("Message", exact=True)).to_have_value("Not sent yet")
 
 
-def test_a_session_is_renewed_by_itself_and_its_end_is_told(
-    browser: Browser, tmp_path: Path
-) -> None:
-    """One page renews, and outlives the session; another cannot, and asks to sign in again."""
-    with WebProcess(tmp_path, {**SETTINGS, "SESSION_SECONDS": "4"}) as server:
-        visitor = visit(browser, server.url)
-        visitors = next(visitor)
-        visitors.outage_expected = True  # renewals that are prevented
-        ada, eve = visitors.join("Ada"), visitors.arrive()
-        fill_in(eve, "Eve")
-        expect(state(eve)).to_have_text("Online")
-        eve.route("**/session", lambda route: refuse_post(route))
-        expect(eve.get_by_role("alert")).to_contain_text("session has")
-        expect(eve.get_by_role("heading", name="Sign in")).to_be_visible()
-        ada.wait_for_timeout(4_500)
-        say(ada, "Still here")
-        expect(texts(ada)).to_have_text(["Still here"])
-        next(visitor, None)
+def swallow(kind: str) -> Callable[[WebSocketRoute], None]:
+    """What a page asks of this kind is lost on its way to the server."""
+
+    def carry(route: WebSocketRoute) -> None:
+        upstream = route.connect_to_server()
+        route.on_message(lambda f: None if json.loads(f)["type"] == kind else upstream.send(f))
+
+    return carry
+
+
+def test_a_session_is_renewed_by_itself(visitors: Visitors) -> None:
+    """Before its end, without a word; also if the first attempt fails."""
+    visitors.outage_expected = True  # the attempt that fails
+    page = visitors.arrive()
+    page.clock.install()  # the page's day is short, the server's is not
+    heard: list[Any] = []
+    page.on("websocket", lambda line: line.on("framereceived", lambda f: heard.append(f)))
+    page.reload()
+    fill_in(page, "Ada")
+    is_in(page)
+    page.route("**/session", lambda route: route.abort(), times=1)
+    page.clock.fast_forward("11:30:00")
+    assert not any("renewed" in frame for frame in heard)
+    with page.expect_request(lambda request: request.method == "POST"):
+        page.clock.fast_forward("25:01")
+    page.clock.run_for(1_000)
+    with page.expect_response(lambda answer: answer.request.method == "POST") as renewal:
+        page.clock.fast_forward("02:31")
+    assert renewal.value.ok
+    say(page, "Still here")
+    expect(texts(page)).to_have_text(["Still here"])
+    assert any('"renewed"' in frame for frame in heard)
+
+
+def test_the_end_of_a_session_is_told(visitors: Visitors) -> None:
+    """The page that could not renew it asks to sign in again."""
+    visitors.outage_expected = True  # renewals that are prevented
+    user, now = {"id": "u-1", "name": "Eve"}, time.time()
+    ends = {"id": "s-1", "user": user, "since": now, "expires_at": now + 4}
+    signer = TimestampSigner(SETTINGS["SECRET_KEY"])
+    cookie = signer.sign(b64encode(json.dumps(ends).encode())).decode()
+    context = visitors.browser.new_context()
+    context.add_cookies([{"name": "session", "value": cookie, "url": visitors.url}])
+    page = context.new_page()
+    page.route("**/session", refuse_post)
+    visitors.open(page)
+    expect(page.get_by_role("alert")).to_contain_text("session has")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 def refuse_post(route: Route) -> None:
@@ -524,6 +599,28 @@ def test_a_provider_is_named_where_there_is_one(visitors: Visitors) -> None:
     expect(page.get_by_label("Your name")).to_be_hidden()
     page.get_by_role("button", name="Join").click()
     expect(page.get_by_role("alert")).to_have_text("Sign in first.")
+
+
+def test_a_providers_session_is_renewed_by_what_the_browser_has(visitors: Visitors) -> None:
+    """And when it has nothing newer, at the end, the page asks to sign in there again."""
+    page = visitors.browser.new_context().new_page()
+    page.clock.install()
+    stand_in = StandIn(page, join=joined(), renew={"type": "renewed", "expires_in": 3600})
+    stand_in.session |= {"sign_in": "provider", "renewal": "longer"}
+    visitors.open(page)
+    expect(state(page)).to_have_text("Online")
+    page.clock.fast_forward("55:01")
+    wait_until_asked(page, stand_in, {"type": "renew", "token": "longer"})
+    stand_in.session = {"detail": "Sign in first.", "sign_in": "provider"}
+    page.evaluate("Promise.resolve()")  # behind the answer, which sets the next time
+    page.clock.fast_forward("55:01")
+    expect(page.get_by_role("alert")).to_contain_text("session has ended")
+    expect(page.get_by_text("Sign in with your provider")).to_be_visible()
+
+
+def wait_until_asked(page: Page, stand_in: StandIn, fields: dict[str, Any]) -> None:
+    while not any(fields.items() <= frame.items() for frame in stand_in.asked):
+        page.wait_for_timeout(50)
 
 
 # Jobs
@@ -553,13 +650,49 @@ def test_a_job_is_the_same_after_a_reload_and_on_another_device(visitors: Visito
         assert bar.evaluate("(bar) => bar.value === bar.max")
 
 
-def test_a_job_is_cancelled_by_its_button(visitors: Visitors) -> None:
-    page = visitors.join("Ada")
+def test_a_job_is_cancelled_by_its_button(travellers: Visitors) -> None:
+    """While it runs; its worker is another process."""
+    page = travellers.join("Ada")
     row = ask(page, "Much to say")
     expect(row).to_have_attribute("data-state", "running")
     row.get_by_role("button", name="Cancel").click()
     expect(row.locator(".state")).to_have_text("Cancelled")
     expect(row.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_moves_away_under_the_pointer(visitors: Visitors, width: int) -> None:
+    """While answers grow and people come: each button stays where it is."""
+    size = {"width": width, "height": 740}
+    page = visitors.browser.new_context(viewport=size).new_page()
+    stand_in = StandIn(page, join=joined())
+    visitors.open(page)
+    expect(state(page)).to_have_text("Online")
+    jobs = page.get_by_role("button", name="Jobs")
+    if jobs.is_visible():
+        jobs.click()
+    for job in ("j-1", "j-2"):
+        started = {"type": "job_started", "job": job, "job_group": f"job.{job}", "kind": "answer"}
+        stand_in.answers["start_job"] = started
+        ask(page, f"A question that takes more than one line, and a long one: {job}")
+    cancels = page.get_by_role("button", name="Cancel")
+    expect(cancels).to_have_count(2)
+    buttons = [*cancels.all(), page.get_by_role("button", name="Run steps")]
+    places = [button.bounding_box() for button in buttons]
+    assert all(places)
+    for number in range(100):
+        for job in ("j-1", "j-2"):
+            of = {"group": f"job.{job}", "job": job, "position": f"p{number + 2}"}
+            stand_in.tell(**of, type="job_output", text=f"word-{number} ")
+    people = [{"id": f"u-{number}", "name": "Ben", "connections": 1} for number in range(30)]
+    room = f"room.{visitors.room}"
+    stand_in.tell(type="presence", group=room, joined=people, left=[], count=30)
+    expect(page.locator("#people-count")).to_have_text("30")
+    for row in page.locator("#jobs > li").all():
+        expect(row.locator(".output")).to_contain_text("word-99")
+        ends = [row.locator(place).evaluate(BOTTOM) for place in (".output", ".words")]
+        assert ends == [ends[0]] * 2  # the newest words are in sight
+    assert [button.bounding_box() for button in buttons] == places
 
 
 def test_a_failed_job_and_a_refused_one_say_so(visitors: Visitors) -> None:
@@ -613,10 +746,7 @@ def test_few_messages_stand_at_the_bottom(visitors: Visitors) -> None:
     page = visitors.join("Ada")
     say(page, "Down here")
     expect(texts(page)).to_have_count(1)
-    gap = page.evaluate(
-        """() => document.getElementById("scroller").getBoundingClientRect().bottom
-            - document.querySelector("#log .text").getBoundingClientRect().bottom"""
-    )
+    gap = page.locator("#scroller").evaluate(BOTTOM) - texts(page).evaluate(BOTTOM)
     assert 0 < gap < 40
 
 
@@ -627,11 +757,14 @@ def test_the_log_follows_only_a_reader_at_its_end(visitors: Visitors) -> None:
         say(other, f"Line {number}")
     expect(texts(page)).to_have_count(30)
     expect(newest).to_be_in_viewport(ratio=1)
-    log.evaluate("(log) => log.scrollTo(0, 0)")
+    log.evaluate("(log) => log.scrollTo(0, -log.scrollHeight)")
     page.evaluate("() => new Promise(requestAnimationFrame)")  # the page hears of it once a frame
-    say(other, "One more")
-    expect(newest).to_have_text("One more")
-    expect(log).to_have_js_property("scrollTop", 0)
+    first = texts(page).first
+    place = first.evaluate(BOTTOM)
+    for number in range(3):
+        say(other, f"One more {number}")
+    expect(newest).to_have_text("One more 2")
+    assert abs(first.evaluate(BOTTOM) - place) <= 1  # a browser scrolls by whole pixels
     page.get_by_role("button", name="New messages").click()
     expect(newest).to_be_in_viewport(ratio=1)
     page.set_viewport_size({"width": 800, "height": 400})
@@ -641,7 +774,7 @@ def test_the_log_follows_only_a_reader_at_its_end(visitors: Visitors) -> None:
 def test_the_log_is_bounded(visitors: Visitors) -> None:
     rows = visitors.arrive().evaluate(
         """async () => {
-            const log = new (await import("/static/log.js")).Log();
+            const log = await import("/static/log.js");
             const user = { id: "u-1", name: "Ada" };
             for (let at = 0; at < 600; at++) log.add({ user, id: `m-${at}`, text: "x", at });
             return document.querySelectorAll("#log > li").length;

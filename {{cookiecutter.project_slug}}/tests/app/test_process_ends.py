@@ -5,6 +5,10 @@ import signal
 
 import httpx
 
+from {{ cookiecutter.project_slug }} import layers
+
+from ..fast_channels.faults.drops import Plan, run
+from . import drops
 from .broker import Broker
 from .processes import Processes
 from .visitors import close_code, http_to, text_of, visit_server
@@ -87,6 +91,23 @@ async def test_sockets_outlive_the_loss_of_redis(
         assert (await ben.receive("said"))["text"] == "Back again"
         await ben.start("answer")
         assert (await ben.receive("job_ended"))["state"] == "done"
+
+
+async def test_devices_that_are_cut_off_while_web_processes_restart(processes: Processes) -> None:
+    """The short form of `make drops`: each gets all that room and job say once, and in order.
+
+    With pub/sub nothing is kept, and no return says that it has caught up.
+    """
+    web = [processes.a, processes.b]
+    async with drops.app_scene(web, [*web, processes.worker]) as scene:
+        counted = await run("app", scene, Plan(clients=8, seconds=2, rate=20, away=0.5))
+    assert counted.cuts >= 8
+    assert counted.restarts == 2
+    assert (counted.doubled, counted.reordered, counted.errors) == (0, 0, 0), str(counted)
+    if hasattr(layers, "RedisPubSubChannelLayer"):
+        assert counted.incomplete >= 2 * len(counted.returns), str(counted)
+    else:
+        assert counted.kept, str(counted)
 
 
 async def until_ready_is(status: int, client: httpx.AsyncClient) -> None:

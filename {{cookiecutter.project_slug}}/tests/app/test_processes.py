@@ -94,6 +94,27 @@ async def test_a_rooms_events_come_without_a_socket(processes: Processes, room: 
             assert await next_event(response.aiter_lines()) == "Five"
 
 
+async def test_a_stream_of_events_ends_when_its_user_signs_out(
+    processes: Processes, room: str
+) -> None:
+    """On the other process, as a socket does; another user's goes on."""
+    a, b = processes.a.url, processes.b.url
+    async with visit_server(a, room, "Ben") as ben, http_to(b) as here, http_to(a) as elsewhere:
+        cookie = await sign_in(here, "Ada")
+        path = f"/rooms/{room}/events"
+        async with (
+            here.stream("GET", path) as ending,
+            here.stream("GET", path, headers={"cookie": ben.cookie}) as lasting,
+        ):
+            lines = ending.aiter_lines(), lasting.aiter_lines()
+            await asyncio.gather(*map(anext, lines))
+            assert (await elsewhere.delete("/session", headers={"cookie": cookie})).is_success
+            async with asyncio.timeout(PATIENCE):
+                assert [line async for line in lines[0] if line.startswith("data: ")] == []
+            await ben.say(room, "Still here")
+            assert await next_event(lines[1]) == "Still here"
+
+
 async def said(visitor: Visitor, room: str, text: str) -> Frame:
     await visitor.say(room, text)
     return await visitor.receive("said")

@@ -1,5 +1,6 @@
 """Signing in, by a name or by a provider's token; what a session may do, and how it ends."""
 
+import asyncio
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from fast_channels.testing import WebsocketCommunicator
 
+from {{ cookiecutter.project_slug }} import auth
 from {{ cookiecutter.project_slug }}.settings import get_settings
 
 from .visitors import PATIENCE, communicator, in_process, receive_close, sign_in, visit
@@ -193,6 +195,24 @@ async def test_a_user_signs_out_on_all_devices(app: FastAPI) -> None:
         assert (await phone.get("/session")).status_code == 200
 
 
+@pytest.mark.usefixtures("_provider")
+async def test_a_page_without_the_token_renews_by_the_cookie(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    """A page of the provider's, or a proxy, makes the cookie longer; the open socket is told so."""
+    short, long = (jwt.encode(claims(exp=time.time() + more), SECRET) for more in (100, 600))
+    assert (await client.post("/session")).status_code == 401
+    await client.post("/session", headers=bearer(short))
+    async with visit(app, cookie=f"session={client.cookies['session']}") as ann:
+        for token, least, most in ((short, 0, 100), (long, 500, 600)):
+            await client.post("/session", headers=bearer(token))
+            told = (await client.post("/session")).json()
+            answer = await ann.ask("renew", token=told["renewal"])
+            assert least < answer["expires_in"] <= most
+        await client.delete("/session")
+    assert (await client.post("/session")).status_code == 401
+
+
 BAD_TOKENS = {
     "another secret": (claims, "x" * 40, "HS256"),
     "no signature": (claims, None, "none"),
@@ -259,38 +279,56 @@ async def test_the_token_of_another_user_is_a_session_of_its_own(
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
+class Provider(HTTPServer):
+    """Publishes the public half of KEY, and counts who asks; or fails."""
+
+    asked = 0
+    fails = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Keys)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/keys"
+
+
+class Keys(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(500 if self.server.fails else 200)
+        self.end_headers()
+        published = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig"}
+        self.wfile.write(json.dumps({"keys": [published]}).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
 @pytest.fixture
-def keys_url() -> Iterator[str]:
-    """A provider that publishes the public half of KEY."""
-    published = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig"}
-
-    class Keys(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"keys": [published]}).encode())
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Keys) as server:
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    with Provider() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/keys"
+        monkeypatch.setenv("AUTH_JWKS_URL", server.url)
+        monkeypatch.setenv("AUTH_ISSUER", ISSUER)
+        monkeypatch.setenv("AUTH_AUDIENCE", AUDIENCE)
+        get_settings.cache_clear()
+        yield server
         server.shutdown()
         thread.join()
 
 
-async def test_a_providers_public_keys_are_fetched(
-    client: httpx.AsyncClient, keys_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def signed(kid: str) -> dict[str, str]:
+    return bearer(jwt.encode(claims(), KEY, "RS256", headers={"kid": kid}))
+
+
+@pytest.mark.usefixtures("provider")
+async def test_a_providers_public_keys_are_fetched(client: httpx.AsyncClient) -> None:
     """A secret is no key: whoever knows the public one could sign by it, too."""
-    monkeypatch.setenv("AUTH_JWKS_URL", keys_url)
-    monkeypatch.setenv("AUTH_ISSUER", ISSUER)
-    monkeypatch.setenv("AUTH_AUDIENCE", AUDIENCE)
-    get_settings.cache_clear()
-    good = jwt.encode(claims(), KEY, "RS256", headers={"kid": "1"})
-    assert (await client.post("/session", headers=bearer(good))).status_code == 200
+    assert (await client.post("/session", headers=signed("1"))).status_code == 200
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     for key, algorithm, kid in (
         (other, "RS256", "1"),
@@ -299,6 +337,27 @@ async def test_a_providers_public_keys_are_fetched(
     ):
         token = jwt.encode(claims(), key, algorithm, headers={"kid": kid})
         assert (await client.post("/session", headers=bearer(token))).status_code == 401
+
+
+async def test_a_provider_is_not_asked_for_each_token(
+    client: httpx.AsyncClient, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for keys that it does not have, nor while it fails; afterwards all is well again."""
+
+    async def answers() -> set[int]:
+        requests = (client.post("/session", headers=signed(f"new-{n}")) for n in range(10))
+        return {response.status_code for response in await asyncio.gather(*requests)}
+
+    provider.fails = True
+    assert await answers() == {503}
+    assert provider.asked == 1
+    provider.fails = False
+    with monkeypatch.context() as later:
+        later.setattr(auth, "FETCH_SECONDS", 0)
+        assert (await client.post("/session", headers=signed("1"))).status_code == 200
+    asked = provider.asked
+    assert await answers() <= {401, 503}
+    assert provider.asked == asked
 
 
 async def test_while_the_keys_cannot_be_had_nobody_is_let_in(

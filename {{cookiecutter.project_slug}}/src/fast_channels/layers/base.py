@@ -86,9 +86,7 @@ class BaseChannelLayer:
         names.check_group_name(name)
         return True
 
-    def require_valid_message(self, message: Message) -> None:
-        """Raise ``InvalidMessageError`` (a ``TypeError``) unless ``message`` is a dict."""
-        require_dict(message)
+    require_valid_message = staticmethod(require_dict)
 
     def non_local_name(self, name: str) -> str:
         """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""

@@ -14,7 +14,10 @@ from functools import lru_cache
 from ..mailbox import Message
 
 POSITION = "layer.position"  # the key of an event's position, in the messages of a joined group
-MOST_MESSAGES = 1000  # that one joining brings, beside those of the moment in which it happens
+# What one joining brings at most, beside the messages of the moment in which it happens. The size is that
+# of messages as they are kept.
+MOST_MESSAGES = 1000
+MOST_BYTES = 1024 * 1024
 MOST_POSITION = 100  # characters
 
 

@@ -72,7 +72,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._names = ChannelNames()
         self._groups = LocalGroups(self.get_capacity, expiry)
         histories = Histories(group_history, History(MOST_MESSAGES, expiry))
-        self._history = MemoryHistory(self._groups, histories, MOST_MESSAGES)
+        self._history = MemoryHistory(self._groups, histories)
         self._keeps_history = bool(group_history)  # of some groups, whoever joins them
         self._numbers = count_from(1)
         self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id

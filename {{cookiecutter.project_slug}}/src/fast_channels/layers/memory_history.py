@@ -7,8 +7,11 @@ Invariants
 - A log is forgotten when nobody follows it and its history has lasted since its last event or joining;
   a new one has another epoch, in which no position of the old one stands.
 - Delivering, keeping and joining are one step each, whichever thread does them.
+- A joining brings at most ``MOST_MESSAGES`` and ``MOST_BYTES``, as in Redis. An event's size is found out
+  when it is first brought to somebody: it costs nothing where nobody comes back.
 """
 
+import marshal
 import secrets
 import threading
 import time
@@ -17,7 +20,7 @@ from collections.abc import Callable
 
 from ..mailbox import Message
 from .groups import LocalGroups, copier
-from .history import POSITION, Histories, History, Joined
+from .history import MOST_BYTES, MOST_MESSAGES, POSITION, Histories, History, Joined
 
 
 class Log:
@@ -30,6 +33,7 @@ class Log:
         self.used_at = time.monotonic()
         # What makes a copy of each event, the last of which has the number ``last``.
         self._events: deque[Callable[[], Message]] = deque(maxlen=history.messages)
+        self._sizes: deque[int] = deque(maxlen=history.messages)  # of each, 0 if not known yet
 
     def position(self, number: int) -> str:
         return f"{self.epoch}.{number}"
@@ -40,6 +44,7 @@ class Log:
         self.last += 1
         position = self.position(self.last)
         self._events.append(copier({**message, POSITION: position}))
+        self._sizes.append(0)
         return position
 
     def missed(self, since: str) -> int | None:
@@ -50,17 +55,34 @@ class Log:
         missed = self.last - int(number)
         return missed if 0 <= missed <= len(self._events) else None
 
+    def fitting(self, count: int) -> int:
+        """How many of the newest ``count`` events one joining may bring."""
+        room = MOST_BYTES
+        for number in range(min(count, MOST_MESSAGES, len(self._events))):
+            index = -1 - number
+            size = self._sizes[index] = self._sizes[index] or size_of(self._events[index]())
+            if (room := room - size) < 0:
+                return number
+        return min(count, MOST_MESSAGES, len(self._events))
+
     def newest(self, count: int) -> list[Message]:
-        start = max(len(self._events) - count, 0)
+        start = len(self._events) - count
         return [self._events[index]() for index in range(start, len(self._events))]
 
 
+def size_of(message: Message) -> int:
+    """In bytes, about as Redis would keep it."""
+    try:
+        return len(marshal.dumps(message))
+    except ValueError:  # it holds what a message does not carry
+        return len(repr(message))
+
+
 class MemoryHistory:
-    def __init__(self, groups: LocalGroups, histories: Histories, most: int) -> None:
+    def __init__(self, groups: LocalGroups, histories: Histories) -> None:
         self.logs: dict[str, Log] = {}
         self._groups = groups
         self._histories = histories
-        self._most = most
         self._lock = threading.Lock()
         self._swept = 100  # how many logs make it worth while to look for idle ones
 
@@ -80,8 +102,10 @@ class MemoryHistory:
             self._groups.join(group, channel)
             self._groups.follow(group, channel, ready=True)
             missed = None if since is None else log.missed(since)
-            complete = since is None or (missed is not None and missed <= self._most)
-            count = missed if missed is not None and complete else history
+            count = log.fitting(history if missed is None else missed)
+            complete = since is None or count == missed
+            if missed is not None and not complete:
+                count = min(count, history)
             return Joined(log.newest(count), complete, log.position(log.last))
 
     def clear(self) -> None:

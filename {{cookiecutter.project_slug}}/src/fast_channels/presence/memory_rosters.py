@@ -157,7 +157,7 @@ class MemoryRosters:
                 elif (change := roster.hold(key, process, hold, self._stamp)) is not None:
                     changes.append(change)
             self._tell(group, roster, changes)
-            return Written("done", no_room)
+            return Written("done", no_room, roster.epoch, roster.version)
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         with self._lock:

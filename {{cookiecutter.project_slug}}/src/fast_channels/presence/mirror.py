@@ -35,6 +35,15 @@ class Mirror:
     def reading(self) -> bool:
         return self._pages is not None
 
+    def lacks(self, epoch: bytes, version: int) -> bool:
+        """Whether notices up to this version are still to be heard; of another epoch none will be."""
+        return epoch == self.epoch and version > self.version
+
+    def show(self, member: Seen) -> list[Change]:
+        """Take in a key that is not known, and that is surely there; returns the change."""
+        self.members[member.key] = member
+        return [Change("joined", *member)]
+
     def begin(self) -> None:
         """What is heard from now on is held until ``finish``."""
         self._pages = []

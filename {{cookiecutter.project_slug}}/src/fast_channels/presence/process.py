@@ -11,8 +11,11 @@ Invariants
 - A key is dirty until the roster has confirmed what is held of it now. A group that was left is looked at
   for some leases more: a server that lost the last write is told again.
 - What watchers are told are the changes of the mirror, and a watcher's first list is the mirror: so both
-  fit together. A roster that may have lost something is read only after the grace, in which those that
-  hold something there write it again: so a restart of the server tells of nobody who is still there.
+  fit together. That list is given when the mirror shows all that this process has written, and so all
+  that others wrote before; nothing older is told afterwards. A watcher that has said who it is stands in
+  it, also while the server does not say so.
+- A roster that may have lost something is read only after the grace, in which those that hold something
+  there write it again: so a restart of the server tells of nobody who is still there.
 - A process that has held, watched and listed nothing for some leases has no lease, no task and no timer.
 """
 
@@ -23,18 +26,20 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import get_args
 
 from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ..layers.groups import LocalGroups, copier
 from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
 from ..tasks import cancel_and_wait
-from .holdings import Deadlines, Holdings, Info
+from .holdings import Deadlines, Info
 from .lease import ProcessLease
 from .mirror import Mirror
+from .room import SHORTEST_PAUSE, Lane, Room
 from .rosters import (
     DEAD,
     ENDING,
@@ -42,7 +47,7 @@ from .rosters import (
     Change,
     Codec,
     Hold,
-    Listener,
+    Kind,
     Notice,
     PresenceFull,
     Rosters,
@@ -56,11 +61,14 @@ WORKERS = 32
 SLOW_WORKERS = 8
 WRITTEN = 100  # keys in one write
 PAGE = 500  # keys
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a step is tried again
+LONGEST_PAUSE = 5.0  # seconds before a step is tried again, at most
 UNDER_WAY = 0.5  # seconds in which notices come that were published before a state was read
 REMEMBERED = 2  # leases for which a group is looked at that was left
 LISTED = 4  # leases for which the lease is kept of a process that has only listed members
 FAREWELL = 2.0  # seconds for the last writes of a process that ends
+
+TYPES = tuple(f"presence.{kind}" for kind in get_args(Kind))  # of messages to watchers
+MORE: dict[Kind, int] = {"joined": 1, "updated": 0, "left": -1}  # members by a change
 
 
 @dataclass(frozen=True)
@@ -76,49 +84,6 @@ class Settings:
     def patience(self) -> float:
         """In which each process that lives has renewed its lease, once the registry can be reached."""
         return max(self.lease, 2 * self.timeout)
-
-
-@dataclass(eq=False, slots=True)
-class Room:
-    """What this process knows of one group. ``listener`` has the roster's notices, while it listens."""
-
-    group: str
-    listener: Listener | None = None
-    holdings: Holdings = field(default_factory=Holdings)
-    number: int = 0  # of the last write under the present id that was confirmed
-    settled: "dict[str, list[asyncio.Future[None]]]" = field(default_factory=dict)  # by key
-    watchers: dict[str, None] = field(default_factory=dict)  # channels, in order
-    interest: int = 0  # callers that wait for the mirror
-    mirror: Mirror | None = None
-    mirrored: asyncio.Event = field(default_factory=asyncio.Event)
-    listening: bool = False
-    check: bool = False
-    compare: bool = False
-    read: bool = False
-    rereading: asyncio.TimerHandle | None = None
-    busy: bool = False  # in the queue, or worked on, or waiting for its next attempt
-    pause: float = SHORTEST_PAUSE
-    check_at: float = 0.0
-    read_at: float = 0.0
-    used_at: float = 0.0
-
-    @property
-    def work(self) -> bool:
-        deaf = self.mirror is not None and not self.listening
-        return bool(self.holdings.dirty) or deaf or self.check or self.compare or self.read
-
-    @property
-    def in_use(self) -> bool:
-        return bool(self.holdings.keys or self.watchers or self.interest or self.work or self.busy)
-
-
-class Lane:
-    """Rooms whose turn comes, and at most so many workers that give it to them."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.waiting: deque[Room] = deque()
-        self.workers: set[asyncio.Task[None]] = set()
 
 
 class Process:
@@ -246,16 +211,20 @@ class Process:
         room = self._room(group)
         room.interest += 1
         try:
-            if room.mirror is None:
-                room.mirror = Mirror(partial(self._same_info, group))
+            if (mirror := room.mirror) is None:
+                mirror = room.mirror = Mirror(partial(self._same_info, group))
                 room.mirrored.clear()
                 self._enqueue(room)
+            elif not room.mirrored.is_set():
+                self._loop.call_later(UNDER_WAY, self._look_again, room, mirror, room.wrote[1])
             async with asyncio.timeout(self._settings.timeout):
                 await room.mirrored.wait()
             if channel not in self._local.mailboxes:
                 raise ChannelNotOwned(channel)
+            self._show_itself(room, mirror, channel)
+            self._end_telling(room, channel)
             room.watchers[channel] = None
-            return list(room.mirror.members.values())
+            return list(mirror.members.values())
         except TimeoutError:
             raise ChannelLayerUnavailable(
                 f"The members of group {group} could not be read within {self._settings.timeout} s"
@@ -264,11 +233,27 @@ class Process:
             room.interest -= 1
             self._forget_mirror(room)
 
+    def _show_itself(self, room: Room, mirror: Mirror, channel: str) -> None:
+        """The server may not know it yet, or may have lost it, which is looked at."""
+        key = room.holdings.key_of.get(channel)
+        if key is not None and key not in mirror.members:
+            hold = room.holdings.hold(key)
+            self._tell(room, mirror.show(Seen(key, hold.live, hold.info)))
+            room.check = True
+            self._enqueue(room)
+            self._read_later(room)
+
     def unwatch(self, group: str, channel: str) -> None:
         if (room := self.rooms.get(group)) is not None:
-            room.watchers.pop(channel, None)
+            self._end_telling(room, channel)
             self._let_go(room, channel)
             self._forget_mirror(room)
+
+    def _end_telling(self, room: Room, channel: str) -> None:
+        """Neither what comes, nor what was told and waits to be read."""
+        room.watchers.pop(channel, None)
+        if (mailbox := self._local.mailboxes.get(channel)) is not None:
+            mailbox.withdraw(lambda m: m.get("group") == room.group and m.get("type") in TYPES)
 
     def _forget_mirror(self, room: Room) -> None:
         if not room.watchers and not room.interest and room.mirror is not None:
@@ -285,6 +270,7 @@ class Process:
         changes = mirror.hear(notice)
         if changes is not None:
             self._tell(room, changes)
+            room.look_at_mirror()
         elif notice.epoch == mirror.epoch:
             room.read = True
             self._enqueue(room)
@@ -292,19 +278,24 @@ class Process:
             self._read_later(room)
 
     def _tell(self, room: Room, changes: list[Change]) -> None:
-        for change in changes if room.watchers else ():
+        if not room.watchers or room.mirror is None:
+            return
+        members = len(room.mirror.members) - sum(MORE[change.kind] for change in changes)
+        for change in changes:
+            members += MORE[change.kind]
             with contextlib.suppress(UndecodableMessage):
-                copy = copier(self._message(room.group, change))
+                copy = copier(self._message(room.group, change, members))
                 for channel in list(room.watchers):
                     self._local.deliver(channel, copy())
 
-    def _message(self, group: str, change: Change) -> Message:
+    def _message(self, group: str, change: Change, members: int) -> Message:
         return {
             "type": f"presence.{change.kind}",
             "group": group,
             "key": change.key,
             "info": self.unseal(group, Seen(*change[1:])),
             "connections": 0 if change.kind == "left" else change.connections,
+            "members": members,
         }
 
     def _same_info(self, group: str, one: Seen, other: Seen) -> bool:
@@ -459,7 +450,7 @@ class Process:
         outcome: str = "unknown"
         no_room: list[str] = []
         try:
-            outcome, no_room = await self._rosters.write(
+            outcome, no_room, epoch, version = await self._rosters.write(
                 room.group,
                 process,
                 number,
@@ -479,6 +470,9 @@ class Process:
             self._write_again(room)
         elif process == self.id:
             room.number = number
+        if outcome == "done":
+            room.wrote = (epoch, version)
+            room.look_at_mirror()
         for key in keys if outcome == "done" else ():
             self._settle(room, key, settled[key], refused=key in no_room)
 
@@ -537,7 +531,8 @@ class Process:
         changes, complete = mirror.finish()
         if room.mirror is mirror:
             room.read_at = self._loop.time()
-            room.mirrored.set()
+            room.wrote = (b"", 0)  # all that was confirmed before this reading is in it
+            room.look_at_mirror()
             self._tell(room, changes)
             if not complete:
                 room.read = True

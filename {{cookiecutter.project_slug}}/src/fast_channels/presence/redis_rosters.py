@@ -87,10 +87,13 @@ class RedisRosters:
         values: list[bytes | str | int] = []
         for key, hold in holds.items():
             values += (key, hold.live, hold.lingering, hold.info, int(hold.fresh))
-        outcome, *no_room = await self._run(
+        outcome, *rest = await self._run(
             _hold, group, PUBLISH, process, number, after, _epoch(), limit, self._expires, *values
         )
-        return Written(outcome.decode(), [key.decode() for key in no_room])
+        if not rest:
+            return Written(outcome.decode(), [])
+        epoch, version, *no_room = rest
+        return Written(outcome.decode(), [key.decode() for key in no_room], epoch, int(version))
 
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         lease = self._lease_ms

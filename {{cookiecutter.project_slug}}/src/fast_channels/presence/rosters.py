@@ -86,11 +86,14 @@ class Notice(NamedTuple):
 
 class Written(NamedTuple):
     """``"refused"``: the process is dead, or has written something newer. ``"lost"``: the roster lacks
-    what the process has written before. ``no_room``: keys for which there was none, if it was done.
+    what the process has written before. ``no_room``: keys for which there was none, if it was done;
+    ``epoch`` and ``version`` are then the roster's that has all that was written.
     """
 
     outcome: Literal["done", "refused", "lost"]
     no_room: list[str]
+    epoch: bytes = b""
+    version: int = 0
 
 
 class Page(NamedTuple):

@@ -120,8 +120,13 @@ class Presence:
     async def watch(self, group: str, channel: str) -> list[Member]:
         """Have the channel told who comes and goes, until it is closed; returns who is there now.
 
-        It gets ``{"type": "presence.joined", "group": …, "key": …, "info": …, "connections": …}``, and
-        the same with ``presence.left`` and, when info or connections are others, ``presence.updated``.
+        It gets ``{"type": "presence.joined", "group": …, "key": …, "info": …, "connections": …,
+        "members": …}``, where ``members`` is how many keys are there then, and the same with
+        ``presence.left`` and, when info or connections are others, ``presence.updated``.
+
+        The list has the channel's own key, if ``present`` has named one, and everybody whose ``present``
+        had returned before that one did. It and the events read afterwards are the group, without a
+        gap or a repetition; watching again withdraws events that were not read yet.
         """
         check_group_name(group)
         check_channel_name(channel)

@@ -38,6 +38,7 @@ import asyncio
 import enum
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias, cast
 
@@ -120,62 +121,39 @@ def _unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
         return apply_mask(payload, mask)
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Connection(asyncio.Protocol):
     """The ``send`` of an application, the reader of a client's frames, and what ends both."""
 
-    __slots__ = (
-        "_blocked",
-        "_deadline",
-        "_fragments",
-        "_fragments_count",
-        "_framing_over",
-        "_is_text",
-        "_needed",
-        "_outbox",
-        "_paused",
-        "_ping",
-        "_pong",
-        "_queued",
-        "_reading_paused",
-        "_unread",
-        "extensions",
-        "frames",
-        "handshake",
-        "parser",
-        "phase",
-        "ready",
-        "receive_buffer",
-        "shared",
-        "transport",
-    )
+    shared: SharedState
+    handshake: Handshake | None
+    transport: asyncio.Transport = field(init=False)
+    phase: Phase = Phase.HANDSHAKE
+    _deadline: Deadlines[Member] | None = None
+    # Incoming
+    receive_buffer: ReceiveBuffer = field(init=False)
+    extensions: Sequence[Extension] = ()
+    parser: Parser | None = None
+    _framing_over: bool = False
+    _unread: bytearray | None = None
+    _needed: int = 0
+    _fragments: bytearray | None = None
+    _fragments_count: int = 0
+    _is_text: bool = False
+    _reading_paused: bool = False
+    # Outgoing
+    ready: bool = False
+    frames: FrameCache = field(init=False)
+    _outbox: list[bytes] = field(default_factory=list)
+    _queued: int = 0
+    _paused: bool = False
+    _blocked: "list[asyncio.Future[None]] | None" = None
+    _ping: bytes | None = None
+    _pong: bytes | None = None
 
-    transport: asyncio.Transport
-
-    def __init__(self, shared: SharedState, handshake: Handshake) -> None:
-        self.shared = shared
-        self.handshake: Handshake | None = handshake
-        self.phase = Phase.HANDSHAKE
-        self._deadline: Deadlines[Member] | None = None
-        # Incoming
-        self.receive_buffer = ReceiveBuffer(shared.loop, shared.max_queue, self)
-        self.extensions: Sequence[Extension] = ()
-        self.parser: Parser | None = None
-        self._framing_over = False
-        self._unread: bytearray | None = None
-        self._needed = 0
-        self._fragments: bytearray | None = None
-        self._fragments_count = 0
-        self._is_text = False
-        self._reading_paused = False
-        # Outgoing
-        self.ready = False
-        self.frames: FrameCache = shared.frames
-        self._outbox: list[bytes] = []
-        self._queued = 0
-        self._paused = False
-        self._blocked: list[asyncio.Future[None]] | None = None
-        self._ping: bytes | None = None
-        self._pong: bytes | None = None
+    def __post_init__(self) -> None:
+        self.receive_buffer = ReceiveBuffer(self.shared.loop, self.shared.max_queue, self)
+        self.frames = self.shared.frames
 
     # The application
 

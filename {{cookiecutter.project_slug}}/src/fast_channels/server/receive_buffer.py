@@ -10,6 +10,7 @@ Invariants
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..type_defs import Event
@@ -28,32 +29,19 @@ class Source(Protocol):
     def resume_reading(self) -> None: ...
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class ReceiveBuffer:
     """The ``receive`` of one connection."""
 
-    __slots__ = (
-        "_events",
-        "_limit",
-        "_loop",
-        "_size",
-        "_waiters",
-        "final",
-        "full",
-        "on_empty",
-        "source",
-    )
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, source: Source) -> None:
-        self._loop = loop
-        self._limit = limit
-        self._events: list[Event] = []
-        self._size = 0  # at least the bytes queued
-        self._waiters: list[asyncio.Future[None]] = []
-        self.source: Source | None = source  # None when there is nothing more to read
-        self.full = False
-        self.final: Event | None = None
-        # Called before a receive that finds nothing.
-        self.on_empty: Callable[[], None] | None = None
+    _loop: asyncio.AbstractEventLoop
+    _limit: int
+    source: Source | None  # None when there is nothing more to read
+    full: bool = False
+    final: Event | None = None
+    on_empty: Callable[[], None] | None = None  # called before a receive that finds nothing
+    _events: list[Event] = field(default_factory=list)
+    _size: int = 0  # at least the bytes queued
+    _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)
 
     def put(self, event: Event) -> None:
         """Add an event; a disconnect is the final one. After that, nothing is added."""

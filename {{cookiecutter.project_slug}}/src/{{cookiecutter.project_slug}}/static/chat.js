@@ -1,20 +1,21 @@
 /** The page: joins the line to the server, the outbox and the views. The server's side is chat.py. */
-import { announce, byId, listen } from "./dom.js";
-import { Jobs } from "./jobs.js";
-import { Log } from "./log.js";
+import { byId, listen } from "./dom.js";
+import { followJobs } from "./jobs.js";
+import * as log from "./log.js";
 import { Outbox } from "./outbox.js";
-import { People } from "./people.js";
+import * as people from "./people.js";
 import { Realtime } from "./realtime.js";
 import { renew, session, signIn, signOut } from "./session.js";
 
 const NAME = document.title; // of the app
 const ENDED = "Your session has ended. Please sign in again.";
 const TYPING = 3000; // ms between two signs of typing
+const text = byId("text");
+let greeted = false; // by the server, on the connection that is or was the last
+let [unread, typedAt] = [0, 0];
 
 const complain = (detail) => (byId("error-text").textContent = detail);
-const showTitle = (count) => (document.title = `${count ? `(${count}) ` : ""}#${name} · ${NAME}`);
-
-// ---- coming and going
+const showTitle = () => (document.title = `${unread ? `(${unread}) ` : ""}#${name} · ${NAME}`);
 
 byId("room").value = new URLSearchParams(location.search).get("room") || "lobby";
 const { reason = "", unsent = "" } = history.state ?? {}; // of who left, see below
@@ -27,39 +28,33 @@ byId("own-name").textContent = me.name;
 byId("chat").hidden = false;
 
 const url = new URL("ws/chat", document.baseURI.replace(/^http/, "ws"));
-// A provider's token is not this page's to renew.
-const line = new Realtime(url, { fatalCodes: [4401, 4403], renew: by === "name" ? () => renew(me) : null });
+const line = new Realtime(url, { fatalCodes: [4401, 4403], renew: () => renew(by, me) });
 const room = line.join(`room.${name}`, { history: 50 });
-const outbox = new Outbox(({ id, text }) => line.ask({ type: "say", group: room.name, text }, { id }), outboxChanged);
-const [log, people, jobs, text] = [new Log(), new People(me), new Jobs(line), byId("text")];
-let greeted = false; // by the server, on the connection that is or was the last
-let [unread, typedAt] = [0, 0];
+const outbox = new Outbox(line, room);
+const seen = `seen ${me.id} ${name}`; // when the last message was said that was read here
+let seenBefore = Number(localStorage[seen] ?? Infinity); // this page was opened; until the room is there
 
 /** For a fresh page, of which nothing of this user's remains. With a reason it asks to sign in again. */
 function leave(reason) {
   line.close();
   // What nobody received returns to the composer, where its author finds it.
-  text.value = [...outbox.entries.map((entry) => entry.text), text.value].filter(Boolean).join("\n");
-  outbox.entries = [];
+  text.value = [...outbox.entries.splice(0).map((entry) => entry.text), text.value].filter(Boolean).join("\n");
   history.replaceState({ reason, unsent: text.value }, "");
   location.reload();
 }
 
 /** A browser does not say why a socket was refused; the session may have ended. */
-async function checkSession() {
-  if ((await session()).status === 401) leave(ENDED);
-}
-
-// ---- what the server says
+const checkSession = async () => (await session()).status === 401 && leave(ENDED);
 
 listen(line, {
   state({ state }) {
+    if (state === "connecting") return; // nothing blinks with each attempt
     if (state === "waiting" && !greeted) checkSession();
     greeted = false;
+    byId("connection").dataset.state = state;
     // Only a hint, as a server on this machine needs no network: so we go on trying.
     const broken = navigator.onLine ? "Reconnecting" : "Offline, trying again";
-    const word = { connecting: "Connecting…", open: "Online" }[state] ?? broken;
-    byId("connection").dataset.state = state;
+    const word = state === "open" ? "Online" : broken;
     if (byId("state").textContent !== word) byId("state").textContent = word;
   },
   frame({ type, user, detail }) {
@@ -73,12 +68,12 @@ listen(line, {
 
 listen(room, {
   joined({ events: missed, complete, returning, members, member_count: count }) {
-    const isNews = ({ type, user, id }) => type === "said" && !log.has(user, id) && !outbox.has(id);
-    const news = missed.filter(isNews).length;
+    const news = missed.filter((one) => one.type === "said" && !log.has(one) && one.user.id !== me.id).length;
     if (returning && !complete) log.notice("You may have missed messages.", "line bad");
     else if (returning && news) log.notice(`Caught up, ${news} message${news > 1 ? "s" : ""}`, "line");
     for (const event of missed) events[event.type]?.(event);
-    people.update({ members, count });
+    seenBefore = Infinity;
+    people.update(me, { members, count });
     outbox.joined(complete);
     setTimeout(() => (byId("scroller").ariaLive = "polite"), 1000); // nobody wants 50 messages read out
   },
@@ -88,21 +83,17 @@ listen(room, {
 
 const events = {
   said(message) {
-    const { user, id } = message;
-    const mine = user.id === me.id;
-    if (mine) outbox.remove(id);
-    else if (document.hidden && !log.has(user, id)) {
-      log.markUnread(true);
-      showTitle(++unread);
-    }
-    people.stopsTyping(user.id);
+    const mine = message.user.id === me.id;
+    if (mine) outbox.remove(message.id);
+    else if (!log.has(message) && (document.hidden || message.at > seenBefore)) log.markUnread(true);
+    if (document.hidden && !mine && !log.has(message)) showTitle(++unread);
+    people.types(message.user, false);
     log.add(message, mine);
+    if (!document.hidden) localStorage[seen] = log.newestAt;
   },
   typing: ({ user }) => user.id !== me.id && people.types(user),
-  presence: (change) => people.update(change),
+  presence: (change) => people.update(me, change),
 };
-
-// ---- what the user does
 
 byId("composer").onsubmit = (event) => {
   event.preventDefault();
@@ -110,7 +101,6 @@ byId("composer").onsubmit = (event) => {
   if (!said) return;
   if (!outbox.add(said)) return complain("Too many messages wait for the connection. Yours stays here until then.");
   text.value = "";
-  typedAt = 0;
   log.markUnread(false);
   complain("");
 };
@@ -127,47 +117,29 @@ text.oninput = () => {
   if (room.joined && line.tell({ type: "typing", group: room.name })) typedAt = Date.now();
 };
 
-byId("ask").onsubmit = async (event) => {
-  event.preventDefault();
-  const kind = event.submitter.value;
-  const prompt = event.submitter.formNoValidate ? undefined : byId("prompt").value;
-  byId("job-error").textContent = await jobs.start(kind, prompt).then(() => "", ({ message }) => message);
-  if (prompt && !byId("job-error").textContent) event.target.reset();
-};
-
 byId("sign-out").onclick = async () => {
   const { status, detail } = await signOut();
-  if (status === 204) leave("");
-  else complain(detail);
+  status === 204 ? leave("") : complain(detail);
+};
+byId("retry").onclick = () => line.retryNow();
+byId("dismiss").onclick = () => complain("");
+byId("chat").onclick = ({ target }) => {
+  // A button that goes away, or will, leaves the focus to the composer.
+  if (target.matches("#retry, #to-bottom") || !target.checkVisibility()) text.focus();
 };
 
-byId("retry").onclick = thenWrite(() => line.retryNow());
-byId("dismiss").onclick = thenWrite(() => complain(""));
-
 document.onvisibilitychange = () => {
-  if (document.hidden) log.markUnread(false);
-  else showTitle((unread = 0));
+  if (document.hidden) return log.markUnread(false);
+  showTitle((unread = 0));
+  localStorage[seen] = log.newestAt;
 };
 
 window.onbeforeunload = (event) => {
   if (outbox.entries.length) event.preventDefault(); // the browser asks before messages are lost
 };
 
-function outboxChanged(entry) {
-  if (entry.state === "doubtful") announce("A message of yours may not have arrived.");
-  if (entry.state === "refused") announce(`Not delivered. ${entry.detail}`);
-  log.showPending(entry, thenWrite(() => outbox.again(entry)), thenWrite(() => outbox.remove(entry.id)));
-}
-
-/** For a button that goes away: the focus returns to the composer. */
-function thenWrite(act) {
-  return () => {
-    act();
-    text.focus();
-  };
-}
-
-showTitle(0);
+followJobs(line);
+showTitle();
 text.value = unsent;
 text.focus();
 line.connect();

@@ -6,13 +6,15 @@ const FACES = 3;
 const TYPING = 5000; // ms that a sign of typing holds; a page gives one each 3 s
 const hues = new Map(); // user id -> hue
 const bearers = new Map(); // name -> ids of users
+const here = new Map(); // user id -> {id, name, connections}
+const typing = new Map(); // user id -> {name, timer}
+let drawing = null;
 
 /** The hue of a user, in degrees of oklch: the id decides, and where that one is taken the next free one. */
 export function hueOf(id) {
   const sum = [...id].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 0);
   const inTurn = HUES.map((_, number) => HUES[(sum + number) % HUES.length]);
-  const taken = new Set(hues.values());
-  if (!hues.has(id)) hues.set(id, inTurn.find((hue) => !taken.has(hue)) ?? inTurn[0]);
+  if (!hues.has(id)) hues.set(id, inTurn.find((hue) => ![...hues.values()].includes(hue)) ?? inTurn[0]);
   return hues.get(id);
 }
 
@@ -29,52 +31,31 @@ export function paint(row, { id, name }) {
   return row;
 }
 
-export class People {
-  #me;
-  #members = new Map(); // user id -> {id, name, connections}
-  #typing = new Map(); // user id -> {name, timer}
-  #drawing = null;
-
-  constructor(me) {
-    this.#me = me;
-  }
-
-  /** `members` are all, or the first of `count`; `joined` and `left` (ids) change them. */
-  update({ members, joined = members ?? [], left = [], count = joined.length }) {
-    if (members) this.#members.clear();
-    for (const member of joined) this.#members.set(member.id, member);
-    for (const id of left) this.#members.delete(id);
-    cancelAnimationFrame(this.#drawing); // once a frame, however many come
-    this.#drawing = requestAnimationFrame(() => this.#draw(count));
-  }
-
-  types({ id, name }) {
-    clearTimeout(this.#typing.get(id)?.timer);
-    this.#typing.set(id, { name, timer: setTimeout(() => this.stopsTyping(id), TYPING) });
-    this.#drawTyping();
-  }
-
-  stopsTyping(id) {
-    clearTimeout(this.#typing.get(id)?.timer);
-    if (this.#typing.delete(id)) this.#drawTyping();
-  }
-
-  #draw(count) {
-    const key = ({ id, name }) => (id === this.#me.id ? "" : `_${name.toLowerCase()}`); // I come first
-    const members = [...this.#members.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
-    const rows = members.map((member) => {
+/** `members` are all, or the first of `count`; `joined` and `left` (ids) change them. `me` comes first. */
+export function update(me, { members, joined = members ?? [], left = [], count = joined.length }) {
+  if (members) here.clear();
+  for (const member of joined) here.set(member.id, member);
+  for (const id of left) here.delete(id);
+  cancelAnimationFrame(drawing); // once a frame, however many come
+  drawing = requestAnimationFrame(() => {
+    const key = ({ id, name }) => (id === me.id ? "" : `_${name.toLowerCase()}`);
+    const rows = [...here.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1)).map((member) => {
       const devices = member.connections > 1 ? `${member.connections} devices` : "";
-      return paint(copyOf("member-row", { devices, you: member.id === this.#me.id ? "you" : "" }), member);
+      return paint(copyOf("member-row", { devices, you: member.id === me.id ? "you" : "" }), member);
     });
     byId("members").replaceChildren(...rows);
     byId("faces").replaceChildren(...rows.slice(0, FACES).map((row) => part(row, "avatar").cloneNode(true)));
     byId("more-members").textContent = count > rows.length ? `and ${count - rows.length} more` : "";
     for (const id of ["people-count", "faces-count"]) byId(id).textContent = count;
-  }
+  });
+}
 
-  #drawTyping() {
-    const [one, two] = [...this.#typing.values()].map(({ name }) => element("bdi", {}, name));
-    const said = [[], [one, " is typing"], [one, " and ", two, " are typing"]];
-    byId("typing").replaceChildren(...(said[this.#typing.size] ?? ["Several people are typing"]));
-  }
+/** For a while, or until it is false. */
+export function types({ id, name }, is = true) {
+  clearTimeout(typing.get(id)?.timer);
+  if (is) typing.set(id, { name, timer: setTimeout(types, TYPING, { id }, false) });
+  else typing.delete(id);
+  const [one, two] = [...typing.values()].map(({ name }) => element("bdi", {}, name));
+  const said = [[], [one, " is typing"], [one, " and ", two, " are typing"]];
+  byId("typing").replaceChildren(...(said[typing.size] ?? ["Several people are typing"]));
 }

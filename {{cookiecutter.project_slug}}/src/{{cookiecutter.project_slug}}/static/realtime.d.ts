@@ -1,4 +1,17 @@
-/** Types of `realtime.js`. */
+/**
+ * Types of `realtime.js`, and what goes over the wire: JSON objects with a `type`.
+ *
+ *   welcome                                   the server's first frame: from then on the line is open;
+ *                                             `expires_in` are the seconds that the session lasts
+ *   id in a frame of ours, reply_to in its    a question and its answer; `type: "error"` refuses, with a
+ *   answer                                    `code` for programs and a `detail` for people
+ *   join {group, since, history} -> joined    `since` is the last position that we have, "" for none that
+ *   {complete, position, events}              the server knows, absent when we are new
+ *   leave {group}, ping                       -> any answer
+ *   group, and mostly position, in a frame    an event of that group
+ *   incomplete {group}                        events may be missing: the group, or all, is joined again
+ *   renew {...} -> {expires_in}               what `renew()` gave, and how long the session lasts now
+ */
 
 /** What a frame has in any case; `python -m fast_channels types` writes the types of the app's own. */
 export interface AnyFrame {
@@ -24,8 +37,10 @@ export interface Options {
   WebSocket?: typeof WebSocket;
 }
 
+/** Why a question has no answer. */
 export class Refused extends Error {
   constructor(code: string, detail: string, errors?: Problem[]);
+  /** The server's, or "timeout", "offline" or "lost". */
   code: string;
   errors: Problem[];
 }
@@ -61,13 +76,20 @@ export class Realtime extends EventTarget {
   constructor(url: string | URL, options?: Options);
   readonly state: State;
   connect(): void;
+  /** Skips the pause before the next attempt; does nothing in any other state. */
   retryNow(): void;
   close(): void;
+  /** Hands a frame to the browser. False while there is no open line: it was neither sent nor kept. */
   tell(frame: AnyFrame): boolean;
+  /**
+   * The answer to a frame; `Refused` if there is none. One that does not come within the time means a dead
+   * line: it is made anew. `id` may be the caller's own, of letters, digits, - and _.
+   */
   ask<Answer extends AnyFrame = AnyFrame>(
     frame: AnyFrame,
     options?: { id?: string; timeout?: number },
   ): Promise<Answer>;
+  /** The group of this name, joined from now on whenever there is a line. */
   join<Event extends AnyFrame = AnyFrame>(
     name: string,
     options?: { history?: number; since?: string | null },

@@ -1,19 +1,6 @@
 /**
- * One WebSocket for a whole page: it comes back by itself, asks and gets answers, and each group that
- * was joined goes on where it broke off. No DOM, no dependency, no build: copy this file, and its types,
- * `realtime.d.ts`, wherever you need it.
- *
- * On the wire, JSON objects with a `type`:
- *   welcome                                   the server's first frame: from then on the line is open;
- *                                             `expires_in` are the seconds that the session lasts
- *   id in a frame of ours, reply_to in its    a question and its answer; `type: "error"` refuses, with a
- *   answer                                    `code` for programs and a `detail` for people
- *   join {group, since, history} -> joined    `since` is the last position that we have, "" for none that
- *   {complete, position, events}              the server knows, absent when we are new
- *   leave {group}, ping                       -> any answer
- *   group, and mostly position, in a frame    an event of that group
- *   incomplete {group}                        events may be missing: the group, or all, is joined again
- *   renew {...} -> {expires_in}               what `renew()` gave, and how long the session lasts now
+ * One WebSocket for a whole page: it comes back by itself, asks and gets answers, and each group that was joined
+ * goes on where it broke off. No DOM, no dependency, no build. Types, and what goes over the wire: `realtime.d.ts`.
  *
  * Invariants
  * - Of all timers and sockets one of each is alive: what was replaced no longer speaks for us.
@@ -21,127 +8,103 @@
  * - A position moves on only by what was handed to the page, so that nothing is skipped.
  */
 
+const DEFAULTS = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout: 10_000, fatalCodes: [] };
+
 /** Why a question has no answer. `code`: the server's, or "timeout", "offline" or "lost". */
 export class Refused extends Error {
   constructor(code, detail, errors = []) {
     super(detail);
-    this.name = "Refused";
-    this.code = code;
-    this.errors = errors;
+    Object.assign(this, { name: "Refused", code, errors });
   }
 }
 
 /** Random over the whole span: after a restart all clients must not arrive in one instant. */
-function backOff(failures, { minDelay, maxDelay }) {
-  const ceiling = Math.min(maxDelay, minDelay * 2 ** failures);
-  return minDelay + Math.random() * (ceiling - minDelay);
-}
+const backOff = (failures, { minDelay, maxDelay }) =>
+  minDelay + Math.random() * (Math.min(maxDelay, minDelay * 2 ** failures) - minDelay);
 
-/** What `setTimeout` takes at most, some 24 days. */
-const LONGEST = 2 ** 31 - 1;
-
-/** Described in realtime.d.ts. */
-const TIMES = { minDelay: 500, maxDelay: 15_000, openTimeout: 10_000, askTimeout: 10_000 };
-const DEFAULTS = { ...TIMES, fatalCodes: [], renew: null };
+const emit = (target, type, detail) => target.dispatchEvent(new CustomEvent(type, { detail }));
 
 export class Realtime extends EventTarget {
   state = "closed"; // to be read only: "connecting", "open" or "waiting"
-  #url;
   #options;
   #socket = null;
   #failures = 0;
   #timer = null; // what we wait for: a welcome, or the next attempt
   #renewal = null;
-  #listening = null;
   #questions = new Map(); // id -> {resolve, reject, timer}
   #number = 0;
   #groups = new Map(); // name -> Group
 
   constructor(url, options = {}) {
     super();
-    this.#url = url;
-    this.#options = { ...DEFAULTS, WebSocket: globalThis.WebSocket, ...options };
+    this.#options = { ...DEFAULTS, WebSocket: globalThis.WebSocket, ...options, url };
+    const look = ({ target }) => target.hidden || this.#look();
+    for (const type of ["online", "offline", "visibilitychange"]) globalThis.addEventListener?.(type, look);
   }
 
   connect() {
-    if (this.state !== "closed") return;
-    const { signal } = (this.#listening = new AbortController());
-    for (const type of ["online", "offline"]) globalThis.addEventListener?.(type, () => this.#check(), { signal });
-    const seen = ({ target }) => target.hidden || this.#check();
-    globalThis.document?.addEventListener("visibilitychange", seen, { signal });
-    this.#attempt();
+    if (this.state === "closed") this.#attempt();
   }
 
-  /** Skips the pause before the next attempt; does nothing in any other state. */
   retryNow() {
     if (this.state === "waiting") this.#attempt();
   }
 
   close() {
-    this.#listening?.abort();
     this.#drop();
-    this.#failures = 0;
     this.#enter("closed");
   }
 
-  /** Hands a frame to the browser. False while there is no open line: it was neither sent nor kept. */
   tell(frame) {
     if (this.state !== "open" || this.#socket.readyState !== 1) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
   }
 
-  /**
-   * The answer to a frame; `Refused` if there is none. An answer that does not come within the time
-   * means a dead line, which a browser may not notice for minutes: it is made anew. `id` may be the
-   * caller's own, of letters, digits, - and _.
-   */
+  /** No answer in time means a dead line, which a browser may not notice for minutes: it is made anew. */
   ask(frame, { id = `q${++this.#number}`, timeout = this.#options.askTimeout } = {}) {
     return new Promise((resolve, reject) => {
       if (!this.tell({ ...frame, id })) return reject(new Refused("offline", "Not connected"));
-      const socket = this.#socket;
       const timer = setTimeout(() => {
-        this.#settle(id).reject(new Refused("timeout", "No answer in time"));
-        if (socket === this.#socket) this.#lost();
+        this.#answered({ reply_to: id, type: "error", code: "timeout", detail: "No answer in time" });
+        this.#lost();
       }, timeout);
       this.#questions.set(id, { resolve, reject, timer });
     });
   }
 
-  /** The group of this name, joined from now on whenever there is a line. */
   join(name, { history = 0, since = null } = {}) {
-    let group = this.#groups.get(name);
-    if (!group) {
-      group = new Group(name, this, history, since, () => this.#groups.delete(name));
+    if (!this.#groups.has(name)) {
+      const forget = () => this.#groups.delete(name);
+      const group = new Group({ name, position: since, history, line: this, forget });
       this.#groups.set(name, group);
       group.connected(this.state === "open");
     }
-    return group;
+    return this.#groups.get(name);
   }
 
   /** Asks the server for anything, so that a dead line is noticed, or comes back at once. */
-  #check() {
-    if (this.state === "waiting") this.#attempt();
-    else if (this.state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
+  #look() {
+    if (this.state === "open") this.ask({ type: "ping" }, { timeout: 3000 }).catch(() => {});
+    else this.retryNow();
   }
 
   #attempt() {
     this.#drop();
-    const socket = new this.#options.WebSocket(this.#url);
+    const socket = new this.#options.WebSocket(this.#options.url);
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#lost(), this.#options.openTimeout);
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#received(data);
-    socket.onclose = (event) => socket === this.#socket && this.#closed(event);
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#received(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => {
+      if (socket !== this.#socket) return;
+      if (!this.#options.fatalCodes.includes(code)) return this.#lost();
+      this.close();
+      emit(this, "refused", { code, reason });
+    };
     this.#enter("connecting");
   }
 
-  #received(data) {
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      return console.warn("Ignored a frame that is not JSON");
-    }
+  #received(frame) {
     if (frame.reply_to !== undefined) return this.#answered(frame);
     if (this.state === "connecting") {
       if (frame.type !== "welcome") return;
@@ -149,52 +112,42 @@ export class Realtime extends EventTarget {
       this.#failures = 0;
       this.#renewIn(frame.expires_in);
       this.#enter("open");
-      for (const group of this.#groups.values()) group.connected(true);
+      for (const one of this.#groups.values()) one.connected(true);
     }
     const group = this.#groups.get(frame.group);
-    if (frame.type === "incomplete")
-      for (const one of group ? [group] : this.#groups.values()) one.connected(true);
+    if (frame.type === "incomplete") for (const one of group ? [group] : this.#groups.values()) one.connected(true);
     else if (group) group.received(frame);
-    else this.#emit("frame", frame);
+    else emit(this, "frame", frame);
   }
 
   #answered(frame) {
-    const question = this.#settle(frame.reply_to);
-    if (frame.type !== "error") question?.resolve(frame);
-    else question?.reject(new Refused(frame.code, frame.detail, frame.errors));
-  }
-
-  #settle(id) {
-    const question = this.#questions.get(id);
-    this.#questions.delete(id);
-    clearTimeout(question?.timer);
-    return question;
+    const { resolve, reject, timer } = this.#questions.get(frame.reply_to) ?? {};
+    this.#questions.delete(frame.reply_to);
+    clearTimeout(timer);
+    if (frame.type !== "error") resolve?.(frame);
+    else reject?.(new Refused(frame.code, frame.detail, frame.errors));
   }
 
   #renewIn(seconds) {
     clearTimeout(this.#renewal);
     if (!this.#options.renew || !(seconds > 0)) return;
-    // A tenth of the time is left for it, five minutes at most: browsers wake a hidden page once a minute.
-    const delay = Math.max(seconds - Math.min(seconds / 10, 300), 1) * 1000;
-    this.#renewal = setTimeout(() => this.#renew(), Math.min(delay, LONGEST));
+    // Five minutes before the end, or at half of a shorter time: browsers wake a hidden page once a minute. A
+    // renewal that fails is tried again at half of what is left.
+    const delay = Math.max(seconds - 300, seconds / 2, 1);
+    const ms = Math.min(delay * 1000, 2 ** 31 - 1); // the most that `setTimeout` takes
+    this.#renewal = setTimeout(() => this.#renew(seconds - delay), ms);
   }
 
-  async #renew() {
+  async #renew(rest) {
     const socket = this.#socket;
     try {
       const answer = await this.ask({ type: "renew", ...(await this.#options.renew()) });
       this.#renewIn(answer.expires_in);
     } catch (error) {
       if (socket !== this.#socket) return; // the next connection is a new session
-      this.#emit("unrenewed", error);
-      this.#renewal = setTimeout(() => this.#renew(), backOff(2, this.#options));
+      emit(this, "unrenewed", error);
+      this.#renewIn(rest);
     }
-  }
-
-  #closed({ code, reason }) {
-    if (!this.#options.fatalCodes.includes(code)) return this.#lost();
-    this.close();
-    this.#emit("refused", { code, reason });
   }
 
   #lost() {
@@ -205,52 +158,38 @@ export class Realtime extends EventTarget {
   }
 
   #drop() {
-    clearTimeout(this.#timer);
-    clearTimeout(this.#renewal);
-    const socket = this.#socket;
+    for (const timer of [this.#timer, this.#renewal]) clearTimeout(timer);
+    this.#socket?.close();
     this.#socket = null;
-    socket?.close();
     for (const group of this.#groups.values()) group.connected(false);
-    for (const id of [...this.#questions.keys()])
-      this.#settle(id).reject(new Refused("lost", "The connection ended before an answer came"));
+    const lost = { type: "error", code: "lost", detail: "The connection ended before an answer came" };
+    for (const reply_to of this.#questions.keys()) this.#answered({ ...lost, reply_to });
   }
 
   #enter(state, retryAt = null) {
     this.state = state;
-    this.#emit("state", { state, retryAt });
-  }
-
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    emit(this, "state", { state, retryAt });
   }
 }
 
 /** Made by `Realtime.join`. Events: `joined`, `event`, `refused`, each with its `detail`. */
 class Group extends EventTarget {
-  #line;
-  #history;
-  #forget;
+  joined = false;
   #visit = null; // of one connection; another one makes its answers worthless
-  #failures = 0;
   #timer = null;
 
-  constructor(name, line, history, since, forget) {
+  constructor(fields) {
     super();
-    this.name = name;
-    this.position = since;
-    this.joined = false;
-    this.#line = line;
-    this.#history = history;
-    this.#forget = forget;
+    Object.assign(this, fields);
   }
 
   leave() {
     this.connected(false);
-    this.#forget();
-    this.#line.ask({ type: "leave", group: this.name }).catch(() => {});
+    this.forget();
+    this.line.ask({ type: "leave", group: this.name }).catch(() => {});
   }
 
-  /** For `Realtime`. */
+  /** For `Realtime`, as is the next. What comes before the joining is of a visit that is over. */
   connected(is) {
     clearTimeout(this.#timer);
     this.joined = false;
@@ -258,42 +197,29 @@ class Group extends EventTarget {
     if (is) this.#join(this.#visit);
   }
 
-  /** For `Realtime`. */
   received(frame) {
-    if (!this.joined) return; // of a visit that is over
+    if (!this.joined) return;
     this.position = frame.position ?? this.position; // a layer may keep none
-    this.#emit("event", frame);
+    emit(this, "event", frame);
   }
 
-  async #join(visit) {
-    const since = this.position === null ? {} : { since: this.position };
-    let answer;
-    try {
-      const frame = { type: "join", group: this.name, history: this.#history, ...since };
-      answer = await this.#line.ask(frame);
-    } catch (error) {
-      if (visit === this.#visit) this.#refused(visit, error);
-      return;
-    }
-    if (visit !== this.#visit) return;
-    this.#failures = 0;
-    this.joined = true;
+  async #join(visit, failures = 1) {
     const returning = this.position !== null;
-    this.position = answer.position ?? ""; // of a layer that keeps none
-    this.#emit("joined", { ...answer, returning });
-  }
-
-  #refused(visit, error) {
-    if (["unavailable", "busy", "too_fast"].includes(error.code)) {
-      const delay = backOff(++this.#failures, { minDelay: 500, maxDelay: 15_000 });
-      this.#timer = setTimeout(() => this.#join(visit), delay);
-    } else if (!["timeout", "lost", "offline"].includes(error.code)) {
-      this.#forget();
-      this.#emit("refused", error);
+    const since = returning ? { since: this.position } : {};
+    try {
+      const answer = await this.line.ask({ type: "join", group: this.name, history: this.history, ...since });
+      if (visit !== this.#visit) return;
+      this.joined = true;
+      this.position = answer.position ?? ""; // of a layer that keeps none
+      emit(this, "joined", { ...answer, returning });
+    } catch (error) {
+      if (visit !== this.#visit || ["timeout", "lost", "offline"].includes(error.code)) return;
+      if (["unavailable", "busy", "too_fast"].includes(error.code)) {
+        this.#timer = setTimeout(() => this.#join(visit, failures + 1), backOff(failures, DEFAULTS));
+      } else {
+        this.forget();
+        emit(this, "refused", error);
+      }
     }
-  }
-
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

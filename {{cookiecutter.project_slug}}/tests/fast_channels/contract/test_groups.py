@@ -1,7 +1,11 @@
-"""Groups: what is sent to one reaches each member once, and nobody else."""
+"""Groups: what is sent to one reaches each member once, and nobody else.
+
+This is asked here, once, of each layer on each topology; random sequences of the same operations are in
+`unit/test_properties_layers.py`. Other tests send to groups to ask something else.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +14,7 @@ from fast_channels.layers import BaseChannelLayer
 
 from ..support.backends import REDIS, WORK, Backend, over
 from ..support.expect import messages, silence
+from ..support.redis_servers import RedisServer
 
 MakeLayer = Callable[..., BaseChannelLayer]
 
@@ -254,12 +259,26 @@ async def test_a_named_channel_can_be_a_member(
     await silence(peer_layer, "audit")
 
 
-@over(REDIS)
-async def test_a_group_is_the_apps_own(make_layer: MakeLayer, backend: Backend) -> None:
-    """The same group name under another prefix is another group."""
-    ours, theirs = make_layer(), make_layer(prefix=backend.prefix + "-other")
-    channel = await ours.new_channel()
-    await ours.group_add("room", channel)
-    await theirs.group_send("room", {"type": "theirs"})
-    await ours.group_send("room", {"type": "ours"})
-    assert await messages(ours, channel) == [{"type": "ours"}]
+@pytest.fixture
+def second_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@over(["pubsub-standalone", "queue-standalone"])
+async def test_each_group_is_on_one_of_two_servers(
+    backend: Backend, make_layer: MakeLayer, second_server: RedisServer
+) -> None:
+    """12 consumers in 12 processes: each hears what is sent to it and to its group."""
+    hosts = [backend.url, second_server.url]
+    layers = [make_layer(hosts=hosts) for _ in range(12)]
+    channels = [await layer.new_channel() for layer in layers]
+    for number, (layer, channel) in enumerate(zip(layers, channels, strict=True)):
+        await layer.group_add(f"g{number}", channel)
+    for number, channel in enumerate(channels):
+        await layers[0].send(channel, {"direct": number})
+        await layers[0].group_send(f"g{number}", {"group": number})
+    for number, (layer, channel) in enumerate(zip(layers, channels, strict=True)):
+        received = await messages(layer, channel, 2)
+        assert {"direct": number} in received
+        assert {"group": number} in received

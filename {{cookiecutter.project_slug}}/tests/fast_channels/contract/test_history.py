@@ -196,6 +196,25 @@ async def test_more_was_missed_than_is_kept_or_brought(
 
 
 @LOGS
+async def test_large_messages_were_missed(layer: BaseChannelLayer) -> None:
+    """A joining brings a mebibyte at most: the last messages that fit, and not complete."""
+    first = await visit(layer)
+    for number in range(5):
+        text = "x" * 300_000
+        await layer.group_send(GROUP, {"type": "said", "number": number, "parts": [text]})
+    newcomer = await visit(layer, history=50)
+    assert (numbers(newcomer.messages), newcomer.complete) == ([2, 3, 4], True)
+    second = newcomer.messages[0][POSITION]
+    for since, history, brought, complete in (
+        (first.position, 50, [2, 3, 4], False),
+        (first.position, 2, [3, 4], False),
+        (second, 50, [3, 4], True),
+    ):
+        joined = await visit(layer, since, history=history)
+        assert (numbers(joined.messages), joined.complete) == (brought, complete)
+
+
+@LOGS
 async def test_what_expired_is_not_complete(make_layer: MakeLayer) -> None:
     """A log that has been forgotten, and begun anew, proves nothing about the time before."""
     layer = make_layer(expiry=0.2, group_history={GROUP: History(10, 0.2)})

@@ -16,6 +16,7 @@ from fast_channels.identity import (
     IdentityMixin,
     close_user,
     send_to_user,
+    session_end,
 )
 from fast_channels.layers import (
     BaseChannelLayer,
@@ -162,6 +163,25 @@ async def test_an_expired_session_is_closed_on_every_layer(layer: BaseChannelLay
         assert time.time() >= expires_at
 
 
+async def test_what_is_no_socket_ends_with_its_session(
+    layer: BaseChannelLayer, peer_layer: BaseChannelLayer
+) -> None:
+    """A word to the user's other session, or to another user, ends nothing; nor does a message."""
+    async with (
+        asyncio.timeout(DEADLINE),
+        session_end(layer, ANN, session="1") as revoked,
+        session_end(layer, ANN, session="2") as kept,
+    ):
+        for _ in range(300):  # more than a mailbox holds
+            await send_to_user(peer_layer, ANN, TOLD)
+            await asyncio.sleep(0)
+        await close_user(peer_layer, ANN, session="1")
+        await revoked
+        assert not kept.done()
+        await close_user(peer_layer, ANN)
+        await kept
+
+
 # A process that is cut off: one user of the server is locked out, the other one goes on.
 
 
@@ -208,12 +228,13 @@ async def test_a_close_during_an_outage_is_lost_without_a_log(server: RedisServe
     listener = RedisPubSubChannelLayer([url_of(server, "listener")])
     sender = RedisPubSubChannelLayer([url_of(server, "sender")])
     client = desk(session_expires_at=time.time() + 3600)
-    async with listener, sender:
+    async with listener, sender, session_end(listener, ANN) as ended:
         with registered(listener):
             async with open_desks(client):
                 await cut_off(server)
                 await close_user(sender, ANN)
                 await let_in(server)
                 assert await heard(client) == "there may be a gap"
+                assert (await asyncio.wait([ended], timeout=DEADLINE))[0]
                 await send_to_user(sender, ANN, {"type": "expire"})
                 assert (await closed(client))[0] == SESSION_EXPIRED

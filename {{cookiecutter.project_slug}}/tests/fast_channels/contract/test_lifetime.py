@@ -83,3 +83,17 @@ async def test_expiry_may_be_half_a_second(make_layer: MakeLayer) -> None:
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await layer.group_send("room", {"type": "hello"})
+
+
+@over(["queue-standalone"])
+async def test_a_member_stays_however_long_nothing_is_sent(make_layer: MakeLayer) -> None:
+    """Neither `group_expiry` nor `expiry` ends a membership."""
+    layer = make_layer(group_expiry=1, expiry=1)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", {"number": 1})
+    assert await messages(layer, channel) == [{"number": 1}]
+    await asyncio.sleep(2.2)
+    await silence(layer, channel)
+    await layer.group_send("room", {"number": 2})
+    assert await messages(layer, channel) == [{"number": 2}]

@@ -14,13 +14,16 @@ import pytest
 from fast_channels.exceptions import ChannelNotOwned, InvalidNameError, MessageTooLarge
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.presence import Member, Presence, PresenceFull
+from fast_channels.presence.process import Process
 
+from ..support.backends import ALL
 from ..support.expect import eventually, messages, silence
 from .conftest import MakeLayer
 
 MakePresence = Callable[..., Presence]
 
 GRACE = 0.5  # seconds
+ONE_SERVER = ("memory", "pubsub-standalone", "queue-standalone")
 
 
 @pytest.fixture
@@ -191,6 +194,55 @@ async def test_what_a_watcher_is_told_follows_its_list(here: Presence, elsewhere
     await silence(here.layer, listener)
 
 
+async def test_whoever_comes_stands_in_the_list(
+    here: Presence, elsewhere: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all whose ``present`` had returned before, however late their processes hear of it; and no
+    event tells of them a second time.
+    """
+    hear = Process._hear
+
+    def hear_late(self: Process, *heard: Any) -> None:
+        asyncio.get_running_loop().call_later(0.05, hear, self, *heard)
+
+    monkeypatch.setattr(Process, "_hear", hear_late)
+    for presence in (here, elsewhere):
+        await watcher(presence)  # from now on lists come from what the process knows
+    confirmed: list[str] = []
+
+    async def come(presence: Presence, key: str) -> None:
+        before = set(confirmed)
+        channel = await enter(presence, key)
+        confirmed.append(key)
+        known = {one.key for one in await presence.watch("room", channel)}
+        assert known >= {key, *before}
+        while len(known) < 40:
+            ((kind, other, _),) = await heard(presence, channel)
+            assert (kind, other in known) == ("joined", False)
+            known.add(other)
+        await silence(presence.layer, channel)
+
+    await asyncio.gather(
+        *(come((here, elsewhere)[number % 2], f"user-{number:02}") for number in range(40))
+    )
+
+
+async def test_watching_again_begins_anew(here: Presence, elsewhere: Presence) -> None:
+    """What was told and not read yet is in the new list; each event says how many are there then."""
+    listener, _ = await watcher(here)
+    bob = await enter(elsewhere, "bob")
+    mailbox = here.layer.mailbox(listener)  # type: ignore[attr-defined]
+    await eventually(lambda: len(mailbox) == 1, "the event to wait")
+    assert [one.key for one in await here.watch("room", listener)] == ["bob"]
+    await enter(elsewhere, "ann")
+    (event,) = await messages(here.layer, listener)
+    assert (event["type"], event["key"], event["members"]) == ("presence.joined", "ann", 2)
+    await elsewhere.layer.close_channel(bob)
+    await eventually(lambda: len(mailbox) == 1, "the event to wait")
+    await here.unwatch("room", listener)
+    await silence(here.layer, listener)
+
+
 async def test_an_orderly_end_leaves_the_members_their_grace(
     here: Presence, make_presence: MakePresence
 ) -> None:
@@ -238,13 +290,24 @@ async def test_a_group_has_a_bound(make_presence: MakePresence) -> None:
     assert await is_listed(presence, ("ann", 2), ("bob", 1))
 
 
-async def test_ten_thousand_members_in_pages(here: Presence, elsewhere: Presence) -> None:
-    """Each page goes on behind the last key of the one before; a watcher knows all of them."""
-    number = 10_000
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [(name, 10_000 if name in ONE_SERVER else 1_000) for name in ALL],
+    ids=ALL,
+    indirect=["backend"],
+)
+async def test_thousands_of_members_in_pages(
+    here: Presence, elsewhere: Presence, number: int
+) -> None:
+    """Each page goes on behind the last key of the one before; a watcher knows all of them.
+
+    A room's members are on one server, whatever stands beside it: many of them are tried on that alone.
+    """
     await asyncio.gather(*(enter(here, f"{n:05}", {"n": n}) for n in range(number)))
     keys: list[str] = []
-    while page := await elsewhere.members("room", count=1000, after=keys[-1] if keys else ""):
-        assert len(page) == 1000
+    size = number // 10
+    while page := await elsewhere.members("room", count=size, after=keys[-1] if keys else ""):
+        assert len(page) == size
         keys += [member.key for member in page]
     assert keys == [f"{n:05}" for n in range(number)]
     listener, members = await watcher(elsewhere)

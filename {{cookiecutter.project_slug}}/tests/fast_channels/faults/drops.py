@@ -1,12 +1,13 @@
 """Cuts clients off again and again while messages flow, and counts what they got in the end: `make drops`.
 
-Each client joins a group, and comes back with its last position, as a browser does. Its connection is
-cut without a farewell after some seconds, and it stays away for two. With the queue two web processes
-serve them, and near the end each of these is restarted in turn, in order (SIGTERM); the memory layer
-lives in one process, which stays. Printed are the share of all messages that the clients got, those that came
-twice or out of order, the returns that were not told to be complete, and how long a return took.
+Each client joins the groups of a `Scene`, and comes back with its last positions, as a browser does. Its
+connection is cut without a farewell after some seconds, and it stays away for two. Half-way the web processes
+are restarted in turn, in order (SIGTERM), where there are several. Printed are the share of all messages that
+the clients got, those that came twice or out of order, the returns that were not told to be complete, and
+how long a return took, from the first attempt to connect on.
 
-Status 1 says that a layer which promises recovery missed 100 % or doubled something.
+The scenes here have a consumer of their own, in memory or on the queue layer; a project adds its app's.
+Status 1 says that a scene which promises recovery missed 100 % or doubled something.
 """
 
 import argparse
@@ -16,24 +17,75 @@ import random
 import statistics
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from ..support.redis_servers import RedisServer
-from .clients import Sender, open_socket
+from .app import GROUP, REFUSED
+from .clients import open_socket
 from .processes import WebProcess
 from .waiting import SETTLE_SECONDS, comes_true
 
-AWAY_SECONDS = 2.0
 STAYS = (1.0, 4.0)  # seconds, at random
 PAUSE = 0.05  # seconds between two attempts to connect
 LAYERS = ("memory", "queue")
-SENDER = "s"
+
+
+class NotJoined(Exception):
+    """A line is of no use: its client tries another one."""
+
+
+LOST = (NotJoined, OSError, InvalidHandshake, ConnectionClosed, EOFError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What a joining brings: the numbers of the messages, the group's position, and whether that is all."""
+
+    numbers: list[int]
+    position: str
+    complete: bool
+
+
+class Line(Protocol):
+    """One connection of a client."""
+
+    async def join(self, group: str, since: str | None) -> Caught: ...
+
+    async def hear(self) -> tuple[str, int, str] | None:
+        """The next message's group, number and position; None for one that has no number."""
+        ...
+
+    def cut(self) -> None: ...
+
+
+class Scene(Protocol):
+    """What the clients meet. `sent` are the numbers that were accepted, by group."""
+
+    sent: dict[str, set[int]]
+
+    def connect(self, chance: random.Random) -> AbstractAsyncContextManager[Line]: ...
+
+    async def say(self, number: int) -> None:
+        """To the first group; it is one of those that were sent if that is sure."""
+        ...
+
+    async def restart(self, pause: float) -> int:
+        """Restart each web process, and wait after each; how many there are."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """Tracebacks in all logs."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,13 +93,14 @@ class Plan:
     clients: int = 100
     seconds: float = 30.0
     rate: float = 50.0  # messages a second
+    away: float = 2.0  # seconds that a client stays away, and between two restarts
 
 
 @dataclass
 class Drops:
     """What a run counted. `cuts` and `restarts` happened; `returns` are seconds, each of a joining."""
 
-    layer: str
+    scene: str
     clients: int
     sent: int = 0
     cuts: int = 0
@@ -74,7 +127,7 @@ class Drops:
         returns = sorted(self.returns) or [0.0]
         p99 = returns[int(len(returns) * 0.99)]
         return (
-            f"{self.layer}: {self.clients} clients, {self.sent} messages, {self.cuts} cuts, "
+            f"{self.scene}: {self.clients} clients, {self.sent} messages, {self.cuts} cuts, "
             f"{self.restarts} restarts\n"
             f"  delivered {self.delivered:.4%}, doubled {self.doubled}, out of order {self.reordered}, "
             f"not complete {self.incomplete}, tracebacks {self.errors}\n"
@@ -84,138 +137,216 @@ class Drops:
 
 
 class Client:
-    """One that comes back. `web` are the processes, whose addresses change when they are restarted."""
+    """One that comes back."""
 
-    def __init__(self, web: list[WebProcess], drops: Drops, chance: random.Random) -> None:
-        self.numbers: list[int] = []
+    def __init__(self, scene: Scene, drops: Drops, away: float, chance: random.Random) -> None:
+        self.numbers: dict[str, list[int]] = {group: [] for group in scene.sent}
         self.joined = asyncio.Event()
-        self._web = web
+        self._scene = scene
         self._drops = drops
+        self._away = away
         self._chance = chance
-        self._position: str | None = None
+        self._positions: dict[str, str] = {}
         self._stays = True
 
     async def run(self) -> None:
         while True:
-            with suppress(OSError, InvalidHandshake, ConnectionClosed, EOFError, TimeoutError):
-                await self._visit()
-            await asyncio.sleep(PAUSE)
+            began = time.monotonic()
+            while not await self._visit(began):
+                await asyncio.sleep(PAUSE)
 
     def stay(self) -> None:
         """No more cuts: the end is near."""
         self._stays = False
 
-    async def _visit(self) -> None:
-        began = time.monotonic()
-        async with open_socket(self._chance.choice(self._web).address, "return") as socket:
-            await socket.send(json.dumps({"since": self._position}))
-            frame = json.loads(await socket.recv())
-            if self._position is not None:
-                self._drops.returns.append(time.monotonic() - began)
-            self._drops.incomplete += not frame["complete"]
-            self._take(frame["texts"], frame["position"])
-            self.joined.set()
-            deadline = time.monotonic() + self._chance.uniform(*STAYS)
-            while not self._stays or time.monotonic() < deadline:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.1):
-                        frame = json.loads(await socket.recv())
-                        self._take([frame["text"]], frame["position"])
-            self._drops.cuts += 1
-            socket.transport.abort()
-        await asyncio.sleep(AWAY_SECONDS)
+    async def _visit(self, began: float) -> bool:
+        """Whether it came to be in all groups, however that ended."""
+        came = False
+        with suppress(*LOST):
+            async with self._scene.connect(self._chance) as line:
+                for group in self.numbers:
+                    caught = await line.join(group, self._positions.get(group))
+                    self._drops.incomplete += not caught.complete
+                    self._take(group, caught.numbers, caught.position)
+                came = True
+                if self.joined.is_set():
+                    self._drops.returns.append(time.monotonic() - began)
+                self.joined.set()
+                await self._stay(line)
+                self._drops.cuts += 1
+                line.cut()
+            await asyncio.sleep(self._away)
+        return came
 
-    def _take(self, texts: list[str], position: str) -> None:
-        self.numbers += [int(text.split()[1]) for text in texts]
-        self._position = position
+    async def _stay(self, line: Line) -> None:
+        deadline = time.monotonic() + self._chance.uniform(*STAYS)
+        while not self._stays or time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    if (heard := await line.hear()) is not None:
+                        group, number, position = heard
+                        self._take(group, [number], position)
+
+    def _take(self, group: str, numbers: list[int], position: str) -> None:
+        self.numbers[group] += numbers
+        self._positions[group] = position
 
 
-async def run(layer: str, plan: Plan) -> Drops:
-    drops = Drops(layer, plan.clients)
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        web = _start(layer, folder, stack)
-        # With the queue the sender has a process of its own, which is not restarted.
-        sending = web.pop() if layer == "queue" else web[0]
-        chance = random.Random(1)
-        clients = [Client(web, drops, random.Random(chance.random())) for _ in range(plan.clients)]
-        running = [asyncio.create_task(client.run()) for client in clients]
-        try:
-            async with asyncio.timeout(60):
-                for client in clients:
-                    await client.joined.wait()
-            async with open_socket(sending.address, "send") as socket:
-                sender = Sender(socket, SENDER, plan.rate)
-                sends = asyncio.create_task(sender.run())
-                await asyncio.sleep(plan.seconds / 2)
-                if layer == "queue":
-                    await _restart(web, drops)
-                await asyncio.sleep(plan.seconds / 2)
-                sender.stop()
-                await sends
-            _finish(clients)
-            numbers = set(range(1, sender.sent.last + 1)) - sender.sent.refused
-            await comes_true(lambda: all(numbers <= {*c.numbers} for c in clients), SETTLE_SECONDS)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running)
-        _count(drops, clients, numbers)
-        drops.errors = sum(one.errors for one in {*web, sending})
+async def run(name: str, scene: Scene, plan: Plan) -> Drops:
+    drops = Drops(name, plan.clients)
+    chance = random.Random(1)
+    clients = [
+        Client(scene, drops, plan.away, random.Random(chance.random())) for _ in range(plan.clients)
+    ]
+    running = [asyncio.create_task(client.run()) for client in clients]
+    try:
+        async with asyncio.timeout(60):
+            for client in clients:
+                await client.joined.wait()
+        sending = asyncio.create_task(_send(scene, plan.rate))
+        running.append(sending)
+        await asyncio.sleep(plan.seconds / 2)
+        drops.restarts = await scene.restart(plan.away)
+        await asyncio.sleep(plan.seconds / 2)
+        sending.cancel()
+        await asyncio.wait([sending])
+        for client in clients:
+            client.stay()
+        await comes_true(lambda: all(_has_all(scene, client) for client in clients), SETTLE_SECONDS)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+    _count(drops, scene, clients)
     return drops
 
 
-def _start(layer: str, folder: Path, stack: AsyncExitStack) -> list[WebProcess]:
-    options: dict[str, Any] = {"kind": layer, "capacity": 5000}
-    number = 1
-    if layer == "queue":
-        server = stack.enter_context(RedisServer())
-        options["hosts"] = [server.url]
-        number = 3
-    text = json.dumps(options)
-    return [
-        stack.enter_context(WebProcess(folder / f"web-{n}.log", FAULTS_LAYER=text))
-        for n in range(number)
-    ]
+async def _send(scene: Scene, rate: float) -> None:
+    number = 0
+    while True:
+        number += 1
+        await asyncio.gather(scene.say(number), asyncio.sleep(1 / rate))
 
 
-async def _restart(web: list[WebProcess], drops: Drops) -> None:
-    for process in web:
-        await asyncio.to_thread(process.stop)
-        process.start()
-        drops.restarts += 1
-        await asyncio.sleep(AWAY_SECONDS)
+def _has_all(scene: Scene, client: Client) -> bool:
+    return all(numbers <= {*client.numbers[group]} for group, numbers in scene.sent.items())
 
 
-def _finish(clients: list[Client]) -> None:
+def _count(drops: Drops, scene: Scene, clients: list[Client]) -> None:
+    drops.errors = scene.errors
+    drops.sent = sum(map(len, scene.sent.values()))
     for client in clients:
-        client.stay()
+        for group, numbers in client.numbers.items():
+            seen: set[int] = set()
+            highest = 0
+            for number in numbers:
+                drops.doubled += number in seen
+                drops.reordered += number not in seen and number < highest
+                seen.add(number)
+                highest = max(highest, number)
+            drops.got += len(seen & scene.sent[group])
 
 
-def _count(drops: Drops, clients: list[Client], numbers: set[int]) -> None:
-    drops.sent = len(numbers)
-    for client in clients:
-        seen: set[int] = set()
-        highest = 0
-        for number in client.numbers:
-            drops.doubled += number in seen
-            drops.reordered += number not in seen and number < highest
-            seen.add(number)
-            highest = max(highest, number)
-        drops.got += len(seen & numbers)
+# The scenes of the runtime alone
 
 
-def main() -> int:
+class RuntimeLine:
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def join(self, group: str, since: str | None) -> Caught:
+        await self._socket.send(json.dumps({"since": since}))
+        frame = json.loads(await self._socket.recv())
+        numbers = [_number_of(text) for text in frame["texts"]]
+        return Caught(numbers, frame["position"], frame["complete"])
+
+    async def hear(self) -> tuple[str, int, str]:
+        frame = json.loads(await self._socket.recv())
+        return GROUP, _number_of(frame["text"]), frame["position"]
+
+    def cut(self) -> None:
+        self._socket.transport.abort()
+
+
+def _number_of(text: str) -> int:
+    return int(text.split()[1])
+
+
+class RuntimeScene:
+    """`web` are the processes of the clients, whose addresses change when they are restarted.
+
+    The sender's is one of its own, or theirs where there is one.
+    """
+
+    def __init__(self, web: list[WebProcess], sender: WebProcess, socket: ClientConnection) -> None:
+        self.sent: dict[str, set[int]] = {GROUP: set()}
+        self._web = web
+        self._sender = sender
+        self._socket = socket
+
+    @asynccontextmanager
+    async def connect(self, chance: random.Random) -> AsyncIterator[Line]:
+        async with open_socket(chance.choice(self._web).address, "return") as socket:
+            yield RuntimeLine(socket)
+
+    async def say(self, number: int) -> None:
+        await self._socket.send(f"s {number}")
+        if await self._socket.recv() != REFUSED:
+            self.sent[GROUP].add(number)
+
+    async def restart(self, pause: float) -> int:
+        others = [one for one in self._web if one is not self._sender]
+        for process in others:
+            await asyncio.to_thread(process.stop)
+            process.start()
+            await asyncio.sleep(pause)
+        return len(others)
+
+    @property
+    def errors(self) -> int:
+        return sum(one.errors for one in {*self._web, self._sender})
+
+
+@asynccontextmanager
+async def runtime_scene(layer: str) -> AsyncIterator[Scene]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        options: dict[str, Any] = {"kind": layer, "capacity": 5000}
+        if layer == "queue":
+            options["hosts"] = [stack.enter_context(RedisServer()).url]
+        web = [
+            stack.enter_context(
+                WebProcess(folder / f"web-{n}.log", FAULTS_LAYER=json.dumps(options))
+            )
+            for n in range(3 if layer == "queue" else 1)
+        ]
+        sender = web.pop() if layer == "queue" else web[0]
+        async with open_socket(sender.address, "send") as socket:
+            yield RuntimeScene(web, sender, socket)
+
+
+OpenScene = Callable[[], AbstractAsyncContextManager[Scene]]
+SCENES: Mapping[str, OpenScene] = {layer: partial(runtime_scene, layer) for layer in LAYERS}
+
+
+async def run_in(name: str, open_scene: OpenScene, plan: Plan) -> Drops:
+    async with open_scene() as scene:
+        return await run(name, scene, plan)
+
+
+def main(scenes: Mapping[str, OpenScene] = SCENES) -> int:
     parser = argparse.ArgumentParser(prog="drops", description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=Plan.clients)
     parser.add_argument("--seconds", type=float, default=Plan.seconds)
     parser.add_argument("--rate", type=float, default=Plan.rate, help="messages a second")
-    parser.add_argument("--layers", default=" ".join(LAYERS), help=" ".join(LAYERS))
+    parser.add_argument("--layers", default=" ".join(scenes), help=" ".join(scenes))
     chosen = parser.parse_args()
     kept = True
-    for layer in chosen.layers.split():
+    for name in chosen.layers.split():
+        if name not in scenes:
+            parser.error(f"{name!r} is none of: {' '.join(scenes)}")
         plan = Plan(chosen.clients, chosen.seconds, chosen.rate)
-        drops = asyncio.run(run(layer, plan))
+        drops = asyncio.run(run_in(name, scenes[name], plan))
         print(drops, flush=True)
         kept = kept and drops.kept
     return 0 if kept else 1

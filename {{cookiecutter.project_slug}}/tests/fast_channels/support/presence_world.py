@@ -4,6 +4,7 @@ What a watcher is told is checked in the step in which it is told; what all of i
 """
 
 import asyncio
+import contextlib
 import copy
 import random
 from collections import Counter, defaultdict
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers.groups import LocalGroups
 from fast_channels.presence.backends import MemoryCodec
 from fast_channels.presence.memory_rosters import MemoryRosters
@@ -111,9 +112,15 @@ class Link:
         return answer
 
     async def listen(self, group: str, listener: Listener) -> None:
+        due = 0.0
+
         def hear(notice: Notice) -> None:
+            """A while later, in their order."""
+            nonlocal due
+            loop = asyncio.get_running_loop()
+            due = max(due, loop.time() + random.choice([0, 0, 0.01, 0.3]))
             if not self.deaf:
-                listener(notice)
+                loop.call_at(due, listener, notice)
 
         self.listeners[group, listener] = hear
         await self.command(partial(self.store.listen, group, hear))
@@ -219,27 +226,45 @@ class World:
 
     async def disconnect(self, node: Node, number: int) -> None:
         channels = list(node.connections)
-        channel = channels[number % len(channels)]
-        del node.connections[channel]
+        self.close_channel(node, channels[number % len(channels)])
+
+    def close_channel(self, node: Node, channel: str) -> None:
+        node.connections.pop(channel, None)
+        node.views.pop(channel, None)
         node.local.close(channel)
 
     async def watch(self, node: Node, group: str) -> None:
+        await self.soon(self.take_list(node, group, node.new_channel()))
+
+    async def watch_again(self, node: Node, number: int) -> None:
+        """What was told and not read yet is older than the new list."""
+        channel, (group, _) = list(node.views.items())[number % len(node.views)]
+        await self.soon(self.take_list(node, group, channel))
+
+    async def take_list(self, node: Node, group: str, channel: str) -> None:
+        try:
+            members = await node.process.watch(group, channel)
+        except (ChannelLayerUnavailable, ChannelNotOwned):
+            return
+        node.views[channel] = (group, {one.key: one.connections for one in members})
+
+    async def enter(self, node: Node, group: str, key: str) -> None:
+        """Somebody comes and watches by the same channel, and stands in the list, whatever has failed."""
         channel = node.new_channel()
+        node.connections[channel] = (group, key, self.loop.time())
 
-        async def watch() -> None:
-            try:
-                members = await node.process.watch(group, channel)
-            except ChannelLayerUnavailable:
-                return
-            node.views[channel] = (group, {one.key: one.connections for one in members})
+        async def enter() -> None:
+            with contextlib.suppress(ChannelNotOwned):  # left again, or the process has ended
+                await node.process.present(group, key, {}, channel)
+            await self.take_list(node, group, channel)
+            if channel in node.views:
+                assert key in node.views[channel][1], f"{key} does not see itself"
 
-        await self.soon(watch())
+        await self.soon(enter())
 
     async def unwatch(self, node: Node, number: int) -> None:
         channels = list(node.views)
-        channel = channels[number % len(channels)]
-        del node.views[channel]
-        node.local.close(channel)
+        self.close_channel(node, channels[number % len(channels)])
 
     async def soon(self, work: Awaitable[Any]) -> None:
         """Begin it; it may have to wait for what happens next."""
@@ -327,6 +352,7 @@ class World:
         else:
             assert message["connections"] > 0
             view[key] = message["connections"]
+        assert message["members"] == len(view)
 
     def is_surely_there(self, group: str, key: str) -> bool:
         """It has a connection in a process that nobody may take for dead."""

@@ -1,7 +1,7 @@
 """What is sent in one turn of the loop to one topic travels together; see the invariants of `batches`."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -30,6 +30,7 @@ class Server:
         self.completion: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.replies: list[Pending] = []
         self._offered: list[Command] = []
+        self.timeout = 1.0
 
     def offer(self, command: Command, reply: Pending, deadline: float) -> Connection | None:
         if not self.connected:
@@ -58,21 +59,13 @@ class Server:
         return self.completion
 
 
-class ToServer:
-    """The destination of batches: that server, with whatever outcome."""
+def make(
+    server: Server, outcomes: Callable[[str, int, Reply], list[Outcome]] | None = None
+) -> Batcher:
+    def request(topic: str, messages: list[bytes]) -> Request:
+        return cast(Commands, server), (topic, *messages)
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-
-    def batch_request(self, topic: str, messages: list[bytes]) -> Request:
-        return cast(Commands, self.server), (topic, *messages)
-
-    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome] | None:
-        return None
-
-
-def make(server: Server) -> Batcher:
-    return Batcher(ToServer(server), 1.0)
+    return Batcher(request, outcomes)
 
 
 async def a_turn() -> None:
@@ -147,13 +140,12 @@ async def test_what_the_first_attempt_did_not_bring_is_gone_on_with(connected: b
 async def test_each_message_has_its_own_outcome() -> None:
     """The last of three may find no room."""
 
-    class Bounded(ToServer):
-        def batch_outcomes(self, topic: str, number: int, reply: Reply) -> list[Outcome]:
-            assert (topic, number) == ("a", 3)
-            return [None] * reply + [ChannelFull(str(n)) for n in range(reply, number)]
+    def outcomes(topic: str, number: int, reply: Reply) -> list[Outcome]:
+        assert (topic, number) == ("a", 3)
+        return [None] * reply + [ChannelFull(str(n)) for n in range(reply, number)]
 
     server = Server()
-    batcher = Batcher(Bounded(server), 1.0)
+    batcher = make(server, outcomes)
     senders = [batcher.send("a", b"m") for _ in range(3)]
     await a_turn()
     server.replies[0].set_result(1)
@@ -210,12 +202,11 @@ async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.Monk
 async def test_a_request_that_cannot_be_made() -> None:
     """Its senders are told."""
 
-    class Failing(ToServer):
-        def batch_request(self, topic: str, messages: list[bytes]) -> Request:
-            raise LookupError(topic)
+    def fail(topic: str, messages: list[bytes]) -> Request:
+        raise LookupError(topic)
 
     with pytest.raises(LookupError, match="a"):
-        await Batcher(Failing(Server()), 1.0).send("a", b"m")
+        await Batcher(fail).send("a", b"m")
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

@@ -62,22 +62,6 @@ def test_an_idle_named_channel_is_forgotten_unless_a_member(groups: LocalGroups)
     assert set(groups.mailboxes) == {"filled", "member"}
 
 
-def test_a_group_message_reaches_each_member_as_a_copy(groups: LocalGroups) -> None:
-    """Each gets a message of its own; a full one misses it, which is counted."""
-    for channel in ("a", "b", "small"):
-        groups.join("room", channel)
-    for number in range(3):
-        groups.deliver_group("room", {"n": number, "deep": []})
-    received = {channel: waiting(groups, channel) for channel in ("a", "b", "small")}
-    assert [m["n"] for m in received["a"]] == [0, 1, 2]
-    assert [m["n"] for m in received["small"]] == [0, 1]
-    assert received["a"][0] == received["b"][0]
-    assert received["a"][0] is not received["b"][0]
-    assert received["a"][0]["deep"] is not received["b"][0]["deep"]
-    assert groups.drops.total == 1
-    groups.deliver_group("unknown", {})
-
-
 def test_a_message_to_a_closed_channel_is_nobodys(groups: LocalGroups) -> None:
     """`deliver` says so, and makes no mailbox."""
     assert not groups.deliver("closed", {})

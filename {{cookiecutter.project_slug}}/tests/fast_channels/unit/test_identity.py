@@ -25,6 +25,7 @@ from fast_channels.identity import (
     IdentityMixin,
     close_user,
     send_to_user,
+    session_end,
     user_group,
 )
 from fast_channels.layers import InMemoryChannelLayer
@@ -620,3 +621,20 @@ async def test_many_sockets_of_many_users_are_closed_from_another_thread(
             if number % 2 == 0:
                 assert await closed(client) == (SIGNED_OUT, "")
         await eventually(lambda: len(memory_layer._groups.members) == 20, "the others to stay")
+
+
+async def test_what_is_no_socket_ends_when_its_session_expires(
+    memory_layer: InMemoryChannelLayer,
+) -> None:
+    """Or at once, if that is past; a block that ends before leaves nothing behind."""
+    async with asyncio.timeout(DEADLINE):
+        async with session_end(memory_layer, 7, expires_at=time.time() + 0.3) as over:
+            assert not over.done()
+            await over
+        async with session_end(memory_layer, 7, expires_at=time.time() - 1) as over:
+            await over
+        async with session_end(memory_layer, 7) as over:
+            pass
+        await asyncio.wait([over])
+    assert over.cancelled()
+    assert not memory_layer._groups.members

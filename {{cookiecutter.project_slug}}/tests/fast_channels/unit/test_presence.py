@@ -73,6 +73,7 @@ async def test_consumers_see_each_other(presence: Presence) -> None:
         "key": "bob",
         "info": {"name": "?"},
         "connections": 1,
+        "members": 2,
     }
     await ann.send_json_to("who")
     assert await ann.receive_json_from() == [["ann", {"name": "?"}, 1], ["bob", {"name": "?"}, 1]]

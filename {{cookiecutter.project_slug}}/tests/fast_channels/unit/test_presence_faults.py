@@ -194,6 +194,25 @@ async def test_somebody_empties_the_server(make: Make) -> None:
         assert known == {"ann", "bob"}
 
 
+async def test_whoever_comes_when_the_server_was_emptied(make: Make) -> None:
+    """Stands in the list, with those that hold on; nobody is told of twice, and nobody has left."""
+    with RedisServer() as server:
+        here, elsewhere = make(server.url, lease=30), make(server.url, lease=30)
+        listener = await watch(here)
+        await enter(elsewhere, "ann")
+        assert await heard(here, listener) == [("joined", "ann")]
+        await asyncio.to_thread(server.execute, "FLUSHALL")
+        channel = await enter(here, "bob")
+        assert [one.key for one in await here.watch("room", channel)] == ["ann", "bob"]
+        assert await heard(here, listener) == [("joined", "bob")]
+        await enter(elsewhere, "ann")  # and so its process finds out what was lost
+        await enter(elsewhere, "cem")
+        events: list[tuple[str, str]] = []
+        while ("joined", "cem") not in events:
+            events += await heard(here, listener)
+        assert [event for event in events if event[0] != "updated"] == [("joined", "cem")]
+
+
 async def test_members_of_an_outage(make: Make) -> None:
     """Who comes and goes during it is known when it is over; connections are neither closed nor refused."""
     with RedisServer() as server:

@@ -1,14 +1,14 @@
 """Promises of the README of fast-channels that version 1.1.0 broke, kept here: those of layers.
 
 The numbers are of the project's list of twenty. 4 (a Sentinel failover ends no receiver) is
-`contract/test_failover.py`, 6, 7 and 9 are in the contract (cancellation, capacity, lifetime), 19 is
-`test_promises_loops.py`; the others are the consumers' and the worker's.
+`contract/test_failover.py`; 6, 7, 8, 9 and 18 are in the contract (cancellation, capacity, groups,
+lifetime); 19 is `test_promises_loops.py`; the others are the consumers' and the worker's.
 """
 
 import asyncio
 import importlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,7 +21,7 @@ from fast_channels.layers import (
 )
 from fast_channels.layers.redis.format import UID_LENGTH, encode, encode_message
 
-from ..support.expect import eventually, messages, silence
+from ..support.expect import eventually, messages
 from ..support.redis_servers import RedisServer, SentinelGroup
 
 REDIS_LAYERS = [RedisChannelLayer, RedisPubSubChannelLayer]
@@ -92,36 +92,10 @@ async def test_promise_3_every_spelling_of_sentinel(
     layers = [make(kind, **spelling) for spelling in spellings]
     channels = [await layer.new_channel() for layer in layers]
     for layer, channel in zip(layers, channels, strict=True):
-        await layer.group_add("room", channel)
-    await layers[0].group_send("room", {"type": "hello"})
-    for layer, channel in zip(layers, channels, strict=True):
+        await layers[0].send(channel, {"type": "hello"})
         assert await messages(layer, channel) == [{"type": "hello"}]
     with pytest.raises(TypeError, match="sentinel_name"):
         kind(sentinels=sentinel_group.addresses, sentinel_name="misspelt")
-
-
-@pytest.fixture
-def second_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-async def test_promise_8_two_hosts_reach_everybody(
-    kind: Any, second_server: RedisServer, redis_server: RedisServer, make: Any
-) -> None:
-    """12 consumers in 12 processes: each hears what is sent to it and to its group."""
-    hosts = [redis_server.url, second_server.url]
-    layers = [make(kind, hosts=hosts) for _ in range(12)]
-    channels = [await layer.new_channel() for layer in layers]
-    for number, (layer, channel) in enumerate(zip(layers, channels, strict=True)):
-        await layer.group_add(f"g{number}", channel)
-    for number, channel in enumerate(channels):
-        await layers[0].send(channel, {"direct": number})
-        await layers[0].group_send(f"g{number}", {"group": number})
-    for number, (layer, channel) in enumerate(zip(layers, channels, strict=True)):
-        received = await messages(layer, channel, 2)
-        assert {"direct": number} in received
-        assert {"group": number} in received
 
 
 def test_promise_13_the_documented_import() -> None:
@@ -180,16 +154,3 @@ async def test_promise_15_nor_the_messages_that_came_with_it(
         await client.publish(f"{prefix}:g:{{room}}", head + envelope)
     assert await messages(layer, channel, 2) == [{"number": 1}, {"number": 2}]
     assert layer.undecodable == 2
-
-
-async def test_promise_18_a_member_stays_while_its_socket_is_open(make: Any) -> None:
-    """Neither `group_expiry` nor `expiry` ends a membership, however long nothing is sent."""
-    layer = make(RedisChannelLayer, group_expiry=1, expiry=1)
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    await layer.group_send("room", {"number": 1})
-    assert await messages(layer, channel) == [{"number": 1}]
-    await asyncio.sleep(2.2)
-    await silence(layer, channel)
-    await layer.group_send("room", {"number": 2})
-    assert await messages(layer, channel) == [{"number": 2}]

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -96,8 +96,8 @@ class World:
 
     def __init__(self) -> None:
         self.server = Server()
-        undecodable = ThrottledWarning(logging.getLogger("test"), "%d %s")
-        self.log = GroupLog(self, kept=lambda topic: KEPT, undecodable=undecodable)
+        self.undecodable = ThrottledWarning(logging.getLogger("test"), "%d %s")
+        self.log = GroupLog(cast(Any, self), lambda topic: KEPT)
         self.uids = Uids()
         self.sent: dict[str, list[int]] = {topic: [] for topic in TOPICS}
         self.envelopes: dict[str, bytes] = {}
@@ -111,7 +111,7 @@ class World:
         self.lost_at = time.monotonic()
         self.number = 0
 
-    # What the log asks of its audience
+    # What the log asks of its loop layer
 
     def commands_of(self, topic: str) -> Any:
         return self.server

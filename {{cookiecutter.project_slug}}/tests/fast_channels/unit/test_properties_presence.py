@@ -1,6 +1,7 @@
 """Presence of several processes against what is so: kills, pauses, outages and lost states at any step.
 
-No ghost, no zombie after its lease, no double join, no lost leave, no wrong number of connections.
+No ghost, no zombie after its lease, no double join, no lost leave, no wrong number of connections or
+members; and each that comes stands in the list that it gets.
 """
 
 import asyncio
@@ -67,6 +68,17 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(number=numbers, group=groups)
     def watch(self, number: int, group: str) -> None:
         self.world.run(self.world.watch(self.node(number), group))
+
+    @precondition(lambda self: self.world.nodes)
+    @rule(number=numbers, group=groups, key=keys)
+    def enter(self, number: int, group: str, key: str) -> None:
+        self.world.run(self.world.enter(self.node(number), group, key))
+
+    @precondition(lambda self: any(node.views for node in self.world.nodes))
+    @rule(number=numbers, which=numbers)
+    def watch_again(self, number: int, which: int) -> None:
+        nodes = [node for node in self.world.nodes if node.views]
+        self.world.run(self.world.watch_again(nodes[number % len(nodes)], which))
 
     @precondition(lambda self: any(node.views for node in self.world.nodes))
     @rule(number=numbers, which=numbers)

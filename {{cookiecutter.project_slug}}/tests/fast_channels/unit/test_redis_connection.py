@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from fast_channels.layers.redis.batches import Batcher, Request
 from fast_channels.layers.redis.client import connection as connection_module
-from fast_channels.layers.redis.client.commands import ServerCommands
 from fast_channels.layers.redis.client.connection import (
     CONNECTION_ERRORS,
     Connection,
@@ -327,17 +326,13 @@ async def test_a_senders_time_begins_when_it_is_its_turn(
         return b""
 
     server.answer = answer
-    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], 5.0)
+    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], 0.5)
     await kept.connected(loop.time() + 30)
 
-    class Publishing:
-        def batch_request(self, topic: str, messages: list[bytes]) -> Request:
-            return ServerCommands(kept), ("PUBLISH", topic, *messages)
+    def request(topic: str, messages: list[bytes]) -> Request:
+        return kept, ("PUBLISH", topic, *messages)
 
-        def batch_outcomes(self, topic: str, number: int, reply: Any) -> None:
-            return None
-
-    batcher = Batcher(Publishing(), 0.5)
+    batcher = Batcher(request)
     started = loop.time()
     sends = [batcher.send(f"{number}", b"m") for number in range(100)]
     assert await asyncio.gather(*sends, return_exceptions=True) == [None] * 100
@@ -462,6 +457,6 @@ async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     try:
         assert await kept.connected(asyncio.get_running_loop().time() + 30) is opened[1]
         assert losses == [1]
-        assert await ServerCommands(kept).execute("PING") == b"PONG"
+        assert await kept.execute("PING") == b"PONG"
     finally:
         await kept.aclose()

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from fast_channels.layers.redis import scripts
-from fast_channels.layers.redis.client.commands import Commands, ServerCommands
+from fast_channels.layers.redis.client.cluster import BY_BUS
+from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
 from fast_channels.layers.redis.client.keeper import KeptConnection
 from fast_channels.layers.redis.format import Uids
+from fast_channels.layers.redis.scripts import DELAYED, GROUP, WORKER
 
 from ..support.redis_servers import RedisServer
 
@@ -28,7 +30,7 @@ def endpoint(redis_server: RedisServer) -> Endpoint:
 @pytest.fixture
 async def server(endpoint: Endpoint) -> AsyncIterator[Commands]:
     kept = KeptConnection(endpoint, timeout=5)
-    yield ServerCommands(kept)
+    yield kept
     await kept.aclose()
 
 
@@ -41,12 +43,34 @@ def due_key(topic: str) -> str:
     return topic + ":due"
 
 
-async def lease(server: Commands, topic: str, **options: Any) -> list[tuple[str, bytes, int]]:
-    defaults = {"count": 10, "lease_ms": MINUTE, "expiry_ms": MINUTE, "claim": True}
-    handled = options.pop("handled", ())
-    command = scripts.lease((topic, due_key(topic)), handled, **(defaults | options))
-    leased, *_ = scripts.leased(await server.execute(*command))
-    return [(entry.decode(), envelope, attempt) for entry, envelope, attempt in leased]
+async def take(
+    server: Commands,
+    topic: str,
+    *handled: str,
+    count: int = 10,
+    lease_ms: int = MINUTE,
+    expiry_ms: int = MINUTE,
+    claim: bool = True,
+) -> tuple[list[tuple[str, bytes, int]], int, int]:
+    """What was leased, how many had expired, and whether there may be more."""
+    values = (GROUP, WORKER, DELAYED, count, lease_ms, expiry_ms, int(claim), *handled)
+    expired, more, *parts = await scripts.LEASE.run(server, (topic, due_key(topic)), *values)
+    leased = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    return [(entry.decode(), sealed, attempt) for entry, sealed, attempt in leased], expired, more
+
+
+async def lease(
+    server: Commands, topic: str, *handled: str, **options: Any
+) -> list[tuple[str, bytes, int]]:
+    return (await take(server, topic, *handled, **options))[0]
+
+
+async def renew(server: Commands, topic: str, entry: str, attempt: int) -> bool:
+    return bool(await scripts.RENEW.run(server, (topic,), GROUP, WORKER, entry, attempt))
+
+
+async def acknowledge(server: Commands, topic: str, entry: str) -> None:
+    await scripts.ACKNOWLEDGE.run(server, (topic,), GROUP, entry)
 
 
 async def enqueue(server: Commands, topic: str, *envelopes: bytes) -> None:
@@ -54,19 +78,29 @@ async def enqueue(server: Commands, topic: str, *envelopes: bytes) -> None:
         await put(server, topic, envelope)
 
 
-async def put(server: Commands, topic: str, *envelopes: bytes, **options: int) -> tuple[int, int]:
-    limits = {"capacity": 10, "expiry_ms": MINUTE} | options
-    command = scripts.enqueue(topic, list(envelopes), **limits)
-    return scripts.enqueued(await server.execute(*command))
+async def put(
+    server: Commands,
+    topic: str,
+    *envelopes: bytes,
+    capacity: int = 10,
+    expiry_ms: int = MINUTE,
+) -> tuple[int, int]:
+    """How many were accepted, and how many had expired."""
+    values = (capacity, expiry_ms, PUBLISH, GROUP, *envelopes)
+    accepted, expired = map(int, (await scripts.ENQUEUE.run(server, (topic,), *values)).split())
+    return accepted, expired
 
 
-async def publish(server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:") -> None:
-    command = scripts.publish(topic, uid, list(messages), keep=10, expiry_ms=MINUTE, by_bus=False)
-    await server.execute(*command)
+async def publish(
+    server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:", how: str = DIRECT
+) -> bytes:
+    values = (uid, 10, MINUTE, PUBLISH, how, *messages)
+    entry: bytes = await scripts.PUBLISH.run(server, (topic,), *values)
+    return entry
 
 
 async def pending(server: Commands, topic: str) -> int:
-    return int((await server.execute("XPENDING", topic, scripts.GROUP))[0])
+    return int((await server.execute("XPENDING", topic, GROUP))[0])
 
 
 def test_every_script_has_a_header_and_a_test() -> None:
@@ -121,10 +155,8 @@ async def test_publish_tells_the_listeners(
     await connection.call("PING")
     last = [b"0-0"]
     for by_bus in (True, False, True):
-        command = scripts.publish(
-            topic, b"uid:", [b"one", b"two"], keep=10, expiry_ms=MINUTE, by_bus=by_bus
-        )
-        last.append(await server.execute(*command))
+        how = BY_BUS if by_bus else DIRECT
+        last.append(await publish(server, topic, b"one", b"two", how=how))
         await connection.call("PING")
         before = last[-2] if by_bus else b"-"
         assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
@@ -140,9 +172,10 @@ async def test_newest(server: Commands, topic: str) -> None:
     await server.execute("SET", logs[2], "text")
     last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
     seconds, _ = await server.execute("TIME")
-    clock, epoch, (first, none, error, second) = await scripts.newest(server, logs)
-    assert ([first, none, second], epoch) == ([last[0], b"", last[1]], "")
-    _, epoch, _ = await scripts.newest(server, logs, with_epoch=True)
+    clock, epoch, *newest = await scripts.NEWEST.run(server, tuple(logs), 0)
+    first, none, error, second = newest
+    assert ([first, none, second], epoch) == ([last[0], b"", last[1]], b"")
+    _, epoch, *_ = await scripts.NEWEST.run(server, tuple(logs), 1)
     assert len(epoch) == 12
     assert error.startswith(b"!WRONGTYPE")
     assert abs(clock / 1000 - int(seconds)) < 60
@@ -225,7 +258,7 @@ async def test_enqueue_announces_what_ends_a_wait(
     assert await number_of(b"the first of three", b"the second", b"the third") == 1
     ((entry, _, _), *_) = await lease(server, topic)
     assert await number_of(b"all are leased") == 1
-    await scripts.acknowledge(server, topic, [entry])
+    await acknowledge(server, topic, entry)
     assert await number_of(b"one waits") == 0
     await lease(server, topic)
     announced.clear()
@@ -251,9 +284,9 @@ async def test_lease(server: Commands, topic: str) -> None:
 async def test_lease_removes_what_is_dealt_with(server: Commands, topic: str) -> None:
     await enqueue(server, topic, b"one", b"two")
     ((one, _, _),) = await lease(server, topic, count=1)
-    ((two, _, _),) = await lease(server, topic, count=1, handled=[one])
+    ((two, _, _),) = await lease(server, topic, one, count=1)
     assert await pending(server, topic) == await server.execute("XLEN", topic) == 1
-    assert await lease(server, topic, handled=[one, two]) == []
+    assert await lease(server, topic, one, two) == []
     assert await pending(server, topic) == await server.execute("XLEN", topic) == 0
 
 
@@ -267,12 +300,9 @@ async def test_lease_drops_what_has_expired_in_steps(
     if leased:
         await lease(server, topic, count=2500)
     dropped: list[int] = []
-    more = True
+    more = 1
     while more:
-        command = scripts.lease(
-            (topic, due_key(topic)), (), count=1, lease_ms=0, expiry_ms=-1000, claim=True
-        )
-        taken, expired, more = scripts.leased(await server.execute(*command))
+        taken, expired, more = await take(server, topic, count=1, lease_ms=0, expiry_ms=-1000)
         assert taken == []
         dropped.append(expired)
     assert sum(dropped) == 2500
@@ -283,17 +313,17 @@ async def test_lease_drops_what_has_expired_in_steps(
 
 async def test_renew(server: Commands, topic: str) -> None:
     """The lease gets an age of 0, if the attempt is the one that it counts and the message is there."""
-    assert not await scripts.renew(server, topic, "1-1", 1)
+    assert not await renew(server, topic, "1-1", 1)
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
     await give_back(server, topic, entry, 1)
-    assert not await scripts.renew(server, topic, entry, 2)
-    assert await scripts.renew(server, topic, entry, 1)
+    assert not await renew(server, topic, entry, 2)
+    assert await renew(server, topic, entry, 1)
     assert await lease(server, topic, lease_ms=MINUTE) == []
     await server.execute("XTRIM", topic, "MAXLEN", 0)  # as if it had expired
-    assert not await scripts.renew(server, topic, entry, 1)
-    await scripts.acknowledge(server, topic, [entry])
-    assert not await scripts.renew(server, topic, entry, 1)
+    assert not await renew(server, topic, entry, 1)
+    await acknowledge(server, topic, entry)
+    assert not await renew(server, topic, entry, 1)
 
 
 async def test_acknowledge(server: Commands, topic: str) -> None:
@@ -301,14 +331,17 @@ async def test_acknowledge(server: Commands, topic: str) -> None:
     await enqueue(server, topic, b"one", b"two")
     (first, _, _), _ = await lease(server, topic)
     for _ in range(2):
-        await scripts.acknowledge(server, topic, [first])
+        await acknowledge(server, topic, first)
     assert await server.execute("XLEN", topic) == 1
     assert await pending(server, topic) == 1
 
 
-async def give_back(server: Commands, topic: str, *lease: Any, **options: Any) -> None:
-    defaults = {"delay_ms": 0, "lease_ms": MINUTE, "expiry_ms": MINUTE, "counts": True}
-    await scripts.give_back(server, (topic, due_key(topic)), lease, **(defaults | options))
+async def give_back(
+    server: Commands, topic: str, *leases: str | int, delay_ms: int = 0, counts: bool = True
+) -> None:
+    """Each one's entry id, then its attempt."""
+    values = (GROUP, WORKER, DELAYED, delay_ms, MINUTE, MINUTE, int(counts), PUBLISH, *leases)
+    await scripts.GIVE_BACK.run(server, (topic, due_key(topic)), *values)
 
 
 async def test_give_back(server: Commands, topic: str) -> None:
@@ -328,7 +361,7 @@ async def test_give_back_with_a_delay(server: Commands, topic: str) -> None:
     await enqueue(server, topic, b"one")
     ((entry, _, _),) = await lease(server, topic)
     await give_back(server, topic, entry, 1, delay_ms=MINUTE // 2)
-    assert not await scripts.renew(server, topic, entry, 1)
+    assert not await renew(server, topic, entry, 1)
     assert await lease(server, topic, lease_ms=0) == []
     assert await pending(server, topic) == 1
     assert MINUTE < await server.execute("PTTL", due_key(topic)) <= 2 * MINUTE
@@ -354,8 +387,8 @@ async def test_bury(server: Commands, topic: str) -> None:
     ((entry, _, _),) = await lease(server, topic)
 
     async def bury(attempt: int) -> bool:
-        arguments = (server, keys, entry, attempt)
-        return await scripts.bury(*arguments, reason=b"why", keep=100)
+        values = (GROUP, WORKER, entry, attempt, b"why", 100)
+        return bool(await scripts.BURY.run(server, keys, *values))
 
     assert [await bury(attempt) for attempt in (2, 1, 1)] == [False, True, False]
     ((_, fields),) = await server.execute("XRANGE", keys[1], "-", "+")
@@ -370,11 +403,12 @@ async def test_replay(server: Commands, topic: str) -> None:
     letter = (await server.execute("XADD", keys[1], "*", "m", "one")).decode()
     await enqueue(server, topic, b"two")
 
-    async def replay(capacity: int) -> tuple[int, int]:
-        options = {"capacity": capacity, "expiry_ms": MINUTE}
-        return await scripts.replay(server, keys, letter, b"again", **options)
+    async def replay(capacity: int) -> list[int]:
+        values = (letter, b"again", capacity, MINUTE, PUBLISH)
+        moved: list[int] = await scripts.REPLAY.run(server, keys, *values)
+        return moved
 
-    assert [await replay(capacity) for capacity in (1, 2, 3)] == [(-1, 0), (1, 0), (0, 0)]
+    assert [await replay(capacity) for capacity in (1, 2, 3)] == [[-1, 0], [1, 0], [0, 0]]
     assert [(e, a) for _, e, a in await lease(server, topic)] == [(b"two", 1), (b"again", 1)]
     assert await server.execute("XLEN", keys[1]) == 0
 
@@ -383,8 +417,8 @@ async def test_depth(server: Commands, topic: str) -> None:
     """Waiting, leased, dead; what has expired is in none of them, and counted when it is dropped."""
     keys = (topic, topic + ":dead")
 
-    async def depth(expiry_ms: int = MINUTE) -> tuple[int, int, int, int]:
-        return await scripts.depth(server, keys, expiry_ms=expiry_ms)
+    async def depth(expiry_ms: int = MINUTE) -> tuple[int, ...]:
+        return tuple(await scripts.DEPTH.run(server, keys, GROUP, expiry_ms))
 
     assert await depth() == (0, 0, 0, 0)
     await enqueue(server, topic, b"one", b"two", b"three")

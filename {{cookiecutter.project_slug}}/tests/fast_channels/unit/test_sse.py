@@ -119,6 +119,22 @@ async def test_a_layer_without_history_tells_who_comes_back(redis_server: RedisS
             await events.aclose()
 
 
+async def test_a_stream_ends_when_it_is_told_so(layer: InMemoryChannelLayer) -> None:
+    """While it waits for the next event, amid those that were missed, and if it was told so before."""
+    loop = asyncio.get_running_loop()
+    await say(layer, 1, 2, 3)
+    for taken in (3, 1, 0):
+        until: asyncio.Future[None] = loop.create_future()
+        events = group_events(layer, GROUP, history=3, until=until)
+        for _ in range(taken):
+            await anext(events)
+        loop.call_later(0.01, until.set_result, None)
+        if taken < 3:
+            await until
+        assert [event async for event in events] == []
+        assert not layer._groups.members
+
+
 async def test_a_client_that_is_too_slow_is_cut_off(layer: InMemoryChannelLayer) -> None:
     """What it got has no hole: it comes back for the rest."""
     events = group_events(layer, GROUP)

@@ -17,7 +17,6 @@ Invariants
 import asyncio
 import copy
 from collections.abc import Callable
-from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable
 from .client.commands import CommandGroup, Commands, PendingCommand
@@ -32,32 +31,23 @@ Outcome = Exception | None
 Request = tuple[Commands, Command]  # what brings a batch to its topic, and who executes it
 
 
-class Destination(Protocol):
-    """Where the batches of a ``Batcher`` go."""
-
-    def batch_request(self, topic: str, messages: list[bytes], /) -> Request:
-        """The command that brings a batch to its topic, and where it is executed."""
-        ...
-
-    def batch_outcomes(self, topic: str, number: int, reply: Reply, /) -> list[Outcome] | None:
-        """What the reply means to each of the messages, an exception for its sender or None; None for
-        all if each was accepted.
-        """
-        ...
-
-
 class Batcher:
+    """``request(topic, messages)`` makes the command of a batch. ``outcomes(topic, number, reply)`` says
+    what its reply means to each of its messages, an exception for the sender or None; without it each
+    message was accepted.
+    """
+
     def __init__(
         self,
-        destination: Destination,
-        timeout: float,
+        request: Callable[[str, list[bytes]], Request],
+        outcomes: Callable[[str, int, Reply], list[Outcome]] | None = None,
         *,
         repeatable: bool = True,
         replicated: bool = False,
     ) -> None:
-        self._destination = destination
+        self._request = request
+        self.outcomes = outcomes
         self._loop = asyncio.get_running_loop()
-        self._timeout = timeout
         self._group = CommandGroup(repeatable=repeatable, replicated=replicated)
         self._open: dict[str, Batch] = {}
         self._batches: list[Batch] = []  # the open ones, and those that are full
@@ -81,14 +71,14 @@ class Batcher:
         if batch is None or len(batch.messages) >= MOST_MESSAGES or batch.size >= MOST_BYTES:
             if not self._batches:
                 self._loop.call_soon(self._transmit)
-            batch = self._open[topic] = Batch(self._group, topic, self._destination, self._settled)
+            batch = self._open[topic] = Batch(self, topic)
             self._batches.append(batch)
         batch.messages.append(message)
         batch.senders.append(sender)
         batch.size += len(message)
         return sender
 
-    def _settled(self, batch: "Batch") -> None:
+    def settled(self, batch: "Batch") -> None:
         self._waiting -= len(batch.senders)
         self._waiting_bytes -= batch.size
 
@@ -98,8 +88,8 @@ class Batcher:
         connections = set()
         for batch in batches:
             try:
-                commands, command = self._destination.batch_request(batch.topic, batch.messages)
-                connections.add(batch.start(commands, command, timeout=self._timeout))
+                request = self._request(batch.topic, batch.messages)
+                connections.add(batch.start(self._group, *request))
             except Exception as error:
                 batch.failed(error)
         for connection in connections:
@@ -111,29 +101,20 @@ class Batcher:
 
 
 class Batch(PendingCommand):
-    __slots__ = ("_destination", "_on_settled", "messages", "senders", "size", "topic")
+    __slots__ = ("_batcher", "messages", "senders", "size", "topic")
 
-    def __init__(
-        self,
-        group: CommandGroup,
-        topic: str,
-        destination: Destination,
-        on_settled: "Callable[[Batch], None]",
-    ) -> None:
-        super().__init__(group)
-        self._on_settled = on_settled
-        self._destination = destination
+    def __init__(self, batcher: Batcher, topic: str) -> None:
+        self._batcher = batcher
         self.topic = topic
         self.messages: list[bytes] = []
         self.senders: list[asyncio.Future[None]] = []
         self.size = 0
 
     def succeeded(self, reply: Reply) -> None:
-        outcomes = self._destination.batch_outcomes(self.topic, len(self.senders), reply)
-        if outcomes is not None:
-            self._settle(outcomes)
+        if (outcomes := self._batcher.outcomes) is not None:
+            self._settle(outcomes(self.topic, len(self.senders), reply))
             return
-        self._on_settled(self)
+        self._batcher.settled(self)
         for sender in self.senders:
             if not sender.done():  # it is if it was cancelled
                 sender.set_result(None)
@@ -143,7 +124,7 @@ class Batch(PendingCommand):
         self._settle([copy.copy(error) for _ in self.senders])
 
     def _settle(self, outcomes: list[Outcome]) -> None:
-        self._on_settled(self)
+        self._batcher.settled(self)
         for sender, outcome in zip(self.senders, outcomes, strict=True):
             if sender.done():
                 continue

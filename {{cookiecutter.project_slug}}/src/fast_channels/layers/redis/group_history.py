@@ -25,19 +25,18 @@ import string
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..groups import copier
-from ..history import MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
+from ..history import MOST_BYTES, MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
 from . import scripts
 from .format import decode, number_of, with_uid_after
 from .group_log import EntryId, GroupLog, Position, parse_id
-from .job_streams import JobStreams
 from .loop_layer import LoopLayer
 
-MOST_BYTES = 1024 * 1024
 AT_ONCE = 32
 WARM = 2.0  # seconds
 MOST_WARM = 16  # replays of one topic, and
@@ -121,7 +120,7 @@ class GroupHistory:
     """``Followed``, for one loop. ``kept`` says how much of a topic its log keeps."""
 
     def __init__(
-        self, owner: LoopLayer[JobStreams], log: GroupLog, kept: Callable[[str], History]
+        self, owner: LoopLayer[Any], log: GroupLog, kept: Callable[[str], History]
     ) -> None:
         self._owner = owner
         self._local = owner.local

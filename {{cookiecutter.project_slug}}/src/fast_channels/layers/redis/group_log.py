@@ -33,8 +33,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from ...exceptions import UndecodableMessage
 from ...mailbox import Mailbox
@@ -42,11 +43,10 @@ from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
 from . import scripts
-from .agenda import Agenda
-from .client.commands import Commands
+from .client.commands import DIRECT, PUBLISH
 from .client.connection import Command
 from .format import FIRST, Messages, decode, number_of, with_uid_after
-from .loop_layer import Strategy
+from .loop_layer import LoopLayer, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -96,35 +96,13 @@ def id_at(milliseconds: float) -> EntryId:
 AHEAD = id_at(OVERLAP * 1000)
 
 
-class Audience(Protocol):
-    """Those who listen, by topic."""
-
-    def commands_of(self, topic: str) -> Commands: ...
-
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
-        """``entry`` is the id of the last one's."""
-        ...
-
-    def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
-        """The mailboxes that the messages were for."""
-        ...
-
-    def members(self, topic: str) -> list[Mailbox]: ...
-
-    def on_message(self, topic: bytes, data: bytes) -> None:
-        """A notification."""
-        ...
-
-
+@dataclass(eq=False, slots=True)
 class Outage:
     """What positions are behind by until they are compared with their logs: a batch shares one."""
 
-    __slots__ = ("_news", "confirmed", "since")
-
-    def __init__(self, since: float, *, confirmed: bool = False) -> None:
-        self.since = since  # nothing was missed before, by time.monotonic
-        self.confirmed = confirmed  # subscribed again
-        self._news: asyncio.Event | None = None
+    since: float  # nothing was missed before, by time.monotonic
+    confirmed: bool = False  # subscribed again
+    _news: asyncio.Event | None = None
 
     def confirm(self) -> None:
         self.confirmed = True
@@ -178,30 +156,16 @@ class Position:
         self.joined = self.last = entry
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Reading(Outage):
     """A topic whose log is being read, a page at a time."""
 
-    __slots__ = (
-        "_held",
-        "_size",
-        "cursor",
-        "deadline",
-        "pause",
-        "position",
-        "topic",
-        "waiting_for",
-    )
-
-    def __init__(self, topic: str, position: Position, since: float) -> None:
-        super().__init__(since, confirmed=True)
-        self.topic = topic
-        self.position = position
-        self.cursor: EntryId | None = None  # the last entry that was read
-        self.pause = FIRST_PAUSE
-        self.deadline = 0.0
-        self.waiting_for: list[tuple[Mailbox, int]] = []  # and how many messages it held
-        self._held: list[bytes] | None = None  # while a page is read
-        self._size = 0
+    topic: str
+    position: Position
+    cursor: EntryId | None = None  # the last entry that was read
+    pause: float = FIRST_PAUSE
+    _held: list[bytes] | None = None  # while a page is read
+    _size: int = 0
 
     @property
     def current(self) -> bool:
@@ -249,15 +213,27 @@ class Seen:
         return uids
 
 
+@dataclass(eq=False, slots=True)
 class Lane:
-    """What is to be recovered from one server."""
+    """What is to be recovered from one server, by one task."""
 
-    def __init__(self) -> None:
-        self.compare: deque[tuple[list[str], Outage]] = deque()
-        self.read: deque[Reading] = deque()
-        self.agenda = Agenda()
-        self.task: asyncio.Task[None] | None = None
-        self.pause = FIRST_PAUSE
+    compare: deque[tuple[list[str], Outage]] = field(default_factory=deque)
+    read: deque[Reading] = field(default_factory=deque)
+    put_off: int = 0  # how much is to be done later
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+    pause: float = FIRST_PAUSE
+
+    def later(self, delay: float, work: Callable[[], None]) -> None:
+        """Unless the task has ended by then."""
+        self.put_off += 1
+        asyncio.get_running_loop().call_later(delay, self._do, work)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        self.put_off -= 1
+        if self.task is not None and not self.task.done():
+            work()
+            self.news.set()
 
 
 class GroupLog(Strategy):
@@ -266,12 +242,9 @@ class GroupLog(Strategy):
     keyed = True
     repeatable = True
 
-    def __init__(
-        self, audience: Audience, *, kept: Callable[[str], History], undecodable: ThrottledWarning
-    ) -> None:
-        self._audience = audience
+    def __init__(self, owner: LoopLayer[Any], kept: Callable[[str], History]) -> None:
+        self._owner = owner
         self._kept = lru_cache(CACHED_TOPICS)(kept)
-        self._undecodable = undecodable
         self.followed: set[str] = set()  # topics of which the epoch is wanted
         self._positions: dict[str, Position] = {}
         self._seen = Seen()
@@ -283,16 +256,10 @@ class GroupLog(Strategy):
             logger, "%d time(s) a topic could not be recovered, the last: %s: %r"
         )
 
-    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+    def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         kept = self._kept(topic)
-        return scripts.publish(
-            topic,
-            uid,
-            messages,
-            keep=kept.messages,
-            expiry_ms=int(kept.seconds * 1000),
-            by_bus=commands.by_bus,
-        )
+        limits = kept.messages, int(kept.seconds * 1000)
+        return scripts.PUBLISH.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
 
     # Joining and leaving
 
@@ -404,19 +371,19 @@ class GroupLog(Strategy):
         for topic in topics:
             position = self._positions.get(topic)
             if position is not None and position.behind is outage:
-                server = self._audience.commands_of(topic).server
+                server = self._owner.commands_of(topic).server
                 by_server.setdefault(server, []).append(topic)
         for server, some in by_server.items():
             self._lane(server).compare.append((some, outage))
 
     def _reading(self, topic: str, position: Position) -> Reading:
         since = time.monotonic() if position.behind is None else position.behind.since
-        reading = position.behind = Reading(topic, position, since)
+        reading = position.behind = Reading(since, True, topic=topic, position=position)
         return reading
 
     def _read(self, topic: str, position: Position) -> None:
         reading = self._reading(topic, position)
-        self._lane(self._audience.commands_of(topic).server).read.append(reading)
+        self._lane(self._owner.commands_of(topic).server).read.append(reading)
 
     def _caught_up_unless_missed(self, topic: str, position: Position) -> None:
         if position.missed:
@@ -432,17 +399,17 @@ class GroupLog(Strategy):
             lane = self._lanes[server] = Lane()
             self._seen.keep = True
             lane.task = asyncio.create_task(self._recover(server, lane))
-        lane.agenda.wake()
+        lane.news.set()
         return lane
 
     async def _recover(self, server: object, lane: Lane) -> None:
         try:
-            while lane.compare or lane.read or lane.agenda:
-                lane.agenda.do_due(COMPARED)
+            while lane.compare or lane.read or lane.put_off:
                 await self._compare_some(lane)
                 await self._read_some(lane)
-                if not (lane.compare or lane.read):
-                    await lane.agenda.sleep()
+                if lane.put_off and not (lane.compare or lane.read):
+                    lane.news.clear()
+                    await lane.news.wait()
         finally:
             del self._lanes[server]
             if not self._lanes:
@@ -457,12 +424,11 @@ class GroupLog(Strategy):
 
     async def _ask(self, topics: list[str]) -> tuple[float, str, list[bytes]]:
         """The server's clock as positions have it, its epoch, and the ids of the newest entries."""
-        server_time, epoch, newest = await scripts.newest(
-            self._audience.commands_of(topics[0]),
-            topics,
-            with_epoch=not self.followed.isdisjoint(topics),
+        with_epoch = int(not self.followed.isdisjoint(topics))
+        server_time, epoch, *newest = await scripts.NEWEST.run(
+            self._owner.commands_of(topics[0]), tuple(topics), with_epoch
         )
-        return server_time - time.monotonic() * 1000, epoch, newest
+        return server_time - time.monotonic() * 1000, epoch.decode(), newest
 
     async def _compare_some(self, lane: Lane) -> None:
         parts: dict[object, list[tuple[str, Outage]]] = {}
@@ -475,7 +441,7 @@ class GroupLog(Strategy):
                 if position is None or position.behind is not outage or position.last == NOWHERE:
                     continue
                 position.missed = False
-                part = self._audience.commands_of(topic).part
+                part = self._owner.commands_of(topic).part
                 parts.setdefault(part, []).append((topic, outage))
                 number += 1
         if not parts:
@@ -508,7 +474,7 @@ class GroupLog(Strategy):
         for topic, outage in failed:
             by_outage.setdefault(outage, []).append(topic)
         for outage, topics in by_outage.items():
-            lane.agenda.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
+            lane.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
         lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
 
     async def _compare(self, lane: Lane, topic: str, position: Position, newest: bytes) -> None:
@@ -547,7 +513,7 @@ class GroupLog(Strategy):
     def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
         reading.release()
         self.failures.add(reading.topic, error)
-        lane.agenda.later(reading.pause, lambda: lane.read.append(reading))
+        lane.later(reading.pause, lambda: lane.read.append(reading))
         reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
 
     # Reading
@@ -571,7 +537,7 @@ class GroupLog(Strategy):
         page, at_end = await self._page(topic, start)
         if page and parse_id(page[0][0]) <= position.last:
             return page, at_end
-        commands = self._audience.commands_of(topic)
+        commands = self._owner.commands_of(topic)
         if page:
             trimmed = await commands.execute("XLEN", topic) >= self._kept(topic).messages
             if trimmed or self._is_young(topic, position):
@@ -587,7 +553,7 @@ class GroupLog(Strategy):
         return await self._page(topic, start)
 
     async def _page(self, topic: str, start: EntryId) -> tuple[list[Entry], bool]:
-        page: list[Entry] = await self._audience.commands_of(topic).execute(
+        page: list[Entry] = await self._owner.commands_of(topic).execute(
             "XRANGE", topic, format_id(start), "+", "COUNT", PAGE
         )
         return page, len(page) < PAGE
@@ -598,7 +564,7 @@ class GroupLog(Strategy):
         return age < self._kept(topic).seconds * 1000
 
     async def _tell_gap(self, topic: str) -> None:
-        for mailbox in self._audience.members(topic):
+        for mailbox in self._owner.members(topic):
             if mailbox.wants_events and mailbox not in self._told:
                 self._told.add(mailbox)
                 mailbox.put({"type": "layer.reconnected"})
@@ -616,10 +582,10 @@ class GroupLog(Strategy):
             position.advance(reading.cursor)
             messages = self._open(topic, entry, fields)
             if messages and not (at_end and number == len(page)):
-                crowded = self._crowded(self._audience.receivers(topic, messages))
+                crowded = self._crowded(self._owner.receivers(topic, messages))
                 if crowded:
                     reading.release()
-                    self._wait_for(lane, reading, crowded)
+                    self._wait_for(lane, reading, crowded, time.monotonic() + PATIENCE)
                     return
         reading.pause = FIRST_PAUSE
         held = reading.release()
@@ -628,7 +594,7 @@ class GroupLog(Strategy):
         elif reading.current:
             position.behind = None
             for data in held:
-                self._audience.on_message(topic.encode(), data)
+                self._owner.on_message(topic.encode(), data)
 
     def _open(self, topic: str, entry: bytes, fields: list[bytes]) -> Messages:
         """Hand out the messages of an entry; returns them."""
@@ -640,9 +606,9 @@ class GroupLog(Strategy):
                 envelope = with_uid_after(envelope, int(fields[3]))
             messages = self.admit(envelope)
         except (ValueError, OverflowError) as error:  # somebody else's
-            self._undecodable.add(error)
+            self._owner.undecodable.add(error)
             return []
-        self._audience.hand_out(topic, messages, entry)
+        self._owner.hand_out(topic, messages, entry)
         return messages
 
     # Pacing
@@ -655,23 +621,23 @@ class GroupLog(Strategy):
             if len(mailbox) * 2 > mailbox.capacity and self._impatience.get(mailbox, 0) < STRIKES
         ]
 
-    def _wait_for(self, lane: Lane, reading: Reading, crowded: list[tuple[Mailbox, int]]) -> None:
-        reading.waiting_for = crowded
-        reading.deadline = time.monotonic() + PATIENCE
-        self._look_later(lane, reading, 0.002)
-
-    def _look_later(self, lane: Lane, reading: Reading, delay: float) -> None:
+    def _wait_for(
+        self,
+        lane: Lane,
+        reading: Reading,
+        crowded: list[tuple[Mailbox, int]],
+        deadline: float,
+        delay: float = 0.002,
+    ) -> None:
         def look() -> None:
-            still = [(m, held) for m, held in reading.waiting_for if len(m) * 2 > m.capacity]
-            reading.waiting_for = still
-            if not still or not reading.current:
-                lane.read.append(reading)
-            elif time.monotonic() < reading.deadline:
-                self._look_later(lane, reading, min(delay * 2, 0.1))
-            else:
+            still = [(m, held) for m, held in crowded if len(m) * 2 > m.capacity]
+            if still and reading.current:
+                if time.monotonic() < deadline:
+                    self._wait_for(lane, reading, still, deadline, min(delay * 2, 0.1))
+                    return
                 for mailbox, held in still:
                     strikes = 1 if len(mailbox) < held else STRIKES
                     self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
-                lane.read.append(reading)
+            lane.read.append(reading)
 
-        lane.agenda.later(delay, look)
+        lane.later(delay, look)

@@ -13,6 +13,7 @@ from ...mailbox import Mailbox, Message, Overflow
 from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
 from ..history import Joined, check_joining
+from .client.cluster import make_topology
 from .client.hosts import Hosts, Sentinels, parse_hosts
 from .format import Topics
 from .loop_layer import Config, LoopLayer, NamedT
@@ -73,7 +74,7 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
             connection_kwargs=connection_kwargs,
         )
         self._config = Config(
-            endpoints=endpoints,
+            connect=partial(make_topology, endpoints, timeout),
             topics=Topics.on(prefix, [endpoint.database for endpoint in endpoints]),
             serializer=self._serializer,
             capacity_of=self.get_capacity,

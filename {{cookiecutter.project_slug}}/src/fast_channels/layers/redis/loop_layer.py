@@ -32,11 +32,9 @@ from ..groups import LocalGroups
 from ..history import Joined
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
-from .client.cluster import make_topology
 from .client.commands import Commands
-from .client.connection import Command, Reply
-from .client.hosts import Endpoint
-from .client.subscriber import Events
+from .client.connection import Command
+from .client.topology import Events, Topology
 from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
@@ -50,7 +48,7 @@ CACHED_NAMES = 4096  # of channels that were sent to
 class Config:
     """What the loop layers of one layer share."""
 
-    endpoints: list[Endpoint]
+    connect: Callable[[Events, bool], Topology]  # True if topics are keys too
     topics: Topics
     serializer: BaseMessageSerializer
     capacity_of: Callable[[str], int]
@@ -67,7 +65,7 @@ class Strategy(abc.ABC):
     repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
 
     @abc.abstractmethod
-    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+    def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         """What brings the messages, under uids from this one on, to every loop that listens."""
 
     @abc.abstractmethod
@@ -186,7 +184,7 @@ class LoopLayer(Generic[NamedT]):
         self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
-            self, config.timeout, repeatable=strategy.repeatable, replicated=config.replicated
+            self.batch_request, repeatable=strategy.repeatable, replicated=config.replicated
         )
         events = Events(
             self.on_message,
@@ -195,9 +193,7 @@ class LoopLayer(Generic[NamedT]):
             strategy.on_subscribed,
             self._on_open,
         )
-        self.topology = make_topology(
-            config.endpoints, config.timeout, events, keyed=strategy.keyed
-        )
+        self.topology = config.connect(events, strategy.keyed)
         self.named = make_named(self)
         self._foreign = ForeignMembership(
             self.names.process_id,
@@ -232,15 +228,12 @@ class LoopLayer(Generic[NamedT]):
         return self._batcher.send(topic, encode_message(channel, payload))
 
     def batch_request(self, topic: str, messages: list[bytes]) -> Request:
+        commands = self.commands_of(topic)
         uid = self.uids.make(len(messages))
         if self.binds:
             packed = decode(encode(uid, messages)).messages
             messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
-        commands = self.commands_of(topic)
-        return commands, self.strategy.publish(commands, topic, uid, messages)
-
-    def batch_outcomes(self, topic: str, number: int, reply: Reply) -> None:
-        return None
+        return commands, self.strategy.publish(topic, uid, messages)
 
     def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
         """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""
@@ -257,12 +250,13 @@ class LoopLayer(Generic[NamedT]):
         channel = self.names.make(prefix)
         self._own_mailboxes[channel] = self.local.mailbox_of(channel)
         inbox = self.inbox
-        if self.topology.route(inbox).subscriber.down:
+        if self.topology.subscriber(inbox).down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            self.listen_later(inbox, self._receive_in_inbox)
+            self._handlers[inbox.encode()] = partial(self._receive, None, inbox)
+            self.topology.subscriber(inbox).want(inbox)
             return channel
         with contextlib.suppress(ChannelLayerUnavailable):
-            await self.listen(inbox, self._receive_in_inbox)
+            await self.listen(inbox)
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
@@ -283,8 +277,7 @@ class LoopLayer(Generic[NamedT]):
         was_member = channel in self.local.members.get(group, ())
         self.local.join(group, channel)
         try:
-            topic = self.config.topics.group(group)
-            await self.listen(topic, partial(self._receive_in_group, group, topic))
+            await self.listen(self.config.topics.group(group))
         except BaseException:
             if not was_member:
                 await self.group_discard(group, channel)
@@ -300,7 +293,7 @@ class LoopLayer(Generic[NamedT]):
             self.named.left(channel)
 
     async def _change_foreign(self, mark: str, group: str, channel: str, owner: str) -> None:
-        await self.listen(self.inbox, self._receive_in_inbox)  # for the answer
+        await self.listen(self.inbox)  # for the answer
         await self._foreign.request(mark, group, channel, owner)
 
     def _post_to_process(self, process_id: str, channel: str, payload: bytes) -> Awaitable[object]:
@@ -317,24 +310,20 @@ class LoopLayer(Generic[NamedT]):
     # Topics
 
     def commands_of(self, topic: str) -> Commands:
-        return self.topology.route(topic).commands
+        return self.topology.commands(topic)
 
-    async def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        """Have ``handler(data)`` called for what is published to a group or an inbox."""
+    async def listen(self, topic: str, handler: Callable[[bytes], None] | None = None) -> None:
+        """Have ``handler(data)`` called for what is published; a group's or inbox's own is the default."""
+        handler = handler or partial(self._receive, self.config.topics.group_of(topic), topic)
         await self.strategy.join(topic, partial(self.subscribe, topic, handler))
-
-    def listen_later(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        """Listen from the next connection on, to a topic that nothing was published to yet."""
-        self._handlers[topic.encode()] = handler
-        self.topology.route(topic).subscriber.want(topic)
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         self._handlers[topic.encode()] = handler
-        await self.topology.route(topic).subscriber.add(topic)
+        await self.topology.subscriber(topic).add(topic)
 
     def ignore(self, topic: str) -> None:
         self._handlers.pop(topic.encode(), None)
-        self.topology.route(topic).subscriber.discard(topic)
+        self.topology.subscriber(topic).discard(topic)
         self.strategy.leave(topic)
         if self.followed is not None:
             self.followed.leave(topic)
@@ -363,15 +352,19 @@ class LoopLayer(Generic[NamedT]):
             )
         return payload
 
-    def _receive_in_group(self, group: str, topic: str, data: bytes) -> None:
-        self.deliver_to_group(group, topic, self.strategy.hear(topic, data), data)
+    def _receive(self, group: str | None, topic: str, data: bytes) -> None:
+        self._deliver(group, topic, self.strategy.hear(topic, data), data)
 
-    def _receive_in_inbox(self, data: bytes) -> None:
-        self.deliver_to_channels(self.strategy.hear(self.inbox, data))
+    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
+        """For a strategy that keeps a log: ``entry`` is the id of the last one's."""
+        self._deliver(self.config.topics.group_of(topic), topic, messages, entry)
 
-    def deliver_to_group(
-        self, group: str, topic: str, messages: Messages, notification: bytes
+    def _deliver(
+        self, group: str | None, topic: str, messages: Messages, notification: bytes
     ) -> None:
+        if group is None:
+            self._deliver_to_channels(messages)
+            return
         followed = self.followed
         if followed is not None and topic not in followed.topics:
             followed = None
@@ -382,7 +375,7 @@ class LoopLayer(Generic[NamedT]):
                 else:
                     followed.deliver(group, topic, message, notification, sealed[2])
 
-    def deliver_to_channels(self, messages: Messages) -> None:
+    def _deliver_to_channels(self, messages: Messages) -> None:
         for channel, payload, number in messages:
             if channel in self.local.mailboxes:
                 message = self.deserialize(self.inbox, channel, payload, number)
@@ -401,15 +394,6 @@ class LoopLayer(Generic[NamedT]):
         except UndecodableMessage as error:
             self.undecodable.add(error)
             return None
-
-    # For a strategy that keeps a log
-
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
-        group = self.config.topics.group_of(topic)
-        if group is None:
-            self.deliver_to_channels(messages)
-        else:
-            self.deliver_to_group(group, topic, messages, entry)
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""

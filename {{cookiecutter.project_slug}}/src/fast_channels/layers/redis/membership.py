@@ -17,7 +17,6 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Protocol
 
 from ...exceptions import ChannelLayerUnavailable, UndecodableMessage
 from ...names import check_channel_name, check_group_name
@@ -28,12 +27,8 @@ MOST_REQUESTS = 1000
 PROCESS_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 Change = Callable[[str, str], Awaitable[None]]  # of a group and a channel
-
-
-class Post(Protocol):
-    def __call__(self, process_id: str, channel: str, payload: bytes) -> Awaitable[object]:
-        """Bring ``payload`` into the inbox of a process, for that channel."""
-        ...
+# Brings a payload into the inbox of a process, by its id, for a channel.
+Post = Callable[[str, str, bytes], Awaitable[object]]
 
 
 class ForeignMembership:

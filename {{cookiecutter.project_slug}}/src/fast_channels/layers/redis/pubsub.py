@@ -15,7 +15,7 @@ from typing import Any
 from ...mailbox import Mailbox, Message
 from ..groups import LocalGroups
 from ..idle import IdleNames
-from .client.commands import PUBLISH, Commands
+from .client.commands import PUBLISH
 from .client.connection import Command
 from .client.hosts import Hosts
 from .format import Messages, decode, encode
@@ -81,7 +81,7 @@ class Ephemeral(Strategy):
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
 
-    def publish(self, commands: Commands, topic: str, uid: bytes, messages: list[bytes]) -> Command:
+    def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         return PUBLISH, topic, encode(uid, messages)
 
     def hear(self, topic: str, data: bytes) -> Messages:

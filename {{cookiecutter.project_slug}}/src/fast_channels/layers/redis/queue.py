@@ -4,7 +4,7 @@ To consumers, each message once and in the order of its sender. A group's (or an
 are appended to a log, a Redis stream, and published, in one script. Listeners receive what is
 published; after a broken connection they read from the log what they missed. A sender whose
 connection breaks repeats the message under the same uid, and receivers hand out each uid once.
-To receivers of a named channel, at least once; see ``job_streams.py``.
+To receivers of a named channel, at least once; see ``stream.py``.
 
 What is lost, and when
 - a message that nobody read for ``expiry`` seconds, or that ``history`` younger ones followed while
@@ -27,6 +27,7 @@ from .group_log import GroupLog
 from .job_streams import JobStreams
 from .layer import RedisLayer
 from .loop_layer import Config, LoopLayer
+from .stream import JobStream
 
 Durability = Literal["memory", "replicated"]
 
@@ -93,7 +94,7 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
         )
 
     def _make_log(self, owner: LoopLayer[JobStreams]) -> GroupLog:
-        log = GroupLog(owner, kept=self._kept, undecodable=owner.undecodable)
+        log = GroupLog(owner, self._kept)
         owner.followed = GroupHistory(owner, log, self._kept)
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         log.follow(owner.inbox)
@@ -102,42 +103,48 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
     def _kept(self, topic: str) -> History:
         return self._histories.of(self._config.topics.group_of(topic) or "")
 
-    @property
-    def _jobs(self) -> JobStreams:
-        return self._loop_layer.named
+    def _stream(self, channel: str) -> JobStream:
+        self.require_valid_channel_name(channel)
+        return self._loop_layer.named.stream(channel)
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
         self.require_valid_channel_name(channel)
-        return await self._jobs.lease(channel, count)
+        return await self._loop_layer.named.lease(channel, count)
 
     async def renew(self, delivery: Delivery) -> bool:
-        return await self._jobs.renew(delivery)
+        return await self._stream(delivery.channel).renew(delivery)
 
     async def acknowledge(self, *deliveries: Delivery) -> None:
-        await self._jobs.acknowledge(deliveries)
+        by_channel: dict[str, list[str]] = {}
+        for delivery in deliveries:
+            by_channel.setdefault(delivery.channel, []).append(delivery.receipt)
+        for channel, receipts in by_channel.items():
+            await self._stream(channel).acknowledge(receipts)
 
     async def release(self, delivery: Delivery) -> None:
-        await self._jobs.release(delivery)
+        await self._stream(delivery.channel).give_back([delivery])
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
     ) -> None:
-        await self._jobs.reject(delivery, delay=delay, final=final, reason=reason)
+        stream = self._stream(delivery.channel)
+        if final:
+            await stream.bury(delivery, reason)
+        else:
+            await stream.give_back([delivery], delay, counts=True)
 
     async def depth(self, channel: str) -> Depth:
-        self.require_valid_channel_name(channel)
-        return await self._jobs.depth(channel)
+        stream = self._stream(channel)
+        self._loop_layer.named.acknowledge_received(channel)
+        return await stream.depth()
 
     async def dead_letters(
         self, channel: str, count: int = 100, after: str = ""
     ) -> list[DeadLetter]:
-        self.require_valid_channel_name(channel)
-        return await self._jobs.dead_letters(channel, count, after)
+        return await self._stream(channel).dead_letters(count, after)
 
     async def replay(self, channel: str, letter: DeadLetter) -> bool:
-        self.require_valid_channel_name(channel)
-        return await self._jobs.replay(channel, letter)
+        return await self._stream(channel).replay(letter)
 
     async def discard(self, channel: str, letter: DeadLetter) -> bool:
-        self.require_valid_channel_name(channel)
-        return await self._jobs.discard(channel, letter)
+        return await self._stream(channel).discard(letter)

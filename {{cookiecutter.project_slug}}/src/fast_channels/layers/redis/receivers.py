@@ -23,15 +23,16 @@ import copy
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from ...exceptions import ChannelLayerUnavailable
 from ...mailbox import Message
 from ...tasks import cancel_and_wait
+from ..idle import IdleNames
 from ..jobs import Delivery
 from .client.commands import CommandGroup, PendingCommand
-from .client.connection import Connection, Reply
+from .client.connection import Reply
+from .stream import JobStream
 
 logger = logging.getLogger(__name__)
 
@@ -45,48 +46,18 @@ LEASE_ENDED = b"again"  # the notification that a message was given back
 Waiter = asyncio.Future[list[Delivery]]
 
 
-class LeaseSource(Protocol):
-    """Where receivers get messages, and what becomes of those."""
-
-    def begin_use(self, channel: str) -> None:
-        """A receiver waits on the channel."""
-        ...
-
-    def end_use(self, channel: str) -> None:
-        """None does any more."""
-        ...
-
-    async def listen(self, channel: str, on_notification: Callable[[bytes], None]) -> None: ...
-
-    def request_leases(
-        self, request: PendingCommand, channel: str, handled: list[str], count: int, *, claim: bool
-    ) -> Connection | None:
-        """Start the request, which acknowledges ``handled`` as well; returns the connection that has to
-        write it. The reply is for ``decode_leases``.
-        """
-        ...
-
-    def decode_leases(
-        self, channel: str, reply: Reply
-    ) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
-        """The messages that were leased; those that cannot be decoded, with the reason; and whether
-        there may be more to take at once.
-        """
-        ...
-
-    def acknowledge_soon(self, channel: str, receipts: list[str]) -> None:
-        """Not awaited: a receiver cancelled here would lose its message."""
-        ...
-
-    async def release(self, *deliveries: Delivery) -> None: ...
-
-    async def bury(self, delivery: Delivery, reason: str) -> None: ...
-
-
 class Receivers:
-    def __init__(self, source: LeaseSource, channel: str) -> None:
-        self._source = source
-        self._channel = channel
+    """``listen(on_notification)`` subscribes to the channel; while one waits, it is not ``idle``."""
+
+    def __init__(
+        self,
+        stream: JobStream,
+        listen: Callable[[Callable[[bytes], None]], Awaitable[None]],
+        idle: IdleNames,
+    ) -> None:
+        self._stream = stream
+        self._subscribe = listen
+        self._idle_names = idle
         self._loop = asyncio.get_running_loop()
         self._group = CommandGroup()
         self._waiting: deque[tuple[Waiter, int]] = deque()  # and how many messages they want
@@ -122,7 +93,7 @@ class Receivers:
         return await self._get(count, size=1)
 
     async def _get(self, count: int, size: int) -> list[Delivery]:
-        self._source.begin_use(self._channel)
+        self._idle_names.use(self._stream.channel)
         self._size = size
         waiter: Waiter = self._loop.create_future()
         self._waiting.append((waiter, count))
@@ -138,7 +109,7 @@ class Receivers:
             raise
         finally:
             if not self._waited_for:
-                self._source.end_use(self._channel)
+                self._idle_names.leave(self._stream.channel)
 
     def on_notification(self, data: bytes) -> None:
         if data == LEASE_ENDED:
@@ -177,7 +148,7 @@ class Receivers:
 
     async def _listen(self) -> None:
         try:
-            await self._source.listen(self._channel, self.on_notification)
+            await self._subscribe(self.on_notification)
         except Exception as error:
             self.failed(error)
         else:
@@ -195,18 +166,15 @@ class Receivers:
         if claim:
             self._claim_at = now + POLL
         handled, self._handled = self._handled, []
-        request = LeaseRequest(self._group, self, handled)
-        count = max(count, self._size)
-        connection = self._source.request_leases(
-            request, self._channel, handled, count, claim=claim
-        )
+        request = self._stream.lease(handled, max(count, self._size), claim=claim)
+        connection = LeaseRequest(self, handled).start(self._group, *request)
         if connection is not None:
             connection.write_soon()
 
     def answered(self, reply: Reply) -> None:
-        deliveries, unreadable, more = self._source.decode_leases(self._channel, reply)
+        deliveries, unreadable, more = self._stream.leased(reply)
         for delivery, reason in unreadable:
-            self._group.run(self._source.bury(delivery, reason))
+            self._group.run(self._bury(delivery, reason))
         if more:
             self._claim_at = 0.0
         self._hand_out(deliveries)
@@ -215,6 +183,10 @@ class Receivers:
             self._look()
         else:
             self._look_in(POLL)
+
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        with contextlib.suppress(ChannelLayerUnavailable):  # it comes again
+            await self._stream.bury(delivery, reason)
 
     def refused(self, error: Exception, handled: list[str]) -> None:
         """A request failed, by which these were to be acknowledged."""
@@ -225,7 +197,7 @@ class Receivers:
         self._listening = False
         self._done()
         if isinstance(error, ChannelLayerUnavailable):
-            logger.debug("Waiting to receive from %s: %s", self._channel, error)
+            logger.debug("Waiting to receive from %s: %s", self._stream.channel, error)
             self._look_in(PAUSE)
             return
         for waiter, _ in self._waiting:
@@ -286,7 +258,7 @@ class Receivers:
             while self._ahead:
                 deliveries = list(self._ahead)
                 self._ahead.clear()
-                await self._source.release(*deliveries)
+                await self._stream.give_back(deliveries)
 
     def _returned(self, task: "asyncio.Task[None]") -> None:
         self._returning = None
@@ -298,7 +270,7 @@ class Receivers:
         """What no request has taken along. Unsent, it comes again."""
         handled, self._handled = self._handled, []
         if handled:
-            self._source.acknowledge_soon(self._channel, handled)
+            self._stream.acknowledge_soon(handled)
 
     def drop_leased(self) -> None:
         self._ahead.clear()
@@ -326,8 +298,7 @@ class Receivers:
 class LeaseRequest(PendingCommand):
     __slots__ = ("_handled", "_receivers")
 
-    def __init__(self, group: CommandGroup, receivers: Receivers, handled: list[str]) -> None:
-        super().__init__(group)
+    def __init__(self, receivers: Receivers, handled: list[str]) -> None:
         self._receivers = receivers
         self._handled = handled
 

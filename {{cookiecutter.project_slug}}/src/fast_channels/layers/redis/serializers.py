@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
-from ...messages import NOT_CARRIED, is_flat_in_json, missing, pack, plain, unpack
+from ...messages import NOT_CARRIED, is_flat_in_json, missing, msgpack, pack, plain, unpack
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -165,7 +165,8 @@ class MsgPackSerializer(BaseMessageSerializer):
         return pack(message)
 
     def from_bytes(self, message: bytes) -> Message:
-        return unpack(message)
+        unpacked: Message = msgpack.unpackb(message, strict_map_key=False)
+        return unpacked
 
 
 class MissingSerializer(BaseMessageSerializer):

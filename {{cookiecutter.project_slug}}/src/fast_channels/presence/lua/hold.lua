@@ -14,7 +14,8 @@
 -- ARGV[8]  and following: for each key its name, connections, those within their grace, info, 1 if the
 --          info is news
 -- returns  {"refused"} if the process has written something newer, {"lost"} if the confirmed write is not
---          there, both without a change; else {"done"} and the keys for which there was no room
+--          there, both without a change; else {"done"}, the epoch, the version that has all of this, and
+--          the keys for which there was no room
 --
 -- A key's value is packed: {connections as shown, {process: {connections, within grace, stamp, info}}}.
 -- Shown is the info with the latest stamp.
@@ -35,6 +36,7 @@ if last_number < number then
   redis.call('HSET', about, ':' .. process, string.format('%.0f %.0f', number, now))
 end
 redis.call('HSETNX', about, 'epoch', ARGV[5])
+local epoch = redis.call('HGET', about, 'epoch')
 local version = tonumber(redis.call('HGET', about, 'version') or 0)
 local before, size = version, redis.call('ZCARD', index)
 
@@ -48,7 +50,7 @@ local function shown_info(parts)
   return info
 end
 
-local reply, changes = {'done'}, {}
+local reply, changes = {'done', epoch, ''}, {}
 
 local function changed(kind, key, shown, info)
   version = version + 1
@@ -102,10 +104,10 @@ if version > before then
   redis.call('HSET', about, 'version', string.format('%.0f', version))
   local watched = tonumber(redis.call('HGET', about, 'watched') or 0)
   if watched >= now then
-    local epoch = redis.call('HGET', about, 'epoch')
     redis.call(ARGV[1], entries, string.format('%s %.0f ', epoch, before) .. table.concat(changes))
   end
 end
+reply[3] = string.format('%.0f', version)
 local expires = tonumber(ARGV[7])
 if size == 0 then
   expires = math.floor(expires / 30)  -- longer than anything that was written earlier is under way

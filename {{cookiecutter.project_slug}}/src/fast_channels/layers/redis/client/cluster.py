@@ -26,12 +26,13 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import PUBLISH, Commands
+from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
 from .keeper import NotConnected
-from .servers import Route, Server, Servers, Topology, shard_index
-from .subscriber import BATCH, Events
+from .servers import Server, Servers, shard_index
+from .subscriber import BATCH
+from .topology import Events, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ PATIENCE = 0.5  # seconds that an operation waits for one node before it looks a
 CROWD = 200  # operations that wait for a node together double it: each look costs some 0.1 ms
 PAUSE = 0.05  # seconds before it looks
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
-SPUBLISH = "SPUBLISH"
+SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
 
 
 def slot_of(topic: str) -> int:
@@ -101,8 +102,11 @@ class Cluster:
             self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
-    def route(self, topic: str) -> Route:
-        return Route(ClusterCommands(self, topic), self.subscriptions)
+    def commands(self, topic: str) -> Commands:
+        return ClusterCommands(self, topic)
+
+    def subscriber(self, topic: str) -> "ClusterSubscriptions":
+        return self.subscriptions
 
     def commands_of_key(self, key: str) -> Commands:
         return ClusterCommands(self, key, keyed=True)
@@ -114,7 +118,7 @@ class Cluster:
                 await self._mapped.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
-        return [node.route.commands for node in self._nodes.values()]
+        return [node.commands for node in self._nodes.values()]
 
     def mark_stale(self, error: BaseException | None = None) -> None:
         """The map may be wrong."""
@@ -238,7 +242,7 @@ class ClusterCommands(Commands):
     @property
     def connection(self) -> Connection | None:
         node = self._cluster.node_now(self._topic, self._keyed)
-        return None if node is None else node.kept.connection
+        return None if node is None else node.commands.connection
 
     async def connected(self, deadline: float) -> Connection:
         """The map is looked at again while there is no connection."""
@@ -250,7 +254,7 @@ class ClusterCommands(Commands):
                 while True:
                     node = await cluster.node(self._topic, self._keyed)
                     try:
-                        return await node.kept.connected(self._patience())
+                        return await node.commands.connected(self._patience())
                     except NotConnected as error:
                         cluster.mark_stale(error)
                         await asyncio.sleep(PAUSE)
@@ -270,17 +274,12 @@ class ClusterCommands(Commands):
     def part(self) -> object:
         return slot_of(self._topic)
 
-    @property
-    def by_bus(self) -> bool:
-        return not self._cluster.sharded  # also while that is not known: it is the safe assumption
-
     def unavailable(self) -> ChannelLayerUnavailable:
         return self._cluster.unavailable()
 
     def adapted(self, command: Command) -> Command:
-        if self._cluster.sharded:
-            return tuple(SPUBLISH if part is PUBLISH else part for part in command)
-        return command
+        word, own = (PUBLISH, SPUBLISH) if self._cluster.sharded else (DIRECT, BY_BUS)
+        return tuple(own if part is word else part for part in command)
 
     async def look_again(self, error: Exception, deadline: float) -> None:
         self._cluster.mark_stale(error)
@@ -300,7 +299,7 @@ class ClusterCommands(Commands):
         except AskError as error:
             address = (error.host, error.port)
         # The slot is on its way to that node: only a command behind ASKING is served there.
-        connection = await self._cluster.open_node(address).kept.connected(deadline)
+        connection = await self._cluster.open_node(address).commands.connected(deadline)
         connection.post("ASKING")
         return await connection.execute(self.adapted(command), deadline, again=True)
 
@@ -323,17 +322,11 @@ class ClusterSubscriptions:
         self._cluster.mark_stale()
         self._cluster.start()
 
-    def wants(self, topic: str) -> bool:
-        return topic in self._placed or topic in self._unplaced
-
-    def confirmed(self, topic: str) -> bool:
-        node = self._placed.get(topic)
-        return node is not None and node.subscriber.confirmed(topic)
-
     async def add(self, topic: str) -> bool:
         cluster = self._cluster
         cluster.start()
-        if self.confirmed(topic):
+        placed = self._placed.get(topic)
+        if placed is not None and placed.subscriber.confirmed(topic):
             return False
         try:
             async with asyncio.timeout(cluster.timeout):
@@ -404,7 +397,7 @@ class ClusterSubscriptions:
 
 
 def make_topology(
-    endpoints: list[Endpoint], timeout: float, events: Events, *, keyed: bool
+    endpoints: list[Endpoint], timeout: float, events: Events, keyed: bool
 ) -> Topology:
     """A Cluster if the endpoint is one, else the shards; a Cluster is not sharded once more."""
     if any(endpoint.cluster for endpoint in endpoints):

@@ -26,16 +26,16 @@ from redis.exceptions import NoScriptError, RedisError
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait
 from .connection import Command, Connection, ConnectionLost, Pending, Reply
-from .keeper import KeptConnection
 
 MOST_TASKS = 1_000
 
-# In a command: what reaches its topic's listeners. A Cluster that shards them puts SPUBLISH there.
-PUBLISH = "PUBLISH"
+# In a command, what reaches its topic's listeners, and how: on a connection, in order. A Cluster puts
+# SPUBLISH there if it shards them; else they go over its bus, which may lose or reorder them.
+PUBLISH, DIRECT = "PUBLISH", "direct"
 
 
 class Commands(abc.ABC):
-    """Executes commands where one topic lives. ``timeout`` is in seconds."""
+    """Executes commands where a topic lives. ``timeout`` is in seconds."""
 
     misplaced: ClassVar[
         tuple[type[Exception], ...]
@@ -56,19 +56,14 @@ class Commands(abc.ABC):
         """Wait for that, until a time of the event loop's clock; ``TimeoutError`` then."""
 
     @property
-    @abc.abstractmethod
     def server(self) -> object:
         """Stands for the server; the same for all topics that live there at the moment."""
+        return self
 
     @property
     def part(self) -> object:
         """The same for all topics that one command may name."""
         return self.server
-
-    @property
-    def by_bus(self) -> bool:
-        """Notifications may reach listeners over the bus of a Cluster."""
-        return False
 
     @abc.abstractmethod
     def unavailable(self) -> ChannelLayerUnavailable:
@@ -165,31 +160,6 @@ class Commands(abc.ABC):
         raise failure
 
 
-class ServerCommands(Commands):
-    """For all topics of one server, or of whatever primary the Sentinels name."""
-
-    def __init__(self, kept: KeptConnection) -> None:
-        super().__init__(kept.timeout)
-        self._kept = kept
-
-    def __str__(self) -> str:
-        return str(self._kept.endpoint)
-
-    @property
-    def connection(self) -> Connection | None:
-        return self._kept.connection
-
-    async def connected(self, deadline: float) -> Connection:
-        return await self._kept.connected(deadline)
-
-    @property
-    def server(self) -> object:
-        return self
-
-    def unavailable(self) -> ChannelLayerUnavailable:
-        return self._kept.unavailable()
-
-
 # Without a task
 
 
@@ -233,15 +203,7 @@ class CommandGroup:
 class PendingCommand(abc.ABC):
     """To a connection it is the future of the reply to the first attempt."""
 
-    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group", "_timeout")
-
-    _commands: Commands
-    _command: Command
-
-    def __init__(self, group: CommandGroup) -> None:
-        self._group = group
-        self._answered = False
-        self._timeout = self._deadline = 0.0
+    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group")
 
     @abc.abstractmethod
     def succeeded(self, reply: Reply) -> None: ...
@@ -250,13 +212,14 @@ class PendingCommand(abc.ABC):
     def failed(self, error: Exception) -> None:
         """By ``ChannelLayerUnavailable``, or by a bug."""
 
-    def start(self, commands: Commands, command: Command, *, timeout: float) -> Connection | None:
+    def start(self, group: CommandGroup, commands: Commands, command: Command) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one.
 
-        The ``timeout``, in seconds, is that of the wait for a connection, and again that of the wait for
+        The timeout of ``commands`` is that of the wait for a connection, and again that of the wait for
         the reply, which begins when it is the command's turn on the connection.
         """
-        self._commands, self._command, self._timeout = commands, command, timeout
+        self._group, self._commands, self._command = group, commands, command
+        self._answered = False
         self._deadline = self._from_now()
         connection = self._offer(self._deadline)
         if connection is None and not self._wait_for_room():
@@ -273,7 +236,7 @@ class PendingCommand(abc.ABC):
             connection.write_soon()
         elif self._wait_for_room():
             pass
-        elif self._deadline <= deadline - self._timeout:
+        elif self._deadline <= deadline - self._commands.timeout:
             self.failed(self._commands.unavailable())
         else:
             self._group.attempt(self)
@@ -296,7 +259,7 @@ class PendingCommand(abc.ABC):
         return connection is not None
 
     def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self._timeout
+        return asyncio.get_running_loop().time() + self._commands.timeout
 
     def done(self) -> bool:
         return self._answered

@@ -131,29 +131,20 @@ def parse_hosts(
     ``connection_kwargs`` are redis-py's, added to each connection. Raises ``ValueError`` for what
     names no server, and says which forms do, and for an option that no connection takes.
     """
-    endpoints = _endpoints(hosts, sentinels, service_name, sentinel_kwargs, connection_kwargs)
-    return [endpoint.check() for endpoint in endpoints]
-
-
-def _endpoints(
-    hosts: Hosts | None,
-    sentinels: Sentinels | None,
-    service_name: str | None,
-    sentinel_kwargs: Mapping[str, Any] | None,
-    connection_kwargs: Mapping[str, Any] | None,
-) -> list[Endpoint]:
     extra = dict(connection_kwargs or {})
-    if sentinels is not None:
-        if hosts is not None:
-            raise ValueError("Give either hosts or sentinels, not both")
-        return [_service(sentinels, service_name, sentinel_kwargs, extra)]
-    if service_name is not None or sentinel_kwargs is not None:
-        raise ValueError("service_name and sentinel_kwargs need sentinels=[(host, port), …]")
     if isinstance(hosts, str | bytes):
         raise ValueError(f"hosts must be a list of servers, such as [{hosts!r}], not a bare string")
-    if hosts is not None and not hosts:
+    if sentinels is None and (service_name is not None or sentinel_kwargs is not None):
+        raise ValueError("service_name and sentinel_kwargs need sentinels=[(host, port), …]")
+    if sentinels is None and hosts is not None and not hosts:
         raise ValueError("hosts is empty; leave it out for redis://localhost:6379")
-    return [_endpoint(host, extra) for host in hosts or [DEFAULT_HOST]]
+    if sentinels is None:
+        endpoints = [_endpoint(host, extra) for host in hosts or [DEFAULT_HOST]]
+    elif hosts is None:
+        endpoints = [_service(sentinels, service_name, sentinel_kwargs, extra)]
+    else:
+        raise ValueError("Give either hosts or sentinels, not both")
+    return [endpoint.check() for endpoint in endpoints]
 
 
 def _endpoint(host: Any, extra: dict[str, Any]) -> Endpoint:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
+from .commands import Commands
 from .connection import CONNECTION_ERRORS, Connection, ConnectionLost, OnEnded, OnMessage
 from .hosts import Endpoint, close_pool
 
@@ -39,12 +40,14 @@ async def _nothing(_: Connection) -> None:
     pass
 
 
-class KeptConnection:
-    """``on_open(connection)`` is awaited on each new one before anybody else may use it.
+class KeptConnection(Commands):
+    """For all topics of one server, or of whatever primary the Sentinels name.
 
-    ``timeout`` is how long its callers wait, in seconds. The other callbacks are those of
-    ``Connection``, and ``on_lost()``.
+    ``on_open(connection)`` is awaited on each new one before anybody else may use it. The other callbacks
+    are those of ``Connection``, and ``on_lost()``.
     """
+
+    connection: Connection | None = None  # the open one, while there is one
 
     def __init__(
         self,
@@ -56,9 +59,8 @@ class KeptConnection:
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
     ) -> None:
+        super().__init__(timeout)
         self.endpoint = endpoint
-        self.timeout = timeout
-        self.connection: Connection | None = None  # the open one, while there is one
         self.last_error: BaseException | None = None
         self._on_open = on_open
         self._on_lost = on_lost
@@ -68,6 +70,9 @@ class KeptConnection:
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._pause = FIRST_PAUSE
+
+    def __str__(self) -> str:
+        return str(self.endpoint)
 
     def start(self) -> None:
         if self._keeper is None:
@@ -95,9 +100,8 @@ class KeptConnection:
             raise NotConnected from None
 
     def unavailable(self) -> ChannelLayerUnavailable:
-        """What a caller is told when its time is over."""
         return ChannelLayerUnavailable(
-            f"Redis ({self.endpoint}) did not answer within {self.timeout} s; "
+            f"Redis ({self}) did not answer within {self.timeout} s; "
             f"last error: {self.last_error or 'none'}"
         )
 
@@ -148,7 +152,7 @@ class KeptConnection:
             self._opened.set()
             self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
             if self.last_error is not None:
-                logger.info("Connected to Redis (%s) again", self.endpoint)
+                logger.info("Connected to Redis (%s) again", self)
                 self.last_error = None
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -175,7 +179,7 @@ class KeptConnection:
 
     def _note(self, error: BaseException) -> None:
         if str(error) != str(self.last_error):  # an outage is told once, not at each attempt
-            logger.warning("No connection to Redis (%s): %s", self.endpoint, error)
+            logger.warning("No connection to Redis (%s): %s", self, error)
         self.last_error = error
 
     def _drop(self) -> None:

@@ -1,56 +1,13 @@
-"""How a topic finds its server, where servers know nothing of each other.
-
-Delivery above knows a ``Topology`` and its ``Route``: where a topic's commands go, and what subscribes.
-"""
+"""How a topic finds its server, where servers know nothing of each other."""
 
 import asyncio
 import zlib
-from dataclasses import dataclass
-from typing import Protocol
 
-from .commands import Commands, ServerCommands
+from .commands import Commands
 from .hosts import Endpoint
 from .keeper import KeptConnection
-from .subscriber import Events, PartOf, Subscriber, one_part
-
-
-class Subscriptions(Protocol):
-    """See ``Subscriber``."""
-
-    @property
-    def down(self) -> bool: ...
-
-    def want(self, topic: str) -> None: ...
-
-    def wants(self, topic: str) -> bool: ...
-
-    def confirmed(self, topic: str) -> bool: ...
-
-    async def add(self, topic: str) -> bool: ...
-
-    def discard(self, topic: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Route:
-    commands: Commands
-    subscriber: Subscriptions
-
-
-class Topology(Protocol):
-    def start(self) -> None: ...
-
-    def route(self, topic: str) -> Route: ...
-
-    def commands_of_key(self, key: str) -> Commands:
-        """Where a key lives, also where topics are no keys."""
-        ...
-
-    async def primaries(self) -> list[Commands]:
-        """One for each server that holds a part of the keys."""
-        ...
-
-    async def aclose(self) -> None: ...
+from .subscriber import PartOf, Subscriber, one_part
+from .topology import Events
 
 
 class Server:
@@ -65,16 +22,11 @@ class Server:
         part_of: PartOf = one_part,
         sharded: bool = False,
     ) -> None:
-        self.kept = KeptConnection(endpoint, timeout)
+        self.commands = KeptConnection(endpoint, timeout)
         self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
-        self.route = Route(ServerCommands(self.kept), self.subscriber)
-
-    def start(self) -> None:
-        self.kept.start()
-        self.subscriber.start()
 
     async def aclose(self) -> None:
-        await asyncio.gather(self.kept.aclose(), self.subscriber.aclose())
+        await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
 
 
 class Servers:
@@ -85,18 +37,23 @@ class Servers:
 
     def start(self) -> None:
         for server in self._servers:
-            server.start()
+            server.commands.start()
+            server.subscriber.start()
 
-    def route(self, topic: str) -> Route:
+    def _server_of(self, topic: str) -> Server:
         servers = self._servers
-        index = shard_index(topic, len(servers)) if len(servers) > 1 else 0
-        return servers[index].route
+        return servers[shard_index(topic, len(servers)) if len(servers) > 1 else 0]
 
-    def commands_of_key(self, key: str) -> Commands:
-        return self.route(key).commands
+    def commands(self, topic: str) -> Commands:
+        return self._server_of(topic).commands
+
+    commands_of_key = commands
+
+    def subscriber(self, topic: str) -> Subscriber:
+        return self._server_of(topic).subscriber
 
     async def primaries(self) -> list[Commands]:
-        return [server.route.commands for server in self._servers]
+        return [server.commands for server in self._servers]
 
     async def aclose(self) -> None:
         await asyncio.gather(*(server.aclose() for server in self._servers))

@@ -15,40 +15,19 @@ Invariants
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from redis.exceptions import ResponseError
 
 from ....exceptions import ChannelLayerUnavailable
-from .connection import Connection, ConnectionLost, OnMessage
+from .connection import Connection, ConnectionLost
 from .hosts import Endpoint
 from .keeper import KeptConnection
+from .topology import Events
 
 BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
-
-
-@dataclass(frozen=True)
-class Events:
-    """What a subscriber tells its owner.
-
-    ``on_lost()``: something that was subscribed is not heard any more. ``on_subscribing(topics,
-    since)`` is called before they are subscribed, for the first time or again; what was published to
-    them since that time of ``time.monotonic`` may not have been heard. Its result goes to
-    ``on_subscribed(topics, mark)`` when the server has confirmed. ``on_open()``: nothing that is
-    wanted on one connection is left to subscribe. ``on_ended(topic)``: the server ended a subscription by
-    itself. Each gets at most ``BATCH`` topics, and none of these functions may take long.
-    """
-
-    on_message: OnMessage
-    on_lost: Callable[[], None]
-    on_subscribing: Callable[[list[str], float], Any]
-    on_subscribed: Callable[[list[str], Any], None]
-    on_open: Callable[[], None]
-    on_ended: Callable[[str], None] = lambda _: None
 
 
 PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
@@ -134,9 +113,6 @@ class Subscriber:
         if self._kept.connection is not None and self._subscribing is None:
             self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
 
-    def wants(self, topic: str) -> bool:
-        return topic in self._wanted
-
     def confirmed(self, topic: str) -> bool:
         return self._open is not None and self._wanted.get(topic) == self._number
 
@@ -196,7 +172,7 @@ class Subscriber:
         try:
             await connection.call("PING")
         except asyncio.CancelledError:
-            for topic in filter(self.wants, topics):  # those that others listen to as well
+            for topic in [one for one in topics if one in self._wanted]:  # by others as well
                 self._wanted[topic] = UNCONFIRMED
                 self.want(topic, since)
             raise

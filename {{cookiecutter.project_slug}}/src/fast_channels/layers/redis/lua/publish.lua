@@ -6,13 +6,13 @@
 -- ARGV[2]  how many entries the log keeps, roughly (XADD MAXLEN ~)
 -- ARGV[3]  how long the log has to live from now on at least, in milliseconds
 -- ARGV[4]  PUBLISH, or SPUBLISH in a Cluster
--- ARGV[5]  1 to name the entry before in the notification: over the bus of a Cluster notifications
---          may be lost, or overtake each other, although the listener's connection holds
+-- ARGV[5]  "by bus" to name the entry before in the notification: over the bus of a Cluster
+--          notifications may be lost, or overtake each other, although the listener's connection holds
 -- ARGV[6]  and following: messages; each becomes an entry of its own, the second and later ones with
 --          their index behind that uid
 -- returns  the last entry's id
 local before = '-'
-if ARGV[5] == '1' then
+if ARGV[5] == 'by bus' then
   local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   before = last and last[1] or '0-0'
 end
