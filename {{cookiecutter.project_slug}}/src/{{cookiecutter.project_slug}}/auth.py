@@ -228,9 +228,12 @@ async def who(request: Request) -> JSONResponse:
 async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) -> JSONResponse:
     """Sign in, or renew: by a name in development, else by the provider's token, as a Bearer.
 
-    Without a token, which a page may not have, a session that the provider's side has made longer is
-    told as it is now, with its renewal.
+    Without either, ``current_session`` is told as it is now, with its renewal: whoever keeps it may have
+    made it longer.
     """
+    if bearer is None and body is None:
+        session = await current_session(request)
+        return _told(session, renewal=renewal_of(session))
     before, now = await signed_session(request), time.time()
     until = now + get_settings().session_seconds
     if not get_settings().has_provider:
@@ -238,9 +241,7 @@ async def sign_in(request: Request, bearer: Bearer, body: SignIn | None = None) 
             raise HTTPException(422, "A name is needed.")
         user = await named_user(body, before)
     elif bearer is None:
-        if body or before is None or before.expires_at <= now:
-            raise HTTPException(404 if body else 401, "Sign in at the provider first.")
-        return _told(before, renewal=renewal_of(before))
+        raise HTTPException(404, "Sign in at the provider.")
     else:
         user, token_ends = await verify(bearer.credentials)
         until = min(until, token_ends)

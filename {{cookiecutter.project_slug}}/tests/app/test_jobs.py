@@ -17,7 +17,7 @@ from fast_channels.layers import (
 from fast_channels.worker import Worker
 
 from {{ cookiecutter.project_slug }} import jobs
-from {{ cookiecutter.project_slug }}.schemas import JobOutput
+from {{ cookiecutter.project_slug }}.schemas import JobOutput, JobStarted
 from {{ cookiecutter.project_slug }}.settings import get_settings
 
 from .visitors import PATIENCE, text_of, visit

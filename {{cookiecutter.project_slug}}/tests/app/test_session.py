@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import FastAPI
 from jwt.algorithms import RSAAlgorithm
+from starlette.requests import HTTPConnection
 
 from fast_channels.testing import WebsocketCommunicator
 
@@ -211,6 +212,23 @@ async def test_a_page_without_the_token_renews_by_the_cookie(
             assert least < answer["expires_in"] <= most
         await client.delete("/session")
     assert (await client.post("/session")).status_code == 401
+
+
+async def test_a_session_that_somebody_else_keeps_takes_the_place_of_ours(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a proxy's: what is told of it, and renewed by, is what `current_session` says."""
+    user = auth.User(id="z", name="Zed")
+    session = auth.Session(id="s", user=user, since=time.time(), expires_at=time.time() + 600)
+
+    async def current_session(connection: HTTPConnection) -> auth.Session:
+        return session
+
+    monkeypatch.setattr(auth, "current_session", current_session)
+    for told in (await client.get("/session"), await client.post("/session")):
+        assert (told.status_code, told.json()["user"]) == (200, user.model_dump())
+    assert auth.read_renewal(told.json()["renewal"]) == session
+    assert "set-cookie" not in told.headers
 
 
 BAD_TOKENS = {
