@@ -74,8 +74,11 @@ class LayerHandlers:
     def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
         self._class_name = consumer_class.__qualname__
         self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
-        events = frozenset(_layer_events(consumer_class))
-        self._framework = frozenset(_framework_names(consumer_class)) - events
+        ours = [one for one in consumer_class.__mro__ if one is object or _package(one) == PACKAGE]
+        values = [item for one in ours for item in vars(one).items()]
+        events = {name for name, value in values if getattr(value, "is_layer_event", False)}
+        names = {name for one in ours for name in (*vars(one), *inspect.get_annotations(one))}
+        self._framework = names - events
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
@@ -121,23 +124,8 @@ class LayerHandlers:
         return names
 
 
-def _framework_classes(consumer_class: type) -> Iterator[type]:
-    for base in consumer_class.__mro__:
-        if base is object or base.__module__.partition(".")[0] == PACKAGE:
-            yield base
-
-
-def _framework_names(consumer_class: type) -> Iterator[str]:
-    for base in _framework_classes(consumer_class):
-        yield from vars(base)
-        yield from inspect.get_annotations(base)
-
-
-def _layer_events(consumer_class: type) -> Iterator[str]:
-    for base in _framework_classes(consumer_class):
-        for name, value in vars(base).items():
-            if getattr(value, "is_layer_event", False):
-                yield name
+def _package(of: type) -> str:
+    return of.__module__.partition(".")[0]
 
 
 def _is_handler(value: object) -> bool:

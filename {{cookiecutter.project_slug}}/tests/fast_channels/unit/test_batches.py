@@ -9,7 +9,6 @@ import pytest
 from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
 from fast_channels.layers.redis import batches as batches_module
 from fast_channels.layers.redis.batches import MOST_BYTES, MOST_MESSAGES, Batcher, Outcome, Request
-from fast_channels.layers.redis.client import commands as commands_module
 from fast_channels.layers.redis.client.commands import Commands
 from fast_channels.layers.redis.client.connection import (
     Command,
@@ -181,7 +180,7 @@ async def test_what_waits_is_bounded(
 
 async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others follow in their order when there is one, and are told when the time is over."""
-    monkeypatch.setattr(commands_module, "MOST_TASKS", 2)
+    monkeypatch.setattr(batches_module, "MOST_TASKS", 2)
     server = Server(connected=False)
     batcher = make(server)
     senders = [batcher.send(f"{n}", b"m") for n in range(5)]

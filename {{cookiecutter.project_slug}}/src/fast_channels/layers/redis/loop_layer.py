@@ -41,7 +41,7 @@ from .serializers import BaseMessageSerializer
 
 logger = logging.getLogger(__name__)
 
-CACHED_NAMES = 4096  # of channels that were sent to
+CACHED_NAMES = 4096  # of channels and groups that were sent to
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class LoopLayer(Generic[NamedT]):
         )
         self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
+        self._topic_of = lru_cache(CACHED_NAMES)(config.topics.group)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {}
         self.followed: Followed | None = None  # none by a strategy that keeps nothing
         self.closed = False
@@ -221,7 +222,7 @@ class LoopLayer(Generic[NamedT]):
         return self.post(inbox, channel, self.serialize(message))
 
     def group_send(self, group: str, message: Message) -> Awaitable[object]:
-        return self.post(self.config.topics.group(group), "", self.serialize(message))
+        return self.post(self._topic_of(group), "", self.serialize(message))
 
     def post(self, topic: str, channel: str, payload: bytes) -> Awaitable[object]:
         """Have the message published with others to the topic; to be awaited for that."""

@@ -60,10 +60,10 @@ class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
         self._on_reconnect = on_reconnect
 
     def _make_loop_layer(self, config: Config) -> "LoopLayer[NamedTopics]":
-        return LoopLayer(config, self._own_mailboxes, self._make_strategy, NamedTopics)
-
-    def _make_strategy(self, owner: "LoopLayer[NamedTopics]") -> "Ephemeral":
-        return Ephemeral(owner.local, self._on_disconnect, self._on_reconnect)
+        hooks = self._on_disconnect, self._on_reconnect
+        return LoopLayer(
+            config, self._own_mailboxes, lambda owner: Ephemeral(owner.local, *hooks), NamedTopics
+        )
 
 
 class Ephemeral(Strategy):

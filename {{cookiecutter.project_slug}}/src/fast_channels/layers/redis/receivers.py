@@ -1,8 +1,8 @@
 """Receivers that wait for messages of one named channel in one process.
 
 Invariants
-- At most one request for messages is under way, and only while a receiver waits; it asks for as many
-  as those that wait want. What it brings goes to those that came first.
+- One task asks for messages, only while a receiver waits, and gives back what none has taken; it asks for
+  as many as those that wait want. What it brings goes to those that came first.
 - For a loop of quick ``receive()`` calls messages are leased ahead: each time twice as many, up to
   ``AHEAD``. What no call has taken ``AHEAD_TIME`` after it came is given back, and for the next call
   nothing is leased ahead: so a slow loop keeps no message from other processes.
@@ -30,8 +30,6 @@ from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..idle import IdleNames
 from ..jobs import Delivery
-from .client.commands import CommandGroup, PendingCommand
-from .client.connection import Reply
 from .stream import JobStream
 
 logger = logging.getLogger(__name__)
@@ -56,23 +54,21 @@ class Receivers:
         idle: IdleNames,
     ) -> None:
         self._stream = stream
-        self._subscribe = listen
+        self._listen = listen
         self._idle_names = idle
         self._loop = asyncio.get_running_loop()
-        self._group = CommandGroup()
         self._waiting: deque[tuple[Waiter, int]] = deque()  # and how many messages they want
+        self._task: asyncio.Task[None] | None = None  # while there is anything to do
+        self._news = asyncio.Event()  # a reason for a request
         self._listening = False
-        self._busy = False  # a request is under way, or the subscription that goes before it
-        self._woken = False  # there was a reason for a request meanwhile
-        self._timer: asyncio.TimerHandle | None = None  # of the next request
+        self._closing = False
         self._claim_at = 0.0
         self._ahead: deque[Delivery] = deque()
+        self._returning = False  # what is ahead
         self._size = 1  # of the next request for a ``receive()``
         self._fresh_until = 0.0
         self._ahead_timer: asyncio.TimerHandle | None = None
         self._handled: list[str] = []  # receipts, to be acknowledged
-        self._returning: asyncio.Task[None] | None = None
-        self._quiet: asyncio.Future[None] | None = None  # the end waits for the last request
 
     async def receive(self) -> Message:
         """A message, which is acknowledged without the caller's waiting for it."""
@@ -98,7 +94,7 @@ class Receivers:
         waiter: Waiter = self._loop.create_future()
         self._waiting.append((waiter, count))
         if not self._ahead or not self._serve():
-            self._look()
+            self._wake()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -110,11 +106,12 @@ class Receivers:
         finally:
             if not self._waited_for:
                 self._idle_names.leave(self._stream.channel)
+                self._news.set()
 
     def on_notification(self, data: bytes) -> None:
         if data == LEASE_ENDED:
             self._claim_at = 0.0
-        self._look()
+        self._news.set()
 
     @property
     def _waited_for(self) -> bool:
@@ -123,96 +120,78 @@ class Receivers:
     @property
     def idle(self) -> bool:
         """Nothing is held here, nor under way."""
-        held = self._busy or self._ahead or self._handled or self._returning
-        return not held and not self._waited_for
+        return not (self._task or self._ahead or self._handled or self._waited_for)
 
-    # Asking
+    # Asking, and giving back
 
-    def _look(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._woken = True
-        if self._busy or self._returning is not None or self._quiet is not None:
-            return
-        while self._waiting and self._waiting[0][0].done():  # cancelled
-            self._waiting.popleft()
-        if not self._waiting:
-            self.acknowledge()
-            return
-        self._busy = True
-        if self._listening:
-            self._ask()
-        else:
-            self._group.run(self._listen())
+    def _wake(self) -> None:
+        self._news.set()
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
 
-    async def _listen(self) -> None:
+    async def _work(self) -> None:
         try:
-            await self._subscribe(self.on_notification)
+            while self._returning or (self._waited_for and not self._closing):
+                self._news.clear()
+                if self._returning:
+                    await self._return()
+                elif pause := await self._ask():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await self._news.wait()
+        finally:
+            self._task = None
+
+    async def _ask(self) -> float:
+        """How many seconds the next request may wait, unless there is news."""
+        handled: list[str] = []
+        try:
+            if not self._listening:
+                await self._listen(self.on_notification)
+                self._listening = True
+            while self._waiting and self._waiting[0][0].done():  # cancelled
+                self._waiting.popleft()
+            wanted = sum(count for waiter, count in self._waiting if not waiter.done())
+            if not wanted:
+                return 0.0
+            now = time.monotonic()
+            claim = now >= self._claim_at
+            if claim:
+                self._claim_at = now + POLL
+            handled, self._handled = self._handled, []
+            reply = await self._stream.lease(handled, max(wanted, self._size), claim=claim)
+            deliveries, unreadable, more = self._stream.leased(reply)
         except Exception as error:
-            self.failed(error)
-        else:
-            self._listening = True
-            self._ask()
-
-    def _ask(self) -> None:
-        self._woken = False
-        count = sum(count for waiter, count in self._waiting if not waiter.done())
-        if not count:
-            self._done()
-            return
-        now = time.monotonic()
-        claim = now >= self._claim_at
-        if claim:
-            self._claim_at = now + POLL
-        handled, self._handled = self._handled, []
-        request = self._stream.lease(handled, max(count, self._size), claim=claim)
-        connection = LeaseRequest(self, handled).start(self._group, *request)
-        if connection is not None:
-            connection.write_soon()
-
-    def answered(self, reply: Reply) -> None:
-        deliveries, unreadable, more = self._stream.leased(reply)
-        for delivery, reason in unreadable:
-            self._group.run(self._bury(delivery, reason))
+            self._handled[:0] = handled
+            self._listening = False
+            return self._failed(error)
         if more:
             self._claim_at = 0.0
         self._hand_out(deliveries)
-        self._done()
-        if deliveries or unreadable or more or self._woken:
-            self._look()
-        else:
-            self._look_in(POLL)
+        with contextlib.suppress(ChannelLayerUnavailable):  # they come again
+            for delivery, reason in unreadable:
+                await self._stream.bury(delivery, reason)
+        return 0.0 if deliveries or unreadable or more else POLL
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
-        with contextlib.suppress(ChannelLayerUnavailable):  # it comes again
-            await self._stream.bury(delivery, reason)
-
-    def refused(self, error: Exception, handled: list[str]) -> None:
-        """A request failed, by which these were to be acknowledged."""
-        self._handled[:0] = handled
-        self.failed(error)
-
-    def failed(self, error: Exception) -> None:
-        self._listening = False
-        self._done()
+    def _failed(self, error: Exception) -> float:
         if isinstance(error, ChannelLayerUnavailable):
             logger.debug("Waiting to receive from %s: %s", self._stream.channel, error)
-            self._look_in(PAUSE)
-            return
+            return PAUSE
         for waiter, _ in self._waiting:
             if not waiter.done():
                 waiter.set_exception(copy.copy(error))
         self._waiting.clear()
+        return 0.0
 
-    def _done(self) -> None:
-        self._busy = False
-        if self._quiet is not None and not self._quiet.done():
-            self._quiet.set_result(None)
-
-    def _look_in(self, seconds: float) -> None:
-        if self._quiet is None:
-            self._timer = self._loop.call_later(seconds, self._look)
+    async def _return(self) -> None:
+        # What cannot be given back comes again when its lease has ended.
+        with contextlib.suppress(ChannelLayerUnavailable):
+            while self._ahead:
+                deliveries = list(self._ahead)
+                self._ahead.clear()
+                await self._stream.give_back(deliveries)
+        self._returning = bool(self._ahead)  # what has come since
+        self._claim_at = 0.0
 
     # Handing out
 
@@ -248,23 +227,9 @@ class Receivers:
             self._look_at_ahead_in(left)
 
     def _give_back(self) -> None:
-        if self._ahead and self._returning is None:
-            self._returning = self._loop.create_task(self._return())
-            self._returning.add_done_callback(self._returned)
-
-    async def _return(self) -> None:
-        # What cannot be given back comes again when its lease has ended.
-        with contextlib.suppress(ChannelLayerUnavailable):
-            while self._ahead:
-                deliveries = list(self._ahead)
-                self._ahead.clear()
-                await self._stream.give_back(deliveries)
-
-    def _returned(self, task: "asyncio.Task[None]") -> None:
-        self._returning = None
-        self._give_back()  # what has come since
-        self._claim_at = 0.0
-        self._look()
+        if self._ahead:
+            self._returning = True
+            self._wake()
 
     def acknowledge(self) -> None:
         """What no request has taken along. Unsent, it comes again."""
@@ -277,36 +242,18 @@ class Receivers:
         self._handled.clear()
 
     async def aclose(self) -> None:
-        self._quiet = self._loop.create_future()
-        for timer in (self._timer, self._ahead_timer):
-            if timer is not None:
-                timer.cancel()
-        if self._busy:
-            # What a request that is cut off has leased would only come again when its lease has ended.
-            await asyncio.wait({self._quiet}, timeout=LAST_REQUEST)
-        await asyncio.sleep(
-            0
-        )  # a receiver that was cancelled with messages in hand gives them back
+        self._closing = True
+        if self._ahead_timer is not None:
+            self._ahead_timer.cancel()
+        # What a request that is cut off has leased would only come again when its lease has ended.
+        await self._end_task()
+        await asyncio.sleep(0)  # a receiver that was cancelled gives back what it was given
         self.acknowledge()
         self._give_back()
-        if (returning := self._returning) is not None:
-            await asyncio.wait({returning}, timeout=LAST_REQUEST)
-            await cancel_and_wait([returning])
-        await self._group.aclose()
+        await self._end_task()
 
-
-class LeaseRequest(PendingCommand):
-    __slots__ = ("_handled", "_receivers")
-
-    def __init__(self, receivers: Receivers, handled: list[str]) -> None:
-        self._receivers = receivers
-        self._handled = handled
-
-    def succeeded(self, reply: Reply) -> None:
-        try:
-            self._receivers.answered(reply)
-        except Exception as error:
-            self._receivers.failed(error)
-
-    def failed(self, error: Exception) -> None:
-        self._receivers.refused(error, self._handled)
+    async def _end_task(self) -> None:
+        self._news.set()
+        if (task := self._task) is not None:
+            await asyncio.wait({task}, timeout=LAST_REQUEST)
+            await cancel_and_wait([task])

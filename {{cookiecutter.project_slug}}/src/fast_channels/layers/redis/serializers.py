@@ -80,9 +80,7 @@ class BaseMessageSerializer(abc.ABC):
         except InvalidMessageError:
             raise
         except NOT_CARRIED:
-            return self._as_bytes_if_plain(plain(message))
-
-    def _as_bytes_if_plain(self, message: Message) -> bytes:
+            message = plain(message)
         try:
             return self.as_bytes(message)
         except NOT_CARRIED as error:
@@ -237,9 +235,5 @@ def _make_crypter(keys: Sequence[str | bytes] | None) -> "MultiFernet | None":
         raise ValueError(
             "symmetric_encryption_keys needs the package cryptography; install it"
         ) from error
-    return MultiFernet([Fernet(_fernet_key(key)) for key in keys])
-
-
-def _fernet_key(key: str | bytes) -> bytes:
-    data = key.encode() if isinstance(key, str) else key
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest())
+    digests = [hashlib.sha256(k.encode() if isinstance(k, str) else k).digest() for k in keys]
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

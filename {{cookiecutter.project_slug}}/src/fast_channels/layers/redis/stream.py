@@ -20,7 +20,7 @@ Invariants
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from ...exceptions import ChannelFull, UndecodableMessage
@@ -83,10 +83,10 @@ class JobStream:
 
     # Leases
 
-    def lease(self, handled: Sequence[str], count: int, *, claim: bool) -> Request:
-        """It removes the ``handled`` entries first, and looks for ended leases if it may ``claim`` them."""
+    def lease(self, handled: Sequence[str], count: int, *, claim: bool) -> Awaitable[Reply]:
+        """Removes the ``handled`` entries first, and looks for ended leases if it may ``claim`` them."""
         values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
-        return self.commands, scripts.LEASE.command((self.topic, self._delayed), *values, *handled)
+        return scripts.LEASE.run(self.commands, (self.topic, self._delayed), *values, *handled)
 
     def leased(self, reply: Reply) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
         """The reply to ``lease``: what was leased; what of it cannot be decoded, with the reason; and

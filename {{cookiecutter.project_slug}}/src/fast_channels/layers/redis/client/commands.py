@@ -5,29 +5,19 @@ Invariants
   ladder of attempts, ``Commands.complete``, for a server and for a Cluster.
 - A command that is not repeatable and whose connection is lost before the reply is not sent again,
   since it may have been executed.
-- For a ``PendingCommand`` no task waits, unless its first attempt brings no reply or cannot be made:
-  only that goes on in a task, by ``complete``. After ``start`` either ``succeeded`` or ``failed`` is
-  called, once. Its time begins when it is its turn on the connection, not while the process is busy
-  with others.
-- At most ``MOST_TASKS`` wait in tasks for a connection, which keeps the loop free to make it; the
-  others wait behind them.
 """
 
 import abc
 import asyncio
 import hashlib
-from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError, RedisError
 
 from ....exceptions import ChannelLayerUnavailable
-from ....tasks import cancel_and_wait
 from .connection import Command, Connection, ConnectionLost, Pending, Reply
-
-MOST_TASKS = 1_000
 
 # In a command, what reaches its topic's listeners, and how: on a connection, in order. A Cluster puts
 # SPUBLISH there if it shards them; else they go over its bus, which may lose or reorder them.
@@ -158,150 +148,6 @@ class Commands(abc.ABC):
                 f"Redis ({self}) refused {command[0]}: {failure}"
             ) from failure
         raise failure
-
-
-# Without a task
-
-
-class CommandGroup:
-    """What the pending commands of one owner share; for the arguments see ``Commands.complete``."""
-
-    def __init__(self, *, repeatable: bool = True, replicated: bool = False) -> None:
-        self.repeatable = repeatable
-        self.replicated = replicated
-        self.closed = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: deque[PendingCommand] = deque()
-
-    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """In a task that ends with the owner."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._end)
-        return task
-
-    def attempt(self, pending: "PendingCommand") -> None:
-        """Begin it in a task, as soon as there are not too many."""
-        if len(self._tasks) < MOST_TASKS:
-            pending.go_on(None)
-        else:
-            self._waiting.append(pending)
-
-    def _end(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        while self._waiting and len(self._tasks) < MOST_TASKS:
-            self._waiting.popleft().begin_late()
-
-    async def aclose(self) -> None:
-        """Those that are under way fail."""
-        self.closed = True
-        while self._waiting:
-            self._waiting.popleft().begin_late()
-        await cancel_and_wait(self._tasks)
-
-
-class PendingCommand(abc.ABC):
-    """To a connection it is the future of the reply to the first attempt."""
-
-    __slots__ = ("_answered", "_command", "_commands", "_deadline", "_group")
-
-    @abc.abstractmethod
-    def succeeded(self, reply: Reply) -> None: ...
-
-    @abc.abstractmethod
-    def failed(self, error: Exception) -> None:
-        """By ``ChannelLayerUnavailable``, or by a bug."""
-
-    def start(self, group: CommandGroup, commands: Commands, command: Command) -> Connection | None:
-        """Returns the connection that has to write what is pending, if there is one.
-
-        The timeout of ``commands`` is that of the wait for a connection, and again that of the wait for
-        the reply, which begins when it is the command's turn on the connection.
-        """
-        self._group, self._commands, self._command = group, commands, command
-        self._answered = False
-        self._deadline = self._from_now()
-        connection = self._offer(self._deadline)
-        if connection is None and not self._wait_for_room():
-            self._group.attempt(self)
-        return connection
-
-    def begin_late(self) -> None:
-        """It had to wait for others that have no connection either."""
-        deadline = self._from_now()
-        if self._group.closed:
-            self._close()
-        elif (connection := self._offer(deadline)) is not None:
-            self._deadline = deadline
-            connection.write_soon()
-        elif self._wait_for_room():
-            pass
-        elif self._deadline <= deadline - self._commands.timeout:
-            self.failed(self._commands.unavailable())
-        else:
-            self._group.attempt(self)
-
-    def _in_turn(self) -> None:
-        """There is room on the connection, or it is lost."""
-        self._deadline = self._from_now()
-        self.begin_late()
-
-    def _offer(self, deadline: float) -> Connection | None:
-        if self._group.replicated:
-            return None
-        return self._commands.offer(self._command, self, deadline)
-
-    def _wait_for_room(self) -> bool:
-        """False if there is no connection to have room."""
-        connection = None if self._group.replicated else self._commands.connection
-        if connection is not None:
-            connection.when_room(self._in_turn)
-        return connection is not None
-
-    def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self._commands.timeout
-
-    def done(self) -> bool:
-        return self._answered
-
-    def set_result(self, reply: Reply) -> None:
-        self._answered = True
-        self.succeeded(reply)
-
-    def set_exception(self, error: Exception) -> None:
-        self._answered = True
-        self.go_on(error)
-
-    def go_on(self, after: Exception | None) -> None:
-        """In a task; ``after`` is how the first attempt ended."""
-        if self._group.closed:
-            self._close()
-        else:
-            self._group.run(self._complete(after)).add_done_callback(self._ended)
-
-    async def _complete(self, after: Exception | None) -> None:
-        try:
-            if after is None:
-                await self._commands.turn(self._deadline)
-                self._deadline = self._from_now()
-            reply = await self._commands.complete(
-                self._command,
-                self._deadline,
-                repeatable=self._group.repeatable,
-                replicated=self._group.replicated,
-                after=after,
-            )
-        except Exception as error:
-            self.failed(error)
-        else:
-            self.succeeded(reply)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled():  # perhaps before it began
-            self._close()
-
-    def _close(self) -> None:
-        self.failed(ChannelLayerUnavailable("The layer was closed"))
 
 
 # Scripts

@@ -210,7 +210,10 @@ class Subscriber:
         patience = asyncio.get_running_loop().call_later(IN_TURN, self._settled.set)
         self._waiting = Waiting(self._part_of)
         try:
-            await self._wait_in_turn(list(self._wanted))
+            for number, topic in enumerate(list(self._wanted), start=1):
+                self._waiting.add(topic)
+                if number % BATCH == 0:
+                    await asyncio.sleep(0)
             await self._subscribe_waiting(connection)
         except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
             self._drop(connection)
@@ -220,12 +223,6 @@ class Subscriber:
             raise
         finally:
             patience.cancel()
-
-    async def _wait_in_turn(self, topics: list[str]) -> None:
-        for number, topic in enumerate(topics, start=1):
-            self._waiting.add(topic)
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
 
     def _lost(self) -> None:
         if self._open is not None:
