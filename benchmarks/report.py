@@ -26,6 +26,7 @@ ORDER = (
     "wire",
 )
 KINDS = ("memory", "pubsub", "queue", "-")
+LIVE = ("positions", "recovery", "presence", "frames")  # cases, or beginnings of their names
 NOTHING = "\N{EN DASH}"
 
 
@@ -47,11 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.report", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="such as live.txt; default: all")
     options = parser.parse_args()
     machine, rows = load(options.files)
     options.to.mkdir(exist_ok=True)
     for name, text in documents(machine, rows):
-        (options.to / name).write_text(text, encoding="utf-8")
+        if not options.only or name in options.only:
+            (options.to / name).write_text(text, encoding="utf-8")
 
 
 def documents(machine: dict[str, Any], rows: list[Row]) -> Iterator[tuple[str, str]]:
@@ -61,6 +64,7 @@ def documents(machine: dict[str, Any], rows: list[Row]) -> Iterator[tuple[str, s
     yield "ratios.txt", list_table(*ratios(plain))
     yield "figures.txt", list_table(*figures([row for row in plain if row.compared]))
     yield "redis.txt", list_table(*redis(plain))
+    yield "live.txt", list_table(*live([row for row in rows if row.case.startswith(LIVE)]))
     yield "stalled.txt", list_table(*facts([row for row in rows if row.case == "stalled"]))
     yield "growth.txt", list_table(*growth([row for row in rows if row not in plain]))
     for kind in KINDS:
@@ -72,6 +76,19 @@ def documents(machine: dict[str, Any], rows: list[Row]) -> Iterator[tuple[str, s
 
 
 Table = tuple[list[str], list[list[str]]]
+
+
+def live(rows: list[Row]) -> Table:
+    """What the live features take, which no peer has: medians, by layer."""
+    kinds = KINDS[:-1]
+    titles: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        titles.setdefault(f"{row.title}, {row.unit}", {})[row.kind] = row
+    lines = [
+        [title, *(_median(found[kind], CANDIDATE) if kind in found else NOTHING for kind in kinds)]
+        for title, found in titles.items()
+    ]
+    return ["case", *kinds], lines
 
 
 def ratios(rows: list[Row]) -> Table:
@@ -171,7 +188,9 @@ def _spread(ratio: Spread | None) -> str:
 
 
 def list_table(heads: list[str], lines: list[list[str]]) -> str:
-    """reST."""
+    """reST, which has no table without a row."""
+    if not lines:
+        return "Not measured.\n"
     shown = [".. list-table::", "   :header-rows: 1", ""]
     for first, *others in [heads, *lines]:
         shown += [f"   * - {first}", *(f"     - {cell}" for cell in others)]

@@ -128,7 +128,7 @@ def test_rounds_of_a_busy_machine_are_left_out(measured: Path, tmp_path: Path) -
 def test_the_report_is_made_of_it(measured: Path, tmp_path: Path) -> None:
     """Every table that the documentation includes is there and holds something."""
     report(measured, tmp_path)
-    for name in ("machine", "ratios", "figures", "redis", "stalled", "growth"):
+    for name in ("machine", "ratios", "figures", "redis", "live", "stalled", "growth"):
         assert (tmp_path / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 

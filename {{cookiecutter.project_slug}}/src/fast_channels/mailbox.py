@@ -3,6 +3,7 @@
 Invariants
 - A message is taken only by ``take()``, in the caller's own step: a receiver that is cancelled
   while it waits has taken nothing, so cancelling it loses and delays no message.
+- What waits may be withdrawn by whoever has put it, as if it had never been put.
 - At most ``capacity`` messages wait. What is over it goes by ``overflow``, and is counted.
 - A message older than ``expiry`` seconds is never handed out; it is counted.
 - Only the event loop of a waiter touches that waiter: ``put()`` may be called from any thread.
@@ -120,7 +121,7 @@ class Mailbox:
             return None
 
     def withdraw(self, is_meant: Callable[[Message], object]) -> None:
-        """Take back what waits here and ``is_meant``, for a sender whose word holds no more."""
+        """Take back what waits here and ``is_meant``."""
         for entry in [one for one in self._messages if is_meant(one[1])]:
             with contextlib.suppress(ValueError):  # another thread has taken it
                 self._messages.remove(entry)

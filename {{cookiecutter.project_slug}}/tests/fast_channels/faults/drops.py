@@ -94,6 +94,7 @@ class Plan:
     seconds: float = 30.0
     rate: float = 50.0  # messages a second
     away: float = 2.0  # seconds that a client stays away, and between two restarts
+    settle: float = SETTLE_SECONDS  # for what is under way at the end
 
 
 @dataclass
@@ -212,7 +213,7 @@ async def run(name: str, scene: Scene, plan: Plan) -> Drops:
         await asyncio.wait([sending])
         for client in clients:
             client.stay()
-        await comes_true(lambda: all(_has_all(scene, client) for client in clients), SETTLE_SECONDS)
+        await comes_true(lambda: all(_has_all(scene, client) for client in clients), plan.settle)
     finally:
         for task in running:
             task.cancel()

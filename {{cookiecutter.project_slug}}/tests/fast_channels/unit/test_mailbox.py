@@ -30,6 +30,16 @@ def test_first_in_first_out() -> None:
     assert (len(mailbox), mailbox.full, mailbox.idle) == (0, False, True)
 
 
+def test_what_waits_can_be_withdrawn() -> None:
+    """Only what is meant; the rest keeps its order."""
+    mailbox = Mailbox(5)
+    put_all(mailbox, 1, 2, 1, 3)
+    mailbox.withdraw(lambda message: message["n"] == 1)
+    assert take_all(mailbox) == [2, 3]
+    mailbox.withdraw(lambda message: True)
+    assert mailbox.idle
+
+
 @pytest.mark.parametrize(
     ("overflow", "kept", "overflowed"),
     [("drop_newest", [1, 2], False), ("drop_oldest", [2, 3], False), ("close", [1, 2], True)],
