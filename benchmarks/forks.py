@@ -51,11 +51,13 @@ MOST = 16  # descriptors that come at once
 
 
 class Forked:
-    """As much of a ``subprocess.Popen`` as the runner uses. `alive` ends when the process does."""
+    """As much of a ``subprocess.Popen`` as the runner uses. `alive` is at its end when the process is."""
 
-    def __init__(self, pid: int, stdin: IO[bytes] | None, stdout: IO[bytes] | None, alive: int):
+    def __init__(
+        self, pid: int, stdin: IO[bytes] | None, stdout: IO[bytes] | None, alive: int
+    ) -> None:
         self.pid, self.stdin, self.stdout = pid, stdin, stdout
-        self._alive = alive
+        self._alive = os.fdopen(alive, "rb", 0)
 
     def poll(self) -> int | None:
         return 0 if self._has_ended(0) else None
@@ -73,10 +75,13 @@ class Forked:
         for file in (self.stdin, self.stdout):
             if file is not None:
                 file.close()
-        os.close(self._alive)
 
     def _has_ended(self, timeout: float | None) -> bool:
-        return bool(select.select([self._alive], [], [], timeout)[0])
+        if self._alive.closed:
+            return True
+        if ended := bool(select.select([self._alive], [], [], timeout)[0]):
+            self._alive.close()
+        return ended
 
 
 class Forks:

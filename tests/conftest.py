@@ -10,7 +10,7 @@ import pytest
 
 import beside
 import progress
-from rendering import environment_of, render, run
+from rendering import environment_of, render, run, share_bytecode
 
 LAYERS = ("queue", "pubsub")
 TOPOLOGIES = ("standalone", "sentinel", "cluster")
@@ -103,9 +103,16 @@ def installed(copies: dict[tuple[str, str], Path]) -> Path:
 def shared(installed: Path) -> Shared:
     """Project -> variables with which it runs in the environment of `installed`.
 
-    To install the same packages again costs each project some 10 s, most of them to compile.
+    To install the same packages again costs each project some 10 s, most of them to compile. Of its own
+    files it gets what is compiled by then.
     """
-    return lambda project: environment_of(installed, project)
+
+    def of(project: Path) -> dict[str, str]:
+        if project != installed:
+            share_bytecode(installed, project)
+        return environment_of(installed, project)
+
+    return of
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ def measure(place: Place) -> Path:
     return path
 
 
-of_one_run = pytest.mark.beside(measure, seconds=100)
+of_one_run = pytest.mark.beside(measure, seconds=70)
 
 
 @pytest.fixture

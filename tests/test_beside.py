@@ -1,11 +1,14 @@
 """Long commands beside the tests: they run at once, and end with the run."""
 
+import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from beside import AT_ONCE, Commands, Place, command
+from rendering import run, share_bytecode
 
 
 def place(folder: Path, commands: Commands) -> Place:
@@ -55,3 +58,22 @@ def test_what_several_name_is_done_once(tmp_path: Path) -> None:
             commands.result("work")
     commands.close()
     assert times == [tmp_path]
+
+
+def test_what_is_compiled_is_shared_where_the_source_is_the_same(tmp_path: Path) -> None:
+    """Of the same size and time is not enough: another source is compiled by itself."""
+    one, other = (tmp_path / name for name in ("one", "other"))
+    for project, answer in ((one, 1), (other, 2)):
+        (project / "src").mkdir(parents=True)
+        (project / "src" / "same.py").write_text("answer = 0\n")
+        (project / "src" / "differing.py").write_text(f"answer = {answer}\n")
+    compiled = run(sys.executable, "-m", "compileall", "-q", "src", cwd=one)
+    assert compiled.returncode == 0, compiled.stdout
+    for path in (one / "src").glob("*.py"):
+        os.utime(other / "src" / path.name, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    share_bytecode(one, other)
+    program = "import sys, same, differing; print(same.answer, differing.answer)"
+    said = run(sys.executable, "-v", "-c", program, cwd=other / "src").stdout
+    assert "0 2" in said.splitlines()
+    assert f"matches {other / 'src' / 'same.py'}" in said
+    assert f"matches {other / 'src' / 'differing.py'}" not in said

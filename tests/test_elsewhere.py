@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from beside import Done, Place
-from rendering import ROOT, TEMPLATE
+from rendering import ROOT, TEMPLATE, share_bytecode
 
 # One file of each kind: with nothing, with Redis, with processes of their own, with faults.
 SOME = [
@@ -25,6 +25,7 @@ def there(place: Place) -> tuple[Done, Done]:
     project = place.folder
     for folder in ("src/fast_channels", "tests/fast_channels"):
         shutil.copytree(TEMPLATE / folder, project / folder, ignore=IGNORED)
+    share_bytecode(place.project, project)
     shutil.copy(ROOT / "docs" / "examples" / "elsewhere.toml", project / "pyproject.toml")
     some = ("pytest", "-q", "-k", " or ".join(SOME), "tests/fast_channels")
     tests = place.run("uv", "run", *some, cwd=project)

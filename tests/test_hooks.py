@@ -14,7 +14,7 @@ import pytest
 from cookiecutter.exceptions import FailedHookException
 
 from conftest import Render
-from rendering import ROOT, TEMPLATE, render, run
+from rendering import ROOT, TEMPLATE, render, run, share_bytecode
 
 HOOKS = ("pre_gen_project.py", "post_gen_project.py")
 
@@ -148,9 +148,12 @@ def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.mark.parametrize("slug", ["app", "conftest", "faults", "main"])
-def test_an_accepted_slug_starts(render: Render, environment: dict[str, str], slug: str) -> None:
+def test_an_accepted_slug_starts(
+    render: Render, installed: Path, environment: dict[str, str], slug: str
+) -> None:
     """Names of modules deeper down hide nothing: the app is found, and so are the tests."""
     project = render(project_slug=slug)
+    share_bytecode(installed, project)
     sync = ["uv", "sync", "--locked"]  # takes the one before away
     python = ["uv", "run", "--locked", "python"]
     start = [*python, "-c", f"import {slug}.main, {slug}.worker"]

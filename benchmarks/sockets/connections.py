@@ -18,7 +18,7 @@ def echo(setting: Setting, clients: int, window: int, bursts: bool) -> Sample:
         clients=clients,
         window=window,
         bursts=bursts,
-        seconds=0.1 if setting.quick else 2.0,
+        seconds=0.2 if setting.quick else 2.0,
     )
 
 
