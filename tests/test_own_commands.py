@@ -65,7 +65,7 @@ def test_what_differs_is_run_in_each_variant() -> None:
     """Every file of the app's tests that meets what differs is among those above."""
     files = (TEMPLATE / "tests" / "app").glob("test_*.py")
     meeting = {path.stem for path in files if MEETING.search(path.read_text(encoding="utf-8"))}
-    assert meeting - {"test_page"} == {f"test_{name}" for name in MET}
+    assert meeting - {"test_page_outages"} == {f"test_{name}" for name in MET}
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
@@ -84,15 +84,30 @@ def test_the_runtime_satisfies_pyright(done: Done) -> None:
 # What the group adds is laid over the environment: with it inside, make test would open the page too.
 IN_A_BROWSER = """
 uv export --quiet --locked --only-group browser --output-file browser.txt
-uv run --locked --with-requirements browser.txt python -m pytest -n 2 tests/app/test_page.py
-"""
+uv run --locked --with-requirements browser.txt python -m pytest """
 
-
-@pytest.mark.skipif(
+needs_chromium = pytest.mark.skipif(
     not any(map(shutil.which, CHROMIUM_NAMES)),
     reason="needs Chromium on PATH (apt-get install chromium); the other tests do not open the page",
 )
-@pytest.mark.beside("sh", "-ec", IN_A_BROWSER, seconds=40)
+
+
+# Whole files, so that each process starts one browser and its servers once.
+@needs_chromium
+@pytest.mark.beside(
+    "sh", "-ec", f"{IN_A_BROWSER} -n 2 --dist loadfile tests/app/test_page*.py", seconds=60
+)
 def test_the_page_works_in_a_browser(done: Done) -> None:
-    """The page's own test, which the project skips without its optional browser group."""
+    """The page's own tests, which the project skips without its optional browser group."""
     passed(done)
+
+
+@needs_chromium
+@pytest.mark.parametrize("variant", [("queue", "sentinel"), ("queue", "cluster")], ids="-".join)
+@pytest.mark.beside(
+    "sh", "-ec", f"{IN_A_BROWSER} -s -k redis tests/app/test_page_outages.py", seconds=20
+)
+def test_the_page_outlives_a_failover(variant: tuple[str, str], done: Done) -> None:
+    """Under continuous writing, on real Sentinels and on a real Cluster: shown is what was sent."""
+    passed(done)
+    assert re.search(r"over an outage of Redis: sent \d+, shown", done.stdout)

@@ -5,6 +5,7 @@ memory or on real Redis, and the app as real processes.
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -108,7 +109,7 @@ def processes(all_processes: Processes) -> Iterator[Processes]:
 @pytest.fixture(scope="session")
 def in_memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     folder = tmp_path_factory.mktemp("server")
-    with WebProcess(folder, {"JOB_STEP_SECONDS": "0.05"}) as server:
+    with WebProcess(folder, {"SECRET_KEY": "x" * 32, "JOB_STEP_SECONDS": "0.05"}) as server:
         yield server
 
 
@@ -118,3 +119,23 @@ def server(in_memory_server: WebProcess) -> Iterator[WebProcess]:
     in_memory_server.start()
     yield in_memory_server
     print(in_memory_server.said())
+
+
+# In a browser, with the optional group of this name. A module's, as Playwright has an event loop of its own.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from .pages import open_browser
+
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitors(browser: Any, server: WebProcess) -> Iterator[Any]:
+    """Before the server in memory."""
+    from .pages import Visitors
+
+    with Visitors(browser, server.url) as visitors:
+        yield visitors

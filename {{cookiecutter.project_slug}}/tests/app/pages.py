@@ -1,12 +1,16 @@
 """People before the page in a real browser, and a stand-in for the server. Needs Playwright."""
 
 import json
+import shutil
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import httpx
+import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -15,11 +19,34 @@ from playwright.sync_api import (
     Route,
     WebSocketRoute,
     expect,
+    sync_playwright,
 )
 
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # containers, where most pipelines run, offer no user namespace for it
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",  # what imitates one costs more than it saves
+]
 PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
 
 expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        bundled = playwright.chromium.executable_path
+        path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), bundled)
+        if not Path(path).exists():
+            pytest.skip(
+                "needs Chromium on PATH: apt-get install chromium, brew install --cask chromium, "
+                "or uv run playwright install chromium"
+            )
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 class Visitors:
@@ -31,6 +58,14 @@ class Visitors:
         self.room = uuid.uuid4().hex
         self.errors: list[str] = []
         self.outage_expected = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *others: object) -> None:
+        for context in self.browser.contexts:
+            context.close()
+        assert kind or self.errors == []
 
     def arrive(self, url: str = "", **context: Any) -> Page:
         return self.open(self.browser.new_context(**context).new_page(), url)
@@ -82,6 +117,44 @@ def is_in(page: Page) -> Page:
 def say(page: Page, text: str) -> None:
     page.get_by_label("Message", exact=True).fill(text)
     page.get_by_role("button", name="Send", exact=True).click()
+
+
+def write(page: Page, *texts: str) -> None:
+    """As `say`, many at once: the outbox takes 50."""
+    page.evaluate(
+        """(texts) => {
+            for (const text of texts) {
+                document.getElementById("text").value = text;
+                document.getElementById("composer").requestSubmit();
+            }
+        }""",
+        list(texts),
+    )
+
+
+def keep_writing(author: str, page: Page, pause: int = 250) -> None:
+    """Write "author 0", "author 1" ... by itself, one each `pause` ms, until `stop_writing`."""
+    page.evaluate(
+        """([author, pause]) => {
+            const [text, form] = ["text", "composer"].map((id) => document.getElementById(id));
+            window.written = 0;
+            window.writing = setInterval(() => {
+                text.value = `${author} ${window.written}`;
+                form.requestSubmit();
+                window.written += text.value === "" ? 1 : 0; // else the outbox is full
+            }, pause);
+        }""",
+        [author, pause],
+    )
+
+
+def stop_writing(*pages: Page) -> int:
+    """How many were written by all, which is more than none by each."""
+    for page in pages:
+        page.evaluate("() => { clearInterval(window.writing); text.value = ''; }")
+    written = [page.evaluate("window.written") for page in pages]
+    assert all(written)
+    return sum(written)
 
 
 def state(page: Page) -> Locator:

@@ -1,34 +1,22 @@
-"""The page in a real browser: Chromium, driven by Playwright, against a running server.
+"""What the page does, in a real browser: Chromium, driven by Playwright, before a server in memory.
 
 Where one of the two is missing these tests are skipped and the summary says how to get it.
 """
 
 import json
-import shutil
-import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from itsdangerous import TimestampSigner
 
 pytest.importorskip("playwright.sync_api", reason="needs Playwright: uv sync --group browser")
 
-from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Page, WebSocketRoute, expect
 
-from {{ cookiecutter.project_slug }} import layers
-
-from ..fast_channels.support.redis_servers import wait_until
-from .broker import Broker
 from .pages import (
     StandIn,
     Visitors,
     ask,
-    count,
     fill_in,
     hide,
     is_in,
@@ -36,93 +24,13 @@ from .pages import (
     members,
     pending,
     say,
-    send_all,
     state,
     texts,
+    write,
 )
-from .processes import WebProcess, WorkerProcess
-from .tunnel import Tunnel
+from .processes import WebProcess
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM_FLAGS = [
-    "--no-sandbox",  # containers, where most pipelines run, offer no user namespace for it
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-]
-SETTINGS = {"SECRET_KEY": "a secret of these tests, long enough", "JOB_STEP_SECONDS": "0.05"}
-# With pub/sub nothing is kept: a page that was away is told that it may have missed something.
-KEEPS_HISTORY = not hasattr(layers, "RedisPubSubChannelLayer")
-BOTTOM = "(one) => Math.round(one.getBoundingClientRect().bottom)"
 HOSTILE = '<img src=x onerror="window.intruded = true"><script>window.intruded = true</script>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        bundled = playwright.chromium.executable_path
-        path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), bundled)
-        if not Path(path).exists():
-            pytest.skip(
-                "needs Chromium on PATH: apt-get install chromium, brew install --cask chromium, "
-                "or uv run playwright install chromium"
-            )
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
-    with WebProcess(tmp_path_factory.mktemp("page"), SETTINGS) as server:
-        yield server
-
-
-@pytest.fixture
-def server(memory_server: WebProcess) -> Iterator[WebProcess]:
-    """In memory; a test may `stop()` and `start()` it. A failure shows its log."""
-    memory_server.start()
-    yield memory_server
-    print(memory_server.said())
-
-
-@pytest.fixture(scope="module")
-def both(
-    broker: Broker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[WebProcess, WebProcess]]:
-    """Two web processes and a worker on Redis."""
-    folder, settings = tmp_path_factory.mktemp("pages"), {**SETTINGS, "REDIS_URL": broker.url}
-    with ExitStack() as stack:
-        # Its jobs take minutes: none ends before it is cancelled.
-        stack.enter_context(WorkerProcess(folder, {**settings, "JOB_STEP_SECONDS": "10"}))
-        a, b = (stack.enter_context(WebProcess(folder, settings)) for _ in range(2))
-        yield a, b
-
-
-@pytest.fixture
-def tunnel(both: tuple[WebProcess, WebProcess]) -> Iterator[Tunnel]:
-    for process in both:
-        process.start()
-    with Tunnel(both[0].port, both[1].port) as tunnel:
-        yield tunnel
-
-
-@pytest.fixture
-def visitors(browser: Browser, server: WebProcess) -> Iterator[Visitors]:
-    yield from visit(browser, server.url)
-
-
-@pytest.fixture
-def travellers(browser: Browser, tunnel: Tunnel) -> Iterator[Visitors]:
-    """Behind a tunnel, with Redis."""
-    yield from visit(browser, tunnel.url)
-
-
-def visit(browser: Browser, url: str) -> Iterator[Visitors]:
-    visitors = Visitors(browser, url)
-    yield visitors
-    for context in browser.contexts:
-        context.close()
-    assert visitors.errors == []
 
 
 # Talking
@@ -147,14 +55,15 @@ def test_two_people_chat(visitors: Visitors) -> None:
 def test_a_newcomer_and_a_reload_show_what_was_said(visitors: Visitors) -> None:
     """The last 50 messages, without a "caught up": nothing was missed. A link carries the room."""
     ada = visitors.join("Ada")
-    for number in range(53):
-        say(ada, f"Line {number}")
+    lines = [f"Line {number}" for number in range(53)]
+    write(ada, *lines[:40])
+    expect(texts(ada)).to_have_count(40)
+    write(ada, *lines[40:])
     expect(texts(ada)).to_have_count(53)
     ben = visitors.join("Ben")
-    last = [f"Line {number}" for number in range(3, 53)]
     ada.reload()
     for page in (ada, ben):
-        expect(texts(page)).to_have_text(last)
+        expect(texts(page)).to_have_text(lines[3:])
         expect(page.locator(".notice-row")).to_have_count(0)
         expect(texts(page).last).to_be_in_viewport(ratio=1)
     expect(ada.locator(".mine .text")).to_have_count(50)
@@ -297,77 +206,6 @@ def test_the_page_forbids_foreign_and_inline_code(visitors: Visitors) -> None:
 
 
 # The line breaks
-
-
-def test_nothing_is_missed_in_a_tunnel(travellers: Visitors, tunnel: Tunnel) -> None:
-    """Two devices of Ada; one is away while Ben talks and both write: each message once, in order."""
-    ada = travellers.join("Ada")
-    with Tunnel(*tunnel.ports[::-1]) as other_way:
-        ben = travellers.join("Ben", url=other_way.url)
-        home = travellers.join("Ada", url=other_way.url)
-        say(ada, "Before the tunnel")
-        expect(texts(ben)).to_have_count(1)
-        travellers.outage_expected = True
-        tunnel.cut()
-        expect(ada.locator("#connection")).to_have_attribute("data-state", "waiting")
-        for number in range(14):
-            say(ben, f"Ben {number}")
-        expect(texts(home)).to_have_count(15)
-        for number in range(3):
-            say(ada, f"Ada {number}")
-        expect(pending(ada)).to_contain_text(["Waiting for the connection"] * 3)
-        ada.wait_for_timeout(3_000)
-        tunnel.mend()
-        if not KEEPS_HISTORY:
-            expect(ada.get_by_text("You may have missed messages.")).to_be_visible()
-            expect(texts(ada)).to_have_text(["Before the tunnel", "Ada 0", "Ada 1", "Ada 2"])
-            return
-        expect(ada.get_by_text("Caught up, 14 messages")).to_be_visible()
-        expect(pending(ada)).to_have_count(0)
-        count("in a tunnel", 18, ada, ben, home)
-        expect(members(ben)).to_have_text(["Ben", "Ada", "Ada"])
-
-
-@pytest.mark.skipif(not KEEPS_HISTORY, reason="pub/sub keeps nothing, which the page tells")
-@pytest.mark.parametrize("end", ["kill", "stop"])
-def test_web_processes_that_end_lose_nothing(
-    travellers: Visitors, both: tuple[WebProcess, WebProcess], end: str
-) -> None:
-    """Both sides write without a pause, while one process after the other dies, or is restarted."""
-    ada, ben = travellers.join("Ada"), travellers.join("Ben")
-    travellers.outage_expected = True
-    sent = 0
-    for process in both:
-        for number in range(20):
-            if number == 5:
-                getattr(process, end)()
-            if number == 15:
-                process.start()
-            for page, name in ((ada, "Ada"), (ben, "Ben")):
-                say(page, f"{name} {sent:03}")
-                sent += 1
-    for page in (ada, ben):
-        expect(pending(page)).to_have_count(0)
-        expect(state(page)).to_have_text("Online")
-    count(f"processes that {end}", sent, ada, ben)
-
-
-def test_an_outage_of_redis_is_outlived(travellers: Visitors, broker: Broker) -> None:
-    """What is said meanwhile goes out, by itself after a failover, or else by its author's will; once."""
-    ada, ben = travellers.join("Ada"), travellers.join("Ben")
-    travellers.outage_expected = True
-    say(ada, "Ada 0")
-    expect(texts(ben)).to_have_count(1)
-    broker.lose()
-    try:
-        say(ada, "Ada 1")
-        ada.wait_for_timeout(3_000)
-    finally:
-        broker.recover()
-    ready = f"{travellers.url}/health/ready"
-    wait_until(lambda: httpx.get(ready).is_success, what="the way to Redis", timeout=60)
-    send_all(ada)
-    count("over an outage", 2, ada, ben)
 
 
 def test_a_restart_that_forgets_is_told(visitors: Visitors, server: WebProcess) -> None:
@@ -516,33 +354,6 @@ def test_a_refused_name_stays_in_the_form_with_the_reason(visitors: Visitors) ->
     expect(page.get_by_label("Room", exact=True)).to_have_value(visitors.room)
 
 
-def test_signing_out_in_one_tab_signs_out_the_other(visitors: Visitors) -> None:
-    """What was not sent yet is in the composer of whoever signs in there again."""
-    ada = visitors.arrive()
-    ada.route_web_socket("**/ws/**", swallow("say"))
-    fill_in(ada, "Ada")
-    say(is_in(ada), "Not sent yet")
-    expect(pending(ada)).to_contain_text(["Sending…"])
-    other = visitors.again(ada)
-    other.get_by_role("button", name="Sign out").click()
-    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
-    expect(ada.get_by_role("heading", name="Sign in")).to_be_visible()
-    expect(ada.get_by_role("alert")).to_have_text("You signed out.")
-    expect(other.get_by_role("alert")).to_have_count(0)
-    fill_in(ada, "Ada")
-    expect(ada.get_by_label("Message", exact=True)).to_have_value("Not sent yet")
-
-
-def swallow(kind: str) -> Callable[[WebSocketRoute], None]:
-    """What a page asks of this kind is lost on its way to the server."""
-
-    def carry(route: WebSocketRoute) -> None:
-        upstream = route.connect_to_server()
-        route.on_message(lambda f: None if json.loads(f)["type"] == kind else upstream.send(f))
-
-    return carry
-
-
 def test_a_session_is_renewed_by_itself(visitors: Visitors) -> None:
     """Before its end, without a word; also if the first attempt fails."""
     visitors.outage_expected = True  # the attempt that fails
@@ -565,40 +376,6 @@ def test_a_session_is_renewed_by_itself(visitors: Visitors) -> None:
     say(page, "Still here")
     expect(texts(page)).to_have_text(["Still here"])
     assert any('"renewed"' in frame for frame in heard)
-
-
-def test_the_end_of_a_session_is_told(visitors: Visitors) -> None:
-    """The page that could not renew it asks to sign in again."""
-    visitors.outage_expected = True  # renewals that are prevented
-    user, now = {"id": "u-1", "name": "Eve"}, time.time()
-    ends = {"id": "s-1", "user": user, "since": now, "expires_at": now + 4}
-    signer = TimestampSigner(SETTINGS["SECRET_KEY"])
-    cookie = signer.sign(b64encode(json.dumps(ends).encode())).decode()
-    context = visitors.browser.new_context()
-    context.add_cookies([{"name": "session", "value": cookie, "url": visitors.url}])
-    page = context.new_page()
-    page.route("**/session", refuse_post)
-    visitors.open(page)
-    expect(page.get_by_role("alert")).to_contain_text("session has")
-    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-
-def refuse_post(route: Route) -> None:
-    if route.request.method == "POST":
-        route.abort()
-    else:
-        route.continue_()
-
-
-def test_a_provider_is_named_where_there_is_one(visitors: Visitors) -> None:
-    page = visitors.browser.new_context().new_page()
-    answer = {"detail": "Sign in first.", "sign_in": "provider"}
-    page.route("**/session", lambda route: route.fulfill(status=401, json=answer))
-    visitors.open(page)
-    expect(page.get_by_text("Sign in with your provider")).to_be_visible()
-    expect(page.get_by_label("Your name")).to_be_hidden()
-    page.get_by_role("button", name="Join").click()
-    expect(page.get_by_role("alert")).to_have_text("Sign in first.")
 
 
 def test_a_providers_session_is_renewed_by_what_the_browser_has(visitors: Visitors) -> None:
@@ -650,51 +427,6 @@ def test_a_job_is_the_same_after_a_reload_and_on_another_device(visitors: Visito
         assert bar.evaluate("(bar) => bar.value === bar.max")
 
 
-def test_a_job_is_cancelled_by_its_button(travellers: Visitors) -> None:
-    """While it runs; its worker is another process."""
-    page = travellers.join("Ada")
-    row = ask(page, "Much to say")
-    expect(row).to_have_attribute("data-state", "running")
-    row.get_by_role("button", name="Cancel").click()
-    expect(row.locator(".state")).to_have_text("Cancelled")
-    expect(row.get_by_role("button", name="Cancel")).to_be_hidden()
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_moves_away_under_the_pointer(visitors: Visitors, width: int) -> None:
-    """While answers grow and people come: each button stays where it is."""
-    size = {"width": width, "height": 740}
-    page = visitors.browser.new_context(viewport=size).new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
-    jobs = page.get_by_role("button", name="Jobs")
-    if jobs.is_visible():
-        jobs.click()
-    for job in ("j-1", "j-2"):
-        started = {"type": "job_started", "job": job, "job_group": f"job.{job}", "kind": "answer"}
-        stand_in.answers["start_job"] = started
-        ask(page, f"A question that takes more than one line, and a long one: {job}")
-    cancels = page.get_by_role("button", name="Cancel")
-    expect(cancels).to_have_count(2)
-    buttons = [*cancels.all(), page.get_by_role("button", name="Run steps")]
-    places = [button.bounding_box() for button in buttons]
-    assert all(places)
-    for number in range(100):
-        for job in ("j-1", "j-2"):
-            of = {"group": f"job.{job}", "job": job, "position": f"p{number + 2}"}
-            stand_in.tell(**of, type="job_output", text=f"word-{number} ")
-    people = [{"id": f"u-{number}", "name": "Ben", "connections": 1} for number in range(30)]
-    room = f"room.{visitors.room}"
-    stand_in.tell(type="presence", group=room, joined=people, left=[], count=30)
-    expect(page.locator("#people-count")).to_have_text("30")
-    for row in page.locator("#jobs > li").all():
-        expect(row.locator(".output")).to_contain_text("word-99")
-        ends = [row.locator(place).evaluate(BOTTOM) for place in (".output", ".words")]
-        assert ends == [ends[0]] * 2  # the newest words are in sight
-    assert [button.bounding_box() for button in buttons] == places
-
-
 def test_a_failed_job_and_a_refused_one_say_so(visitors: Visitors) -> None:
     page = visitors.browser.new_context().new_page()
     started = {"type": "job_started", "job": "j", "job_group": "job.j", "kind": "steps"}
@@ -714,116 +446,3 @@ def test_a_failed_job_and_a_refused_one_say_so(visitors: Visitors) -> None:
     page.get_by_role("button", name="Run steps").click()
     expect(page.get_by_role("alert")).to_have_text("Too many jobs.")
     expect(row).to_have_count(1)
-
-
-# The look
-
-
-def test_the_page_bears_the_projects_name(visitors: Visitors) -> None:
-    page = visitors.arrive()
-    name = httpx.get(f"{visitors.url}/static/app.webmanifest").json()["name"]
-    expect(page).to_have_title(name)
-    expect(page.locator("#sign-in .brand")).to_contain_text(name)
-    fill_in(page, "Ada")
-    expect(page.locator("#chat header")).to_contain_text(name)
-    expect(page).to_have_title(f"#{visitors.room} · {name}")
-
-
-def test_users_have_colours_of_their_own(visitors: Visitors) -> None:
-    """As many as there are hues, whoever they are; one user, one colour."""
-    hues = visitors.arrive().evaluate(
-        """async () => {
-            const { hueOf } = await import("/static/people.js");
-            const users = Array.from({ length: 12 }, (_, number) => `user ${number}`);
-            return [...users, ...users].map(hueOf);
-        }"""
-    )
-    assert len(set(hues[:12])) == 12
-    assert hues[:12] == hues[12:]
-
-
-def test_few_messages_stand_at_the_bottom(visitors: Visitors) -> None:
-    page = visitors.join("Ada")
-    say(page, "Down here")
-    expect(texts(page)).to_have_count(1)
-    gap = page.locator("#scroller").evaluate(BOTTOM) - texts(page).evaluate(BOTTOM)
-    assert 0 < gap < 40
-
-
-def test_the_log_follows_only_a_reader_at_its_end(visitors: Visitors) -> None:
-    page, other = visitors.join("Ada"), visitors.join("Ben")
-    log, newest = page.get_by_role("log"), texts(page).last
-    for number in range(30):
-        say(other, f"Line {number}")
-    expect(texts(page)).to_have_count(30)
-    expect(newest).to_be_in_viewport(ratio=1)
-    log.evaluate("(log) => log.scrollTo(0, -log.scrollHeight)")
-    page.evaluate("() => new Promise(requestAnimationFrame)")  # the page hears of it once a frame
-    first = texts(page).first
-    place = first.evaluate(BOTTOM)
-    for number in range(3):
-        say(other, f"One more {number}")
-    expect(newest).to_have_text("One more 2")
-    assert abs(first.evaluate(BOTTOM) - place) <= 1  # a browser scrolls by whole pixels
-    page.get_by_role("button", name="New messages").click()
-    expect(newest).to_be_in_viewport(ratio=1)
-    page.set_viewport_size({"width": 800, "height": 400})
-    expect(newest).to_be_in_viewport(ratio=1)
-
-
-def test_the_log_is_bounded(visitors: Visitors) -> None:
-    rows = visitors.arrive().evaluate(
-        """async () => {
-            const log = await import("/static/log.js");
-            const user = { id: "u-1", name: "Ada" };
-            for (let at = 0; at < 600; at++) log.add({ user, id: `m-${at}`, text: "x", at });
-            return document.querySelectorAll("#log > li").length;
-        }"""
-    )
-    assert rows == 500
-
-
-def test_a_phone_shows_everything_without_sideways_scrolling(visitors: Visitors) -> None:
-    """Also the members and the jobs: sheets that the keyboard opens and closes."""
-    page = visitors.join("A" * 50, viewport={"width": 360, "height": 740})
-    say(page, "endless" * 60)
-    expect(texts(page)).to_have_count(1)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert page.evaluate("document.getElementById('scroller').scrollWidth") <= 360
-    expect(page.get_by_role("button", name="Send", exact=True)).to_be_in_viewport(ratio=1)
-    for button, inside in (("here", "Sign out"), ("Jobs", "Run steps")):
-        expect(page.get_by_role("button", name=inside)).to_be_hidden()
-        opener = page.get_by_role("button", name=button)
-        opener.focus()
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("button", name=inside)).to_be_in_viewport(ratio=1)
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("button", name=inside)).to_be_hidden()
-        expect(opener).to_be_focused()
-
-
-def test_all_that_can_be_used_has_a_name_and_a_place_in_the_order(visitors: Visitors) -> None:
-    """Of the keyboard: Tab goes through all of it, and each says to a screen reader what it is."""
-    page = visitors.join("Ada")
-    found: list[str] = []
-    page.get_by_label("Message", exact=True).focus()
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        found.append(
-            page.evaluate(
-                """() => {
-                    const { activeElement: one } = document;
-                    const label = one.labels?.[0] ?? one;
-                    return one.getAttribute("aria-label") ?? label.textContent.trim();
-                }"""
-            )
-        )
-    order = ["Send", "Another room", "Go", "Sign out", "Question", "Ask", "Run steps"]
-    assert found[: len(order)] == order
-    assert "Messages" in found
-    for role in ("log", "main", "banner"):
-        expect(page.get_by_role(role)).to_have_count(1)
-    assert page.locator("#state, #announcement").evaluate_all(
-        "(all) => all.every((one) => one.getAttribute('role') === 'status')"
-    )
