@@ -1,7 +1,6 @@
 """Messages that leave together: what is sent to one topic in one turn of the event loop.
 
-They share one command and one confirmation, which is most of what a message costs, to Redis as well:
-the busier a room is, the more of its messages a turn of the loop brings.
+They share one command and one confirmation, which is most of what a message costs, to Redis as well.
 
 Invariants
 - The messages of a topic leave in the order of their sends. They are written in the next step of the

@@ -4,9 +4,7 @@ Commands issued in one turn of the event loop leave in one write; replies are ma
 of the commands, as the Redis protocol guarantees.
 
 redis-py makes the connection: address, TLS, authentication, its own introduction. Then ``Connection`` takes
-over the transport, packs commands and parses replies with hiredis, and settles each caller's future
-in the very callback that brings the data. Through redis-py's own streams, coroutines and locks the
-same costs three times the CPU. What is used below redis-py's public interface is ``_transport_of``.
+over the transport. What is used below redis-py's public interface is ``_transport_of``.
 
 Invariants
 - Each command's future is settled exactly once: by its reply; by ``TimeoutError`` at its deadline; or
