@@ -213,3 +213,24 @@ def test_an_older_state_of_a_group_that_was_left_long_ago(watches: bool) -> None
         assert world.run(node.process.members("red", "", 10)) == []
     finally:
         world.close()
+
+
+def test_a_process_that_stood_still_while_it_asked_for_its_lease() -> None:
+    """Has not held it since it asked: it takes nobody for dead who was cut off in the meantime."""
+    world = World()
+    try:
+        for _ in range(2):
+            world.run(world.start())
+        asks, holds = world.nodes
+        world.run(world.connect(holds, "red", "ann", {}))
+        world.run(asyncio.sleep(2 * LEASE))
+        watching = world.loop.create_task(world.take_list(asks, "red", asks.new_channel()))
+        asks.link.running.clear()  # its first question for a lease is on its way
+        world.run(asyncio.sleep(1))
+        world.run(world.outage(3 * LEASE))
+        asks.link.running.set()
+        world.run(watching)
+        world.run(asks.process._lease.renew())
+        assert holds.process.id in world.store._leases
+    finally:
+        world.close()
