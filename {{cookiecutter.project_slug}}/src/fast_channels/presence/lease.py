@@ -75,15 +75,15 @@ class ProcessLease:
 
     async def _renew_once(self) -> Lease | None:
         """``may_sweep``: an outage that ends others' leases ends this one as well."""
-        asked, since = asyncio.get_running_loop().time(), self._held_since
+        loop, since = asyncio.get_running_loop(), self._held_since
         lease = await self._rosters.renew(
             self.id,
             self._deadline,
             lease=self._length,
-            may_sweep=since is not None and asked - since >= self._patience,
+            may_sweep=since is not None and loop.time() - since >= self._patience,
         )
         if lease is not None and (lease.lapsed or since is None):
-            self._held_since = asked
+            self._held_since = loop.time()  # the question may have been on its way for long
         return lease
 
     def end(self, process: str) -> None:

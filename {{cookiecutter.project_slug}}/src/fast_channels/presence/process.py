@@ -331,6 +331,10 @@ class Process:
         if state.numbers.keys() - {self.id}:
             self._listed_at = self._loop.time()  # a lease that is kept can find out who is dead
             self._start_keeper()
+        if 0 < state.numbers.get(self.id, 0) < ENDING and group not in self.rooms:
+            room = self._room(group)  # an older state may say of us what is no more
+            room.check = True
+            self._enqueue(room)
         room = self.rooms.get(group)
         if (
             room is None or not room.holdings.dirty
@@ -551,6 +555,8 @@ class Process:
             self._lease.end(process)
         elif process == self.id and written < number:
             self._write_again(room)
+        elif process == self.id and written > number:  # of a time that is forgotten here
+            room.number, room.compare = written, True
         await self._bury(room.group, state)
         if mirror is not None and mirror.ready and mirror is room.mirror:
             old = self._loop.time() - room.read_at > STALE * self._settings.lease

@@ -169,6 +169,7 @@ class World:
         self.loop = VirtualLoop()
         self.store = MemoryRosters(self.loop.time)
         self.nodes: list[Node] = []
+        self.links: list[Link] = []  # also of processes that have ended
         self.started = 0
         self.older: dict[str, Any] | None = None
         self.restored = False
@@ -189,6 +190,7 @@ class World:
         self.started += 1
         name = f"process-{self.started}"
         link = Link(self.store)
+        self.links.append(link)
         local = LocalGroups(lambda channel: 100_000, expiry=None)
         process = Process(name, link, local, MemoryCodec(4096), SETTINGS)
         self.nodes.append(Node(name, link, local, process))
@@ -380,6 +382,8 @@ class World:
             if node.link.down:
                 node.link.down = False
             node.link.deaf = node.paused = False
+        while any(not one.done() for link in self.links for one in link.late):
+            await self.listen_for(1)  # a command of one that is dead may be the last to arrive
         await self.listen_for(VERY_LONG if self.restored else 0)
         for (
             node

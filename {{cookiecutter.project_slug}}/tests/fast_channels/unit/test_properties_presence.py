@@ -7,6 +7,7 @@ members; and each that comes stands in the list that it gets.
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -188,3 +189,48 @@ class PresenceMachine(RuleBasedStateMachine):
 def test_presence_of_several_processes() -> None:
     """Whatever happened, watchers and lists agree with who is there, and every change was told once."""
     run_state_machine_as_test(PresenceMachine, settings=sequences(100, 40))
+
+
+@pytest.mark.parametrize("watches", [True, False])
+def test_an_older_state_of_a_group_that_was_left_long_ago(watches: bool) -> None:
+    """Says of a process that lives what it has forgotten: that is taken out as soon as it looks there."""
+    world = World()
+    try:
+        world.run(world.start())
+        (node,) = world.nodes
+        world.run(world.connect(node, "red", "ann", {}))
+        world.run(world.watch(node, "green"))
+        world.run(asyncio.sleep(1))
+        world.run(world.remember())
+        world.run(world.disconnect(node, 0))
+        world.run(asyncio.sleep(10 * LEASE))
+        assert list(node.process.rooms) == ["green"]
+        world.run(world.restore(told=True, registry=False))
+        if watches:
+            world.run(world.watch(node, "red"))
+        world.run(node.process.members("red", "", 10))
+        world.run(asyncio.sleep(LEASE))
+        assert world.run(node.process.members("red", "", 10)) == []
+    finally:
+        world.close()
+
+
+def test_a_process_that_stood_still_while_it_asked_for_its_lease() -> None:
+    """Has not held it since it asked: it takes nobody for dead who was cut off in the meantime."""
+    world = World()
+    try:
+        for _ in range(2):
+            world.run(world.start())
+        asks, holds = world.nodes
+        world.run(world.connect(holds, "red", "ann", {}))
+        world.run(asyncio.sleep(2 * LEASE))
+        watching = world.loop.create_task(world.take_list(asks, "red", asks.new_channel()))
+        asks.link.running.clear()  # its first question for a lease is on its way
+        world.run(asyncio.sleep(1))
+        world.run(world.outage(3 * LEASE))
+        asks.link.running.set()
+        world.run(watching)
+        world.run(asks.process._lease.renew())
+        assert holds.process.id in world.store._leases
+    finally:
+        world.close()
