@@ -18,13 +18,13 @@ def echo(setting: Setting, clients: int, window: int, bursts: bool) -> Sample:
         clients=clients,
         window=window,
         bursts=bursts,
-        seconds=0.2 if setting.quick else 2.0,
+        seconds=0.05 if setting.quick else 2.0,
     )
 
 
 def churn(setting: Setting) -> Sample:
     """20 connections at a time; the CPU includes what the server does after the last has gone."""
-    return measure(setting, program="churn", seconds=0.1 if setting.quick else 2.0)
+    return measure(setting, program="churn", seconds=0.05 if setting.quick else 2.0)
 
 
 def idle(setting: Setting, groups: int) -> Sample:

@@ -19,7 +19,7 @@ def saturate(setting: Setting, clients: int, processes: int = 1, **order: str) -
         program="room",
         clients=clients,
         window=8,
-        seconds=0.2 if setting.quick else 2.0,
+        seconds=0.05 if setting.quick else 2.0,
     )
 
 
@@ -31,7 +31,7 @@ def talk(setting: Setting, clients: int) -> Sample:
         clients=clients,
         window=256,
         senders=4,
-        seconds=0.2 if setting.quick else 2.0,
+        seconds=0.05 if setting.quick else 2.0,
     )
 
 
