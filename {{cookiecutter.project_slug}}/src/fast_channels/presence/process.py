@@ -335,10 +335,9 @@ class Process:
             room = self._room(group)  # an older state may say of us what is no more
             room.check = True
             self._enqueue(room)
-        room = self.rooms.get(group)
-        if (
-            room is None or not room.holdings.dirty
-        ):  # of an id before this one, that is written again
+        ours = self.rooms.get(group)
+        # What an id before this one has left is not dead while it is being written again.
+        if ours is None or not ours.holdings.dirty:
             await self._bury(group, state)
         found: list[Seen] = []
         while len(found) < count:
