@@ -202,7 +202,7 @@ class Batch:
 
     def set_result(self, reply: Reply) -> None:
         self._answered = True
-        self._succeeded(reply)
+        self.succeeded(reply)
 
     def set_exception(self, error: Exception) -> None:
         self._answered = True
@@ -230,7 +230,7 @@ class Batch:
         except Exception as error:
             self.failed(error)
         else:
-            self._succeeded(reply)
+            self.succeeded(reply)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():  # perhaps before it began
@@ -241,7 +241,7 @@ class Batch:
 
     # Its senders
 
-    def _succeeded(self, reply: Reply) -> None:
+    def succeeded(self, reply: Reply) -> None:
         if (outcomes := self._batcher.outcomes) is not None:
             self._settle(outcomes(self.topic, len(self.senders), reply))
             return
