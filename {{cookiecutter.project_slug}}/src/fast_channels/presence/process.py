@@ -331,11 +331,11 @@ class Process:
         if state.numbers.keys() - {self.id}:
             self._listed_at = self._loop.time()  # a lease that is kept can find out who is dead
             self._start_keeper()
-        if 0 < state.numbers.get(self.id, 0) < ENDING and group not in self.rooms:
+        room = self.rooms.get(group)
+        if room is None and 0 < state.numbers.get(self.id, 0) < ENDING:
             room = self._room(group)  # an older state may say of us what is no more
             room.check = True
             self._enqueue(room)
-        room = self.rooms.get(group)
         if (
             room is None or not room.holdings.dirty
         ):  # of an id before this one, that is written again
