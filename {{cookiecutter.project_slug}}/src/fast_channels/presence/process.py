@@ -331,13 +331,13 @@ class Process:
         if state.numbers.keys() - {self.id}:
             self._listed_at = self._loop.time()  # a lease that is kept can find out who is dead
             self._start_keeper()
-        if 0 < state.numbers.get(self.id, 0) < ENDING and group not in self.rooms:
+        room = self.rooms.get(group)
+        if room is None and 0 < state.numbers.get(self.id, 0) < ENDING:
             room = self._room(group)  # an older state may say of us what is no more
             room.check = True
             self._enqueue(room)
-        ours = self.rooms.get(group)
         # What an id before this one has left is not dead while it is being written again.
-        if ours is None or not ours.holdings.dirty:
+        if room is None or not room.holdings.dirty:
             await self._bury(group, state)
         found: list[Seen] = []
         while len(found) < count:
