@@ -97,7 +97,8 @@ async def test_devices_that_are_cut_off_while_web_processes_restart(processes: P
     With pub/sub nothing is kept, and no return says that it has caught up.
     """
     web = [processes.a, processes.b]
-    plan = Plan(clients=8, seconds=2, rate=20, away=0.5, settle=20 if drops.KEPT else 0)
+    settle = 20 if drops.KEPT else 0
+    plan = Plan(clients=8, seconds=2, rate=20, stay=(0.2, 1), away=0.5, settle=settle)
     async with drops.app_scene(web, [*web, processes.worker]) as scene:
         counted = await run("app", scene, plan)
     assert counted.cuts >= 8

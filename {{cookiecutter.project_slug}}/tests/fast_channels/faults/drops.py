@@ -34,7 +34,6 @@ from .clients import open_socket
 from .processes import WebProcess
 from .waiting import SETTLE_SECONDS, comes_true
 
-STAYS = (1.0, 4.0)  # seconds, at random
 PAUSE = 0.05  # seconds between two attempts to connect
 LAYERS = ("memory", "queue")
 
@@ -93,6 +92,7 @@ class Plan:
     clients: int = 100
     seconds: float = 30.0
     rate: float = 50.0  # messages a second
+    stay: tuple[float, float] = (1.0, 4.0)  # seconds until a cut, at random
     away: float = 2.0  # seconds that a client stays away, and between two restarts
     settle: float = SETTLE_SECONDS  # for what is under way at the end
 
@@ -140,12 +140,12 @@ class Drops:
 class Client:
     """One that comes back."""
 
-    def __init__(self, scene: Scene, drops: Drops, away: float, chance: random.Random) -> None:
+    def __init__(self, scene: Scene, drops: Drops, plan: Plan, chance: random.Random) -> None:
         self.numbers: dict[str, list[int]] = {group: [] for group in scene.sent}
         self.joined = asyncio.Event()
         self._scene = scene
         self._drops = drops
-        self._away = away
+        self._plan = plan
         self._chance = chance
         self._positions: dict[str, str] = {}
         self._stays = True
@@ -176,11 +176,11 @@ class Client:
                 await self._stay(line)
                 self._drops.cuts += 1
                 line.cut()
-            await asyncio.sleep(self._away)
+            await asyncio.sleep(self._plan.away)
         return came
 
     async def _stay(self, line: Line) -> None:
-        deadline = time.monotonic() + self._chance.uniform(*STAYS)
+        deadline = time.monotonic() + self._chance.uniform(*self._plan.stay)
         while not self._stays or time.monotonic() < deadline:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
@@ -197,7 +197,7 @@ async def run(name: str, scene: Scene, plan: Plan) -> Drops:
     drops = Drops(name, plan.clients)
     chance = random.Random(1)
     clients = [
-        Client(scene, drops, plan.away, random.Random(chance.random())) for _ in range(plan.clients)
+        Client(scene, drops, plan, random.Random(chance.random())) for _ in range(plan.clients)
     ]
     running = [asyncio.create_task(client.run()) for client in clients]
     try:

@@ -47,8 +47,6 @@ class KeptConnection(Commands):
     are those of ``Connection``, and ``on_lost()``.
     """
 
-    connection: Connection | None = None  # the open one, while there is one
-
     def __init__(
         self,
         endpoint: Endpoint,
@@ -67,6 +65,7 @@ class KeptConnection(Commands):
         self._on_message = on_message
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None  # the open one, while there is one
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._pause = FIRST_PAUSE
@@ -84,18 +83,22 @@ class KeptConnection(Commands):
             self._keeper = None
 
     @property
+    def connection(self) -> Connection | None:
+        return self._connection
+
+    @property
     def down(self) -> bool:
         """An outage is known: the last attempt failed, or the last connection was lost."""
-        return self.connection is None and self.last_error is not None
+        return self._connection is None and self.last_error is not None
 
     async def connected(self, deadline: float) -> Connection:
         """Wait for an open connection; ``NotConnected`` at a time of the event loop's clock."""
         self.start()
         try:
             async with asyncio.timeout_at(deadline):
-                while self.connection is None:
+                while self._connection is None:
                     await self._opened.wait()
-                return self.connection
+                return self._connection
         except TimeoutError:
             raise NotConnected from None
 
@@ -145,7 +148,7 @@ class KeptConnection(Commands):
         running = [asyncio.create_task(connection.run()), asyncio.create_task(ended)]
         try:
             await self._on_open(connection)
-            self.connection = connection
+            self._connection = connection
             if connection.lost:  # while it opened
                 self._drop()
                 await running[0]  # raises the reason
@@ -183,7 +186,7 @@ class KeptConnection(Commands):
         self.last_error = error
 
     def _drop(self) -> None:
-        if self.connection is not None:
-            self.connection = None
+        if self._connection is not None:
+            self._connection = None
             self._opened.clear()
             self._on_lost()

@@ -47,7 +47,8 @@ class Servers:
     def commands(self, topic: str) -> Commands:
         return self._server_of(topic).commands
 
-    commands_of_key = commands
+    def commands_of_key(self, key: str) -> Commands:
+        return self.commands(key)
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
