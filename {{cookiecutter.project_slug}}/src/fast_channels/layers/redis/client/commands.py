@@ -33,13 +33,14 @@ class Commands(abc.ABC):
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
+        self._connection: Connection | None = None
 
     # Where
 
     @property
-    @abc.abstractmethod
     def connection(self) -> Connection | None:
         """The open connection to where the topic lives now, if there is one."""
+        return self._connection
 
     @abc.abstractmethod
     async def connected(self, deadline: float) -> Connection:

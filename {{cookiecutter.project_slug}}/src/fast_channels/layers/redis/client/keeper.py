@@ -65,7 +65,6 @@ class KeptConnection(Commands):
         self._on_message = on_message
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = None  # the open one, while there is one
         self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._pause = FIRST_PAUSE
@@ -81,10 +80,6 @@ class KeptConnection(Commands):
         if self._keeper is not None:
             await cancel_and_wait([self._keeper])
             self._keeper = None
-
-    @property
-    def connection(self) -> Connection | None:
-        return self._connection
 
     @property
     def down(self) -> bool:
