@@ -20,10 +20,9 @@ pytest.importorskip("playwright.sync_api", reason="needs Playwright: uv sync --g
 
 from playwright.sync_api import Browser, Route, WebSocketRoute, expect
 
-from {{ cookiecutter.project_slug }} import layers
-
 from ..fast_channels.support.redis_servers import wait_until
 from .broker import Broker
+from .drops import KEPT
 from .pages import (
     Visitors,
     ask,
@@ -44,8 +43,7 @@ from .processes import WebProcess, WorkerProcess
 from .tunnel import Tunnel
 
 SECRET = "a secret of these tests, long enough"
-KEEPS_HISTORY = not hasattr(layers, "RedisPubSubChannelLayer")
-needs_history = pytest.mark.skipif(not KEEPS_HISTORY, reason="pub/sub keeps nothing, which is told")
+needs_history = pytest.mark.skipif(not KEPT, reason="pub/sub keeps nothing, which is told")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,7 @@ def test_nothing_is_missed_in_ten_seconds_offline(
     expect(texts(home)).to_have_count(1 + missed)
     ada.context.set_offline(False)
     tunnel.mend()
-    if not KEEPS_HISTORY:
+    if not KEPT:
         expect(ada.get_by_text("You may have missed messages.")).to_be_visible()
         expect(texts(ada)).to_have_text(["Before the tunnel", "Ada 0", "Ada 1", "Ada 2"])
         return
@@ -218,7 +216,7 @@ def test_the_end_of_a_session_is_told(travellers: Visitors, other_way: Tunnel) -
     fill_in(ada, "Ada")
     is_in(ada)
     sent = 1 + stop_writing(ben)
-    if KEEPS_HISTORY:
+    if KEPT:
         count("over the end of a session", sent, ada, ben)
 
 
