@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,30 @@ def render(output: Path, answers: Mapping[str, str] | None = None) -> Path:
         config_file=str(configuration(output.parent / f"{output.name}-home")),
     )
     return Path(project)
+
+
+def render_in(
+    environment: Mapping[str, str], output: Path, answers: Mapping[str, str] | None = None
+) -> tuple[Path, str]:
+    """As `render`, by the command, with these variables; the project, and what was said.
+
+    Tests do not change their own process's: long work of others is started from it meanwhile.
+    """
+    done = run(
+        sys.executable,
+        "-m",
+        "cookiecutter",
+        str(ROOT),
+        "--no-input",
+        *("--config-file", str(configuration(output.parent / f"{output.name}-home"))),
+        *("--output-dir", str(output)),
+        *(f"{name}={answer}" for name, answer in (answers or {}).items()),
+        cwd=output.parent,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout
+    (project,) = output.iterdir()
+    return project, done.stdout
 
 
 def run(

@@ -1,9 +1,8 @@
 """Processes of the app: each with its own settings, log and life."""
 
 import os
+import signal
 import socket
-import subprocess
-import sys
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import Self
 
 from {{ cookiecutter.project_slug }}.settings import Settings
 
+from ..fast_channels.support.programs import Ended, Program, run
 from ..fast_channels.support.redis_servers import wait_until
-from ..fast_channels.support.redis_servers.guardian import guardian
 from ..fast_channels.support.redis_servers.ports import HOST, free_port
 
 PACKAGE = "{{ cookiecutter.project_slug }}"
@@ -44,7 +43,7 @@ class AppProcess(ABC):
         self._folder = folder
         self._log = folder / f"{self.name}-{id(self):x}.log"
         self._said_before = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'running' if self.alive else 'not running'}>"
@@ -58,7 +57,7 @@ class AppProcess(ABC):
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.status is None
 
     @property
     def log(self) -> str:
@@ -67,7 +66,7 @@ class AppProcess(ABC):
 
     @abstractmethod
     def arguments(self) -> list[str]:
-        """What follows `python -m`."""
+        """The module to run, and its own arguments."""
 
     @abstractmethod
     def is_ready(self) -> bool:
@@ -78,17 +77,9 @@ class AppProcess(ABC):
         if self.alive:
             return
         self._said_before = len(self.log)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.arguments()],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C must not end it before the test that uses it
-            )
-        guardian.watch_process(self._process.pid)
+        self._process = Program(
+            *self.arguments(), cwd=self._folder, env=self._environment, log=self._log
+        )
         try:
             wait_until(self._is_up, what=f"{self!r} to be ready", timeout=START_SECONDS)
         except (TimeoutError, ProcessFailed) as error:
@@ -99,10 +90,10 @@ class AppProcess(ABC):
         """End it as an operator does (SIGTERM); the exit status, which is negative for a signal."""
         if self._process is None:
             raise RuntimeError(f"{self!r} was not started")
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             raise ProcessFailed(f"{self!r} ignores SIGTERM\n{self.log}") from None
         finally:
             self.kill()
@@ -111,8 +102,6 @@ class AppProcess(ABC):
         """SIGKILL: no farewell to anybody."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            guardian.forget_process(self._process.pid)
             self._process = None
 
     def said(self) -> str:
@@ -171,16 +160,9 @@ class WorkerProcess(AppProcess):
         return "Worker takes messages of jobs" in self.said()
 
 
-def run_worker(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the worker's program to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", f"{PACKAGE}.worker", *arguments],
-        cwd=folder,
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-    )
+def run_program(folder: Path, *arguments: str, **settings: str) -> Ended:
+    """Run a module, such as the worker's, to its end."""
+    return run(*arguments, cwd=folder, env=environment(settings))
 
 
 @dataclass

@@ -1,23 +1,22 @@
 """The worker as a program."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from .broker import Broker
-from .processes import PACKAGE, START_SECONDS, WebProcess, environment, run_worker
+from .processes import PACKAGE, WebProcess, run_program
 from .visitors import visit_server
 
+WORKER = f"{PACKAGE}.worker"
 UNREACHABLE = "redis://127.0.0.1:1/0"  # port 1 is nobody's
 
 
 def test_without_redis_the_worker_says_why_it_cannot_work(tmp_path: Path) -> None:
-    result = run_worker(tmp_path)
-    assert result.returncode == 1
-    assert "REDIS_URL" in result.stderr
-    assert "Traceback" not in result.stderr
+    ended = run_program(tmp_path, WORKER)
+    assert ended.status == 1
+    assert "REDIS_URL" in ended.errors
+    assert "Traceback" not in ended.errors
 
 
 @pytest.mark.parametrize(("reachable", "status"), [(True, 0), (False, 1)])
@@ -26,21 +25,15 @@ def test_check_tells_by_its_exit_status_whether_it_could_work(
 ) -> None:
     """It is the container's health check."""
     url = broker.url if reachable else UNREACHABLE
-    assert run_worker(tmp_path, "--check", REDIS_URL=url).returncode == status
+    assert run_program(tmp_path, WORKER, "--check", REDIS_URL=url).status == status
 
 
 def test_the_command_line_finds_the_jobs(broker: Broker, tmp_path: Path, room: str) -> None:
     """By the function that makes the app's layers, with the app's settings."""
-    result = subprocess.run(
-        [sys.executable, "-m", "fast_channels", "--layers", f"{PACKAGE}.layers", "depth", "jobs"],
-        cwd=tmp_path,
-        env=environment({"REDIS_URL": broker.url, "APP_NAME": f"test-{room}"}),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.split() == ["waiting", "0", "in", "work", "0", "dead", "0"]
+    depth = ("fast_channels", "--layers", f"{PACKAGE}.layers", "depth", "jobs")
+    ended = run_program(tmp_path, *depth, REDIS_URL=broker.url, APP_NAME=f"test-{room}")
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output.split() == ["waiting", "0", "in", "work", "0", "dead", "0"]
 
 
 async def test_a_web_process_does_jobs_too_if_it_is_told_to(

@@ -3,25 +3,23 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Self
 
 from ..support.children import PYTHONPATH, TESTS
-from ..support.redis_servers.guardian import guardian
+from ..support.programs import Program
 from ..support.redis_servers.ports import HOST
 
 
 class Process:
-    """`python -m <module of this package> <arguments>`; its output goes to `log`, that of all its lives."""
+    """Runs a module of this package with arguments; its output goes to `log`, that of all its lives."""
 
     def __init__(self, log: Path, module: str, *arguments: str, **environment: str) -> None:
         self.log = log
         self._module = f"{TESTS}.faults.{module}"
         self._arguments = arguments
         self._environment = os.environ | {"PYTHONPATH": PYTHONPATH} | environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -41,22 +39,19 @@ class Process:
         return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-3000:]}\n"
 
     def start(self) -> None:
-        self._spawn(*self._arguments)
+        self._spawn()
 
     def kill(self) -> None:
         """SIGKILL: no farewell to anybody; a process that does not run is left alone."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            guardian.forget_process(self._process.pid)
             self._process = None
 
     def stop(self, within: float = 30.0) -> None:
         """SIGTERM, and wait: it closes its sockets and ends in order."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(signal.SIGTERM)
             self._process.wait(within)
-            guardian.forget_process(self._process.pid)
             self._process = None
 
     def freeze(self) -> None:
@@ -70,18 +65,15 @@ class Process:
             raise RuntimeError(f"{self._module} does not run")
         self._process.send_signal(number)
 
-    def _spawn(self, *arguments: str, descriptors: tuple[int, ...] = ()) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, *arguments],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=descriptors,
-                start_new_session=True,  # Ctrl-C is for the harness, which then ends this
-            )
-        guardian.watch_process(self._process.pid)
+    def _spawn(self, listening: socket.socket | None = None) -> None:
+        self._process = Program(
+            self._module,
+            *self._arguments,
+            cwd=self.log.parent,
+            env=self._environment,
+            log=self.log,
+            listening=listening,
+        )
 
 
 class WebProcess(Process):
@@ -96,4 +88,4 @@ class WebProcess(Process):
     def start(self) -> None:
         with socket.create_server((HOST, 0), backlog=512) as listening:
             self.address = f"{HOST}:{listening.getsockname()[1]}"
-            self._spawn(str(listening.fileno()), descriptors=(listening.fileno(),))
+            self._spawn(listening)

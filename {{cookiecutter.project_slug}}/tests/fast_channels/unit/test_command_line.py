@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +13,9 @@ from typer.testing import CliRunner
 from fast_channels.__main__ import command_line
 from fast_channels.layers import Depth, RedisChannelLayer
 
-from ..support.children import SOURCES
+from ..support.programs import run
 from ..support.redis_servers import RedisServer
 
-PATIENCE = 30.0  # seconds; more than a process takes to start on a busy machine
 UNREACHABLE = "redis://127.0.0.1:1/0"  # port 1 is nobody's
 
 # The application: its module is importable from the folder in which the command runs.
@@ -71,20 +69,14 @@ def shop(
 def command(shop: Path) -> Command:
     """Runs the command; gives what it said on standard output and on standard error."""
 
-    def run(*arguments: str, layers: str = "shop", status: int = 0) -> tuple[str, str]:
-        result = subprocess.run(
-            [sys.executable, "-m", "fast_channels", *arguments],
-            cwd=shop,
-            env=os.environ | {"PYTHONPATH": str(SOURCES), "FAST_CHANNELS_LAYERS": layers},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert "Traceback" not in result.stderr
-        assert result.returncode == status, result.stderr
-        return result.stdout, result.stderr
+    def of(*arguments: str, layers: str = "shop", status: int = 0) -> tuple[str, str]:
+        env = os.environ | {"FAST_CHANNELS_LAYERS": layers}
+        ended = run("fast_channels", *arguments, cwd=shop, env=env)
+        assert "Traceback" not in ended.errors
+        assert ended.status == status, ended.errors
+        return ended.output, ended.errors
 
-    return run
+    return of
 
 
 async def test_list_shows_each_letter_in_a_line(command: Command, jobs: RedisChannelLayer) -> None:

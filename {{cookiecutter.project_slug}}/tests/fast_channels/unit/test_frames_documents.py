@@ -6,8 +6,6 @@ The official parser of AsyncAPI and TypeScript's compiler read them in the templ
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,10 +19,9 @@ from pydantic import Field
 from fast_channels.frames import AsyncAPI, Frame, FrameConsumer, handles, typescript
 from fast_channels.frames.page import page as html_page
 
-from ..support.children import SOURCES
+from ..support.programs import Ended, run
 from ..support.sample_frames import Chat, Typing
 
-PATIENCE = 60.0  # seconds; more than a process takes to start on a busy machine
 TESTS = Path(__file__).parents[3]
 SAMPLE = "tests.fast_channels.support.sample_frames:Chat"
 
@@ -258,41 +255,37 @@ def test_the_same_models_give_the_same_text() -> None:
 
 # The command
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., Ended]
 
 
 @pytest.fixture
 def types() -> Command:
     """Runs the command, without anything that knows layers."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCES), str(TESTS)])}
-        env.pop("FAST_CHANNELS_LAYERS", None)
-        command = [sys.executable, "-m", "fast_channels", "types", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
-
-    return run
+    env = dict(os.environ)
+    env.pop("FAST_CHANNELS_LAYERS", None)
+    return lambda *arguments: run("fast_channels", "types", *arguments, cwd=TESTS, env=env)
 
 
 def test_the_command_prints_or_writes(types: Command, tmp_path: Path) -> None:
     """What ``typescript`` gives."""
     file = tmp_path / "frames.d.ts"
-    assert types(SAMPLE).stdout == typescript(Chat)
+    assert types(SAMPLE).output == typescript(Chat)
     written = types(SAMPLE, "--output", str(file))
-    assert (written.returncode, written.stdout) == (0, "")
+    assert (written.status, written.output) == (0, "")
     assert file.read_text(encoding="utf-8") == typescript(Chat)
 
 
 def test_the_command_notices_an_old_file(types: Command, tmp_path: Path) -> None:
     """With --check it writes nothing, and fails where the models have changed since."""
     file = tmp_path / "frames.d.ts"
-    assert types(SAMPLE, "--output", str(file), "--check").returncode == 1
+    assert types(SAMPLE, "--output", str(file), "--check").status == 1
     file.write_text(typescript(Chat), encoding="utf-8")
-    assert types(SAMPLE, "--output", str(file), "--check").returncode == 0
+    assert types(SAMPLE, "--output", str(file), "--check").status == 0
     file.write_text("old", encoding="utf-8")
     checked = types(SAMPLE, "--output", str(file), "--check")
-    assert (checked.returncode, file.read_text(encoding="utf-8")) == (1, "old")
-    assert checked.stderr == f"{file} is out of date: run this command without --check\n"
+    assert (checked.status, file.read_text(encoding="utf-8")) == (1, "old")
+    assert checked.errors == f"{file} is out of date: run this command without --check\n"
 
 
 @pytest.mark.parametrize(
@@ -308,6 +301,6 @@ def test_the_command_notices_an_old_file(types: Command, tmp_path: Path) -> None
 def test_wrong_arguments_of_the_command(types: Command, arguments: list[str], error: str) -> None:
     """Exit status 2, and what is wrong; no traceback."""
     done = types(*arguments)
-    assert done.returncode == 2
-    assert error in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.status == 2
+    assert error in done.errors
+    assert "Traceback" not in done.errors
