@@ -42,7 +42,7 @@ def passed(done: Done) -> None:
     assert re.search(r"\d+ passed", done.stdout)
 
 
-@pytest.mark.beside("make", "test-runtime", "ARGS=-n 3 --durations=10", seconds=180)
+@pytest.mark.beside("make", "test-runtime", "ARGS=-n 2 --durations=10", seconds=180)
 def test_the_runtimes_tests_pass(done: Done) -> None:
     """``make test-runtime``: units, the contract on each layer and topology, the socket protocol, faults."""
     passed(done)
@@ -92,10 +92,10 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-# Whole files, so that each process starts one browser and its servers once.
+# In one process, which starts one browser and its servers for each file.
 @needs_chromium
 @pytest.mark.beside(
-    "sh", "-ec", f"{IN_A_BROWSER} -n 2 --dist loadfile tests/app/test_page*.py", seconds=60
+    "sh", "-ec", f"{IN_A_BROWSER} -n 0 tests/app/test_page*.py", seconds=100
 )
 def test_the_page_works_in_a_browser(done: Done) -> None:
     """The page's own tests, which the project skips without its optional browser group."""
