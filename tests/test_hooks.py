@@ -155,12 +155,11 @@ def test_an_accepted_slug_starts(
     project = render(project_slug=slug)
     share_bytecode(installed, project)
     sync = ["uv", "sync", "--locked"]  # takes the one before away
-    python = ["uv", "run", "--locked", "python"]
-    start = [*python, "-c", f"import {slug}.main, {slug}.worker"]
     # Its own script would start the Python that it was installed with. -P: as that does, not from here.
-    suite = [*python, "-P", "-m", "pytest", "-q", "--collect-only"]
-    collect = [*suite, "tests/app", "tests/fast_channels/faults"]
-    for command in (sync, start, collect):
+    program = f"import sys, pytest; ended = pytest.main(); import {slug}.main, {slug}.worker; sys.exit(ended)"
+    collect = ["uv", "run", "--locked", "python", "-P", "-c", program, "-q", "--collect-only"]
+    deepest = ["tests/app/test_process_ends.py", "tests/fast_channels/faults"]
+    for command in (sync, [*collect, *deepest]):
         done = run(*command, cwd=project, env=environment)
         assert done.returncode == 0, done.stdout
 

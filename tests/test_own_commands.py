@@ -94,9 +94,7 @@ needs_chromium = pytest.mark.skipif(
 
 # In one process, which starts one browser and its servers for each file.
 @needs_chromium
-@pytest.mark.beside(
-    "sh", "-ec", f"{IN_A_BROWSER} -n 0 tests/app/test_page*.py", seconds=100
-)
+@pytest.mark.beside("sh", "-ec", f"{IN_A_BROWSER} -n 0 tests/app/test_page*.py", seconds=100)
 def test_the_page_works_in_a_browser(done: Done) -> None:
     """The page's own tests, which the project skips without its optional browser group."""
     passed(done)
