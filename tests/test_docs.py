@@ -96,32 +96,26 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_tutorials_changes_do_what_it_says(
+def test_the_tutorial_and_the_examples_do_what_they_say(
     render: Render, shared: Shared, caches: dict[str, str]
 ) -> None:
-    """As typed from its page: the test passes, lint is clean, and a real server does the same."""
+    """The tutorial as typed from its page: its test passes, lint is clean, and a real server does the same.
+    In that project the examples of all pages pass as tests.
+    """
     project = render()
     make_all(changes_of("tutorial"), project)
     env = shared(project) | caches
     linted = run("make", "lint", cwd=project, env=env, timeout=580)
     assert linted.returncode == 0, linted.stdout
-    on_a_server = project / "tests" / "app" / "test_dice_on_a_server.py"
-    shutil.copy(ROOT / "tests" / "in_project" / "dice.py", on_a_server)
-    tested = run("make", "test", "ARGS=tests/app -k dice -n 0", cwd=project, env=env, timeout=580)
-    assert tested.returncode == 0, tested.stdout
-    assert "2 passed" in tested.stdout
-
-
-@pytest.mark.timeout(600)
-def test_the_examples_run(render: Render, shared: Shared) -> None:
-    """The examples pass as tests of a generated project in which the tutorial's changes were made."""
-    project = render()
-    applied = run("git", "apply", str(EXAMPLES / "roll.diff"), cwd=project)
-    assert applied.returncode == 0, applied.stdout
-    (project / "tests" / "examples").mkdir()
+    dice = [f"tests/app/test_{name}.py" for name in ("dice", "dice_on_a_server")]
+    shutil.copy(ROOT / "tests" / "in_project" / "dice.py", project / dice[-1])
+    examples = project / "tests" / "examples"
+    examples.mkdir()
     for example in EXAMPLES.glob("test_*.py"):
-        shutil.copy(example, project / "tests" / "examples")
-    command = ("make", "test", "ARGS=-n 0 tests/examples")
-    tested = run(*command, cwd=project, env=shared(project), timeout=580)
+        shutil.copy(example, examples)
+    (examples / "test_dice.py").unlink()  # that of the tutorial
+    command = ("make", "test", f"ARGS=-n 0 -v {' '.join(dice)} tests/examples")
+    tested = run(*command, cwd=project, env=env, timeout=580)
     assert tested.returncode == 0, tested.stdout
-    assert re.search(r"\d+ passed", tested.stdout)
+    assert len(re.findall(r"dice\S* PASSED", tested.stdout)) == 2
+    assert re.search(r"tests/examples/\S* PASSED", tested.stdout)
