@@ -1,18 +1,35 @@
 """Jobs: the named channels of the queue layer, as one event loop uses them.
 
 Invariants
-- What a plain receiver has got takes no room any more when the next command of this process comes.
+- One task of a channel asks for messages, only while a receiver waits, and gives back what none has taken;
+  it asks for as many as those that wait want. What it brings goes to those that came first.
+- For a loop of quick ``receive()`` calls messages are leased ahead: each time twice as many, up to
+  ``AHEAD``. What no call has taken ``AHEAD_TIME`` after it came is given back, and for the next call
+  nothing is leased ahead: so a slow loop keeps no message from other processes.
+- What was leased for a receiver that has been cancelled goes to the next one; if there is none, it is
+  given back at once, with what was leased ahead.
+- Messages keep their order: while some are being given back, no others are asked for.
+- What ``receive()`` has handed over is acknowledged in the same turn of the loop; in a quick loop by the
+  request for the next messages, or after ``AHEAD_TIME``, and before anything that this process sends
+  to the channel: there it takes no room any more.
+- No command blocks: while there is nothing, the next request is made when the channel's notification
+  comes, and every ``POLL`` seconds, for leases that have ended.
+- A receiver waits through an outage.
 - A channel on which nobody has received for ``IDLE_TIME`` seconds is forgotten, or earlier when there
   are ``MOST_IDLE`` others.
 - A named channel that is a member of a group gets the group's messages from the loop that added it.
 """
 
 import asyncio
+import contextlib
+import copy
 import logging
-from collections.abc import Awaitable
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 
-from ...exceptions import FastChannelsError
+from ...exceptions import ChannelLayerUnavailable, FastChannelsError
 from ...mailbox import Mailbox, Message
 from ...tasks import cancel_and_wait
 from ..idle import IdleNames
@@ -21,19 +38,242 @@ from ..throttled import ThrottledWarning
 from .batches import Batcher, Outcome, Request
 from .client.connection import Reply
 from .loop_layer import CACHED_NAMES, LoopLayer, NamedChannels
-from .receivers import LEASE_ENDED, Receivers
 from .stream import JobStream
 
 logger = logging.getLogger(__name__)
 
 IDLE_TIME = 10.0  # seconds
 MOST_IDLE = 100  # channels
+POLL = 1.0  # seconds
+PAUSE = 0.1  # seconds after a failure
+AHEAD = 32  # messages
+AHEAD_TIME = 0.02  # seconds
+LAST_REQUEST = 1.0  # seconds in which, at the end, a request that is under way may finish
+LEASE_ENDED = b"again"  # the notification that a message was given back
+
+Waiter = asyncio.Future[list[Delivery]]
+
+
+class Receivers:
+    """``listen(on_notification)`` subscribes to the channel; while one waits, it is not ``idle``."""
+
+    def __init__(
+        self,
+        stream: JobStream,
+        listen: Callable[[Callable[[bytes], None]], Awaitable[None]],
+        idle: IdleNames,
+    ) -> None:
+        self._stream = stream
+        self._listen = listen
+        self._idle_names = idle
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[Waiter, int]] = deque()  # and how many messages they want
+        self._task: asyncio.Task[None] | None = None  # while there is anything to do
+        self._news = asyncio.Event()  # a reason for a request
+        self._listening = False
+        self._closing = False
+        self._claim_at = 0.0
+        self._ahead: deque[Delivery] = deque()
+        self._returning = False  # what is ahead
+        self._size = 1  # of the next request for a ``receive()``
+        self._fresh_until = 0.0
+        self._ahead_timer: asyncio.TimerHandle | None = None
+        self._handled: list[str] = []  # receipts, to be acknowledged
+
+    async def receive(self) -> Message:
+        """A message, which is acknowledged without the caller's waiting for it."""
+        if self._ahead:
+            delivery = self._ahead.popleft()
+        else:
+            quick = self._loop.time() < self._fresh_until
+            (delivery,) = await self._get(1, size=min(2 * self._size, AHEAD) if quick else 1)
+        if not self._handled and self._size == 1:
+            self._loop.call_soon(self.acknowledge)
+        elif self._ahead_timer is None:
+            self._look_at_ahead_in(AHEAD_TIME)
+        self._handled.append(delivery.receipt)
+        return delivery.message
+
+    async def lease(self, count: int) -> list[Delivery]:
+        """Wait for at least one message and take up to ``count``."""
+        return await self._get(count, size=1)
+
+    async def _get(self, count: int, size: int) -> list[Delivery]:
+        self._idle_names.use(self._stream.channel)
+        self._size = size
+        waiter: Waiter = self._loop.create_future()
+        self._waiting.append((waiter, count))
+        if not self._ahead or not self._serve():
+            self._wake()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._ahead.extendleft(reversed(waiter.result()))
+                self._serve()
+                self._give_back()
+            raise
+        finally:
+            if not self._waited_for:
+                self._idle_names.leave(self._stream.channel)
+                self._news.set()
+
+    def on_notification(self, data: bytes) -> None:
+        if data == LEASE_ENDED:
+            self._claim_at = 0.0
+        self._news.set()
+
+    @property
+    def _waited_for(self) -> bool:
+        return any(not waiter.done() for waiter, _ in self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is held here, nor under way."""
+        return not (self._task or self._ahead or self._handled or self._waited_for)
+
+    # Asking, and giving back
+
+    def _wake(self) -> None:
+        self._news.set()
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._returning or (self._waited_for and not self._closing):
+                self._news.clear()
+                if self._returning:
+                    await self._return()
+                elif pause := await self._ask():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await self._news.wait()
+        finally:
+            self._task = None
+
+    async def _ask(self) -> float:
+        """How many seconds the next request may wait, unless there is news."""
+        handled: list[str] = []
+        try:
+            if not self._listening:
+                await self._listen(self.on_notification)
+                self._listening = True
+            while self._waiting and self._waiting[0][0].done():  # cancelled
+                self._waiting.popleft()
+            wanted = sum(count for waiter, count in self._waiting if not waiter.done())
+            if not wanted:
+                return 0.0
+            now = time.monotonic()
+            claim = now >= self._claim_at
+            if claim:
+                self._claim_at = now + POLL
+            handled, self._handled = self._handled, []
+            deliveries, unreadable, more = await self._stream.lease(
+                handled, max(wanted, self._size), claim=claim
+            )
+        except Exception as error:
+            self._handled[:0] = handled
+            self._listening = False
+            return self._failed(error)
+        if more:
+            self._claim_at = 0.0
+        self._hand_out(deliveries)
+        with contextlib.suppress(ChannelLayerUnavailable):  # they come again
+            for delivery, reason in unreadable:
+                await self._stream.bury(delivery, reason)
+        return 0.0 if deliveries or unreadable or more else POLL
+
+    def _failed(self, error: Exception) -> float:
+        if isinstance(error, ChannelLayerUnavailable):
+            logger.debug("Waiting to receive from %s: %s", self._stream.channel, error)
+            return PAUSE
+        for waiter, _ in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(copy.copy(error))
+        self._waiting.clear()
+        return 0.0
+
+    async def _return(self) -> None:
+        # What cannot be given back comes again when its lease has ended.
+        with contextlib.suppress(ChannelLayerUnavailable):
+            while self._ahead:
+                deliveries = list(self._ahead)
+                self._ahead.clear()
+                await self._stream.give_back(deliveries)
+        self._returning = bool(self._ahead)  # what has come since
+        self._claim_at = 0.0
+
+    # Handing out
+
+    def _hand_out(self, deliveries: list[Delivery]) -> None:
+        self._ahead.extend(deliveries)
+        served = self._serve()
+        if not served or self._size == 1:
+            self._give_back()
+        self._fresh_until = self._loop.time() + AHEAD_TIME
+        if self._ahead and self._ahead_timer is None:
+            self._look_at_ahead_in(AHEAD_TIME)
+
+    def _serve(self) -> bool:
+        """Whether anybody waited for what there is."""
+        served = False
+        while self._ahead and self._waiting:
+            waiter, count = self._waiting.popleft()
+            if not waiter.done():
+                count = min(count, len(self._ahead))
+                waiter.set_result([self._ahead.popleft() for _ in range(count)])
+                served = True
+        return served
+
+    def _look_at_ahead_in(self, seconds: float) -> None:
+        self._ahead_timer = self._loop.call_later(seconds, self._look_at_ahead)
+
+    def _look_at_ahead(self) -> None:
+        self._ahead_timer = None
+        if (left := self._fresh_until - self._loop.time()) <= 0:
+            self._give_back()
+            self.acknowledge()
+        elif self._ahead or self._handled:
+            self._look_at_ahead_in(left)
+
+    def _give_back(self) -> None:
+        if self._ahead:
+            self._returning = True
+            self._wake()
+
+    def acknowledge(self) -> None:
+        """What no request has taken along. Unsent, it comes again."""
+        handled, self._handled = self._handled, []
+        if handled:
+            self._stream.acknowledge_soon(handled)
+
+    def drop_leased(self) -> None:
+        self._ahead.clear()
+        self._handled.clear()
+
+    async def aclose(self) -> None:
+        self._closing = True
+        if self._ahead_timer is not None:
+            self._ahead_timer.cancel()
+        # What a request that is cut off has leased would only come again when its lease has ended.
+        await self._end_task()
+        await asyncio.sleep(0)  # a receiver that was cancelled gives back what it was given
+        self.acknowledge()
+        self._give_back()
+        await self._end_task()
+
+    async def _end_task(self) -> None:
+        self._news.set()
+        if (task := self._task) is not None:
+            await asyncio.wait({task}, timeout=LAST_REQUEST)
+            await cancel_and_wait([task])
 
 
 class JobStreams(NamedChannels):
     """``lease_time`` is in seconds."""
 
-    def __init__(self, owner: "LoopLayer[JobStreams]", lease_time: float) -> None:
+    def __init__(self, owner: LoopLayer, lease_time: float) -> None:
         self._owner = owner
         self.stream = lru_cache(CACHED_NAMES)(partial(JobStream, owner, lease_time))
         self._batcher = Batcher(self._enqueue, self._outcomes, replicated=owner.config.replicated)

@@ -6,21 +6,19 @@ import re
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar
 
-from ...exceptions import ChannelNotOwned
 from ...mailbox import Mailbox, Message, Overflow
 from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
-from ..history import Joined, check_joining
 from .client.cluster import make_topology
 from .client.hosts import Hosts, Sentinels, parse_hosts
 from .format import Topics
-from .loop_layer import Config, LoopLayer, NamedT
+from .loop_layer import Config, LoopLayer
 from .serializers import registry
 
 
-class RedisLayer(BaseChannelLayer, Generic[NamedT]):
+class RedisLayer(BaseChannelLayer):
     """Arguments that both layers take beyond those of ``BaseChannelLayer``
 
     ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
@@ -83,16 +81,16 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
             max_message_size=max_message_size,
         )
         self._own_mailboxes: dict[str, Mailbox] = {}
-        self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer[NamedT]] = {}
+        self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
-    def _make_loop_layer(self, config: Config) -> LoopLayer[NamedT]:
+    def _make_loop_layer(self) -> LoopLayer:
         """For the running loop."""
 
     @property
-    def _loop_layer(self) -> LoopLayer[NamedT]:
+    def _loop_layer(self) -> LoopLayer:
         loop = asyncio.get_running_loop()
         loop_layer = self._loop_layers.get(loop)
         if loop_layer is None:
@@ -102,12 +100,12 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
                 for ended in [loop for loop in list(self._loop_layers) if loop.is_closed()]:
                     self._loop_layers.pop(ended).forget_channels()
                     self._ends.pop(ended)
-                loop_layer = self._loop_layers[loop] = self._make_loop_layer(self._config)
+                loop_layer = self._loop_layers[loop] = self._make_loop_layer()
                 self._ends[loop] = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
 
     @property
-    def here(self) -> LoopLayer[NamedT]:
+    def here(self) -> LoopLayer:
         """The running loop's part, for what keeps something of its own in Redis."""
         return self._loop_layer
 
@@ -157,19 +155,6 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         await self._loop_layer.group_add(group, channel)
-
-    async def join(
-        self, group: str, channel: str, *, since: str | None = None, history: int = 0
-    ) -> Joined:
-        loop_layer = self._loop_layer
-        if loop_layer.followed is None:
-            return await super().join(group, channel, since=since, history=history)
-        check_joining(since, history)
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
-        if not loop_layer.names.owns(channel) or channel not in loop_layer.local.mailboxes:
-            raise ChannelNotOwned(channel)
-        return await loop_layer.followed.join(group, channel, since, history)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)

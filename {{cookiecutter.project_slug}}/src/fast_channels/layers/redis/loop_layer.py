@@ -8,7 +8,7 @@ Invariants
   while the group has a member here. Redis knows nothing of single channels or members.
 - Each group, inbox and named channel lives on one shard, chosen by its topic's name alone: sender
   and receiver always agree.
-- How a message to those that listen travels is the strategy's to say, and what becomes of one to a
+- How a message to those that listen travels is the ``Strategy``'s to say, and what becomes of one to a
   named channel the ``NamedChannels``'. This module knows neither logs nor jobs.
 """
 
@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar
 
 from ...exceptions import (
     ChannelLayerUnavailable,
@@ -29,7 +29,6 @@ from ...exceptions import (
 from ...mailbox import Mailbox, Message, Overflow
 from ...names import ChannelNames, owner_of
 from ..groups import LocalGroups
-from ..history import Joined
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
 from .client.commands import Commands
@@ -63,6 +62,7 @@ class Strategy(abc.ABC):
 
     keyed: ClassVar[bool]  # its topics are keys too
     repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
+    followed: Container[str] = ()  # topics of groups to which it delivers by itself
 
     @abc.abstractmethod
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
@@ -71,6 +71,14 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def hear(self, topic: str, data: bytes) -> Messages:
         """The messages of a notification that are to be delivered now."""
+
+    def deliver(
+        self, group: str, topic: str, message: Message, notification: bytes, number: int
+    ) -> None:
+        """To the members of a group that is ``followed``. ``notification`` begins with the id of the log
+        entry; ``number`` is the message's uid.
+        """
+        raise NotImplementedError
 
     async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
         """Subscribe; what is published when this has returned is heard."""
@@ -128,31 +136,7 @@ class NamedChannels(abc.ABC):
     async def aclose(self) -> None: ...
 
 
-class Followed(Protocol):
-    """The groups that somebody has joined with positions, by their ``topics``."""
-
-    @property
-    def topics(self) -> Container[str]: ...
-
-    def deliver(
-        self, group: str, topic: str, message: Message, notification: bytes, number: int
-    ) -> None:
-        """``notification`` begins with the id of the log entry; ``number`` is the message's uid."""
-        ...
-
-    def leave(self, topic: str) -> None:
-        """It is not listened to any more."""
-        ...
-
-    async def join(self, group: str, channel: str, since: str | None, history: int) -> Joined: ...
-
-    async def aclose(self) -> None: ...
-
-
-NamedT = TypeVar("NamedT", bound=NamedChannels)
-
-
-class LoopLayer(Generic[NamedT]):
+class LoopLayer:
     """``own_mailboxes`` are those of all loops of the layer, by channel: finding one there needs no look
     for the running loop, which costs CPython 3.11 a system call.
     """
@@ -161,8 +145,8 @@ class LoopLayer(Generic[NamedT]):
         self,
         config: Config,
         own_mailboxes: dict[str, Mailbox],
-        make_strategy: "Callable[[LoopLayer[NamedT]], Strategy]",
-        make_named: "Callable[[LoopLayer[NamedT]], NamedT]",
+        make_strategy: "Callable[[LoopLayer], Strategy]",
+        make_named: "Callable[[LoopLayer], NamedChannels]",
     ) -> None:
         self.config = config
         self.names = ChannelNames()
@@ -179,8 +163,9 @@ class LoopLayer(Generic[NamedT]):
         self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._topic_of = lru_cache(CACHED_NAMES)(config.topics.group)
-        self._handlers: dict[bytes, Callable[[bytes], None]] = {}
-        self.followed: Followed | None = None  # none by a strategy that keeps nothing
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {
+            self.inbox.encode(): partial(self._receive, None, self.inbox)
+        }
         self.closed = False
         self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
         self.strategy = strategy = make_strategy(self)
@@ -232,7 +217,7 @@ class LoopLayer(Generic[NamedT]):
         commands = self.commands_of(topic)
         uid = self.uids.make(len(messages))
         if self.binds:
-            packed = decode(encode(uid, messages)).messages
+            packed = decode(encode(uid, messages))
             messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
         return commands, self.strategy.publish(topic, uid, messages)
 
@@ -250,14 +235,13 @@ class LoopLayer(Generic[NamedT]):
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
         self._own_mailboxes[channel] = self.local.mailbox_of(channel)
-        inbox = self.inbox
-        if self.topology.subscriber(inbox).down:
+        inbox = self.topology.subscriber(self.inbox)
+        if inbox.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            self._handlers[inbox.encode()] = partial(self._receive, None, inbox)
-            self.topology.subscriber(inbox).want(inbox)
-            return channel
-        with contextlib.suppress(ChannelLayerUnavailable):
-            await self.listen(inbox)
+            inbox.want(self.inbox)
+        else:
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self.listen(self.inbox)
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
@@ -313,12 +297,13 @@ class LoopLayer(Generic[NamedT]):
     def commands_of(self, topic: str) -> Commands:
         return self.topology.commands(topic)
 
-    async def listen(self, topic: str, handler: Callable[[bytes], None] | None = None) -> None:
-        """Have ``handler(data)`` called for what is published; a group's or inbox's own is the default."""
-        handler = handler or partial(self._receive, self.config.topics.group_of(topic), topic)
-        await self.strategy.join(topic, partial(self.subscribe, topic, handler))
+    async def listen(self, topic: str) -> None:
+        """To a group's topic, or the own inbox."""
+        receive = partial(self._receive, self.config.topics.group_of(topic), topic)
+        await self.strategy.join(topic, partial(self.subscribe, topic, receive))
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Have ``handler(data)`` called for what is published."""
         self._handlers[topic.encode()] = handler
         await self.topology.subscriber(topic).add(topic)
 
@@ -326,8 +311,6 @@ class LoopLayer(Generic[NamedT]):
         self._handlers.pop(topic.encode(), None)
         self.topology.subscriber(topic).discard(topic)
         self.strategy.leave(topic)
-        if self.followed is not None:
-            self.followed.leave(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:
         handler = self._handlers.get(topic)
@@ -366,15 +349,13 @@ class LoopLayer(Generic[NamedT]):
         if group is None:
             self._deliver_to_channels(messages)
             return
-        followed = self.followed
-        if followed is not None and topic not in followed.topics:
-            followed = None
+        followed = topic in self.strategy.followed
         for sealed in messages:
             if (message := self.deserialize(topic, *sealed)) is not None:
-                if followed is None:
-                    self.local.deliver_group(group, message)
+                if followed:
+                    self.strategy.deliver(group, topic, message, notification, sealed[2])
                 else:
-                    followed.deliver(group, topic, message, notification, sealed[2])
+                    self.local.deliver_group(group, message)
 
     def _deliver_to_channels(self, messages: Messages) -> None:
         for channel, payload, number in messages:
@@ -385,13 +366,24 @@ class LoopLayer(Generic[NamedT]):
             elif channel.startswith((JOIN, LEAVE, ANSWER)):
                 self._foreign.receive(channel, payload)
 
+    def open(
+        self,
+        topic: str,
+        channel: str,
+        payload: bytes,
+        number: int,
+        serializer: BaseMessageSerializer | None = None,
+    ) -> Message:
+        """The message in what ``bind`` made, by this serializer or the layer's; ``UndecodableMessage``."""
+        serializer = serializer or self.config.serializer
+        if self.binds:
+            return serializer.deserialize_at(payload, place_of(topic, channel, number))
+        return serializer.deserialize(payload)
+
     def deserialize(self, topic: str, channel: str, payload: bytes, number: int) -> Message | None:
-        """None, and counted, if it cannot be decoded."""
-        serializer = self.config.serializer
+        """As ``open``; None, and counted, if it cannot be decoded."""
         try:
-            if self.binds:
-                return serializer.deserialize_at(payload, place_of(topic, channel, number))
-            return serializer.deserialize(payload)
+            return self.open(topic, channel, payload, number)
         except UndecodableMessage as error:
             self.undecodable.add(error)
             return None
@@ -428,8 +420,6 @@ class LoopLayer(Generic[NamedT]):
     async def aclose(self) -> None:
         self.closed = True
         self.forget_channels()
-        if self.followed is not None:
-            await self.followed.aclose()
         await self.strategy.aclose()
         await self.named.aclose()
         await self._foreign.aclose()

@@ -20,7 +20,7 @@ from .client.connection import Command
 from .client.hosts import Hosts
 from .format import Messages, decode, encode
 from .layer import RedisLayer
-from .loop_layer import Config, LoopLayer, NamedChannels, Strategy
+from .loop_layer import LoopLayer, NamedChannels, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ MOST_IDLE = 1000  # named channels
 Hook = Callable[[], Awaitable[None] | None]
 
 
-class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
+class RedisPubSubChannelLayer(RedisLayer):
     """``on_disconnect()`` and ``on_reconnect()``, plain or async, are called when the connection
     that receives is lost and when it is back and listens again. See ``RedisLayer`` for the rest.
 
@@ -59,10 +59,13 @@ class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
 
-    def _make_loop_layer(self, config: Config) -> "LoopLayer[NamedTopics]":
+    def _make_loop_layer(self) -> LoopLayer:
         hooks = self._on_disconnect, self._on_reconnect
         return LoopLayer(
-            config, self._own_mailboxes, lambda owner: Ephemeral(owner.local, *hooks), NamedTopics
+            self._config,
+            self._own_mailboxes,
+            lambda owner: Ephemeral(owner.local, *hooks),
+            NamedTopics,
         )
 
 
@@ -85,7 +88,7 @@ class Ephemeral(Strategy):
         return PUBLISH, topic, encode(uid, messages)
 
     def hear(self, topic: str, data: bytes) -> Messages:
-        return decode(data).messages
+        return decode(data)
 
     def on_lost(self) -> None:
         self._gap = True
@@ -107,7 +110,7 @@ class Ephemeral(Strategy):
 class NamedTopics(NamedChannels):
     """Named channels as topics, which every loop listens to that has received on them."""
 
-    def __init__(self, owner: "LoopLayer[NamedTopics]") -> None:
+    def __init__(self, owner: LoopLayer) -> None:
         self._owner = owner
         self._local = owner.local
         self._topic_of = owner.config.topics.channel
@@ -120,7 +123,7 @@ class NamedTopics(NamedChannels):
         mailbox = self._local.mailbox_of(channel)
         self._idle.use(channel)
         try:
-            await self._owner.listen(self._topic_of(channel), partial(self._deliver, channel))
+            await self._owner.subscribe(self._topic_of(channel), partial(self._deliver, channel))
             return await mailbox.get()
         finally:
             if not mailbox.waiting:

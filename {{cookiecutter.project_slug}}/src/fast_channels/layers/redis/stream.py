@@ -20,17 +20,15 @@ Invariants
 """
 
 import copy
-from collections.abc import Awaitable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ...exceptions import ChannelFull, UndecodableMessage
-from ...mailbox import Message
 from ..jobs import DeadLetter, Delivery, Depth, shortened
 from . import scripts
 from .batches import Outcome, Request
 from .client.commands import PUBLISH, Commands
 from .client.connection import Reply
-from .format import Envelope, decode, encode, encode_message, number_of, place_of
+from .format import decode_one, encode, encode_message, number_of
 from .loop_layer import LoopLayer
 from .scripts import DELAYED, GROUP, WORKER
 from .serializers import BaseMessageSerializer
@@ -42,7 +40,7 @@ LETTERS_KEPT = 10_000
 class JobStream:
     """``lease_time`` is in seconds."""
 
-    def __init__(self, owner: LoopLayer[Any], lease_time: float, channel: str) -> None:
+    def __init__(self, owner: LoopLayer, lease_time: float, channel: str) -> None:
         topics = owner.config.topics
         self.channel = channel
         self.topic = topics.channel(channel)
@@ -83,36 +81,31 @@ class JobStream:
 
     # Leases
 
-    def lease(self, handled: Sequence[str], count: int, *, claim: bool) -> Awaitable[Reply]:
-        """Removes the ``handled`` entries first, and looks for ended leases if it may ``claim`` them."""
-        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
-        return scripts.LEASE.run(self.commands, (self.topic, self._delayed), *values, *handled)
+    async def lease(
+        self, handled: Sequence[str], count: int, *, claim: bool
+    ) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
+        """Removes the ``handled`` entries first, and looks for ended leases if it may ``claim`` them.
 
-    def leased(self, reply: Reply) -> tuple[list[Delivery], list[tuple[Delivery, str]], bool]:
-        """The reply to ``lease``: what was leased; what of it cannot be decoded, with the reason; and
-        whether there may be more to take at once.
+        Returns what was leased; what of it cannot be decoded, with the reason; and whether there may be more
+        to take at once.
         """
-        expired, more, *parts = reply
+        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
+        expired, more, *parts = await scripts.LEASE.run(
+            self.commands, (self.topic, self._delayed), *values, *handled
+        )
         self._owner.local.count_expired(expired)
         deliveries, unreadable = [], []
         for entry, sealed, attempt in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             receipt = entry.decode()
             try:
-                envelope = decode(sealed)
-                message = self._message_in(envelope, self._owner.config.serializer)
+                _, payload, number = decode_one(sealed)
+                message = self._owner.open(self.topic, "", payload, number)
             except UndecodableMessage as error:
                 self._owner.undecodable.add(error)
                 unreadable.append((Delivery(self.channel, {}, "", attempt, receipt), repr(error)))
             else:
-                uid = envelope.uid.hex()
-                deliveries.append(Delivery(self.channel, message, uid, attempt, receipt))
+                deliveries.append(Delivery(self.channel, message, _id(number), attempt, receipt))
         return deliveries, unreadable, bool(more)
-
-    def _message_in(self, envelope: Envelope, serializer: BaseMessageSerializer) -> Message:
-        if not self._owner.binds:
-            return serializer.deserialize(envelope.payload)
-        place = place_of(self.topic, "", number_of(envelope.uid))
-        return serializer.deserialize_at(envelope.payload, place)
 
     async def renew(self, delivery: Delivery) -> bool:
         values = (GROUP, WORKER, delivery.receipt, delivery.attempt)
@@ -170,9 +163,9 @@ class JobStream:
         identity, message = receipt, None
         reason = values.get(b"reason", b"").decode()
         try:
-            envelope = decode(values.get(b"m", b""))
-            identity = envelope.uid.hex()
-            message = self._message_in(envelope, serializer)
+            _, payload, number = decode_one(values.get(b"m", b""))
+            identity = _id(number)
+            message = self._owner.open(self.topic, "", payload, number, serializer)
         except UndecodableMessage as error:
             reason = reason or repr(error)
         return DeadLetter(
@@ -202,3 +195,8 @@ class JobStream:
 
     async def discard(self, letter: DeadLetter) -> bool:
         return bool(await self.commands.execute("XDEL", self._dead, letter.receipt))
+
+
+def _id(number: int) -> str:
+    """Of a job: its uid in hexadecimal."""
+    return f"{number:032x}"
