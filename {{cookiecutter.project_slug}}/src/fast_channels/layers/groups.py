@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..mailbox import Mailbox, Message, Overflow
+from ..mailbox import Entry, Mailbox, Message, Overflow
 from ..messages import is_flat
 from .history import POSITION
 from .throttled import ThrottledWarning
@@ -39,6 +39,10 @@ def copier(message: Message) -> Callable[[], Message]:
         return partial(marshal.loads, marshal.dumps(message))
     except ValueError:  # it holds what a message does not carry
         return lambda: copy.deepcopy(message)
+
+
+def _shared(message: Message, members: dict[str, Mailbox]) -> Entry:
+    return time.monotonic(), message, copier(message) if len(members) > 1 else None
 
 
 class LocalGroups:
@@ -149,7 +153,7 @@ class LocalGroups:
         members = self.members.get(group)
         if not members:
             return
-        entry = (time.monotonic(), message, copier(message) if len(members) > 1 else None)
+        entry = _shared(message, members)
         for channel, mailbox in list(members.items()):
             if not mailbox.put_entry(entry):
                 self._count_drop(channel, mailbox)
@@ -159,14 +163,11 @@ class LocalGroups:
         members, followers = self.members.get(group), self.followers.get(group, {})
         if not members:
             return
-        now = time.monotonic()
-        event = {**message, POSITION: position}
-        many = len(members) > 1
-        plain_entry = (now, message, copier(message) if many else None)
-        event_entry = (now, event, copier(event) if many else None)
+        plain = _shared(message, members)
+        event = _shared({**message, POSITION: position}, members)
         for channel, mailbox in list(members.items()):
             ready = followers.get(channel)
-            if ready is not False and not mailbox.put_entry(event_entry if ready else plain_entry):
+            if ready is not False and not mailbox.put_entry(event if ready else plain):
                 self._count_drop(channel, mailbox)
 
     def clear(self) -> None:

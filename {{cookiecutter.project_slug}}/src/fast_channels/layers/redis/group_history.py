@@ -276,7 +276,7 @@ class GroupHistory(GroupLog):
                 if fell_behind:
                     break
                 fell_behind = True
-                self.fall_behind(topic, position)
+                self.fall_behind(position)
             await asyncio.sleep(LOOK if waited < TOO_LATE else 10 * LOOK)
         return None
 

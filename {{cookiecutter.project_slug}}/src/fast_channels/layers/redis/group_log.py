@@ -110,9 +110,10 @@ class Outage:
 class Position:
     """Where the loop is in one log."""
 
-    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed")
+    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed", "topic")
 
-    def __init__(self, joined: EntryId = NOWHERE) -> None:
+    def __init__(self, topic: str, joined: EntryId = NOWHERE) -> None:
+        self.topic = topic
         self.joined = self.last = joined
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
@@ -140,17 +141,16 @@ class Position:
         """The log is another one: what comes behind this id is new."""
         self.joined = self.last = entry
 
-    def read_after(self, outage: Outage, topic: str) -> "Reading":
+    def read_after(self, outage: Outage) -> "Reading":
         """From now on it is behind by that."""
-        reading = self.behind = Reading(outage.since, True, topic=topic, position=self)
+        reading = self.behind = Reading(outage.since, True, position=self)
         return reading
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Reading(Outage):
-    """A topic whose log is being read, a page at a time."""
+    """A log that is being read, a page at a time."""
 
-    topic: str
     position: Position
     cursor: EntryId | None = None  # the last entry that was read
     pause: float = FIRST_PAUSE
@@ -207,7 +207,7 @@ class Seen:
 class Lane:
     """What is to be recovered from one server, by one task."""
 
-    compare: deque[tuple[str, Outage]] = field(default_factory=deque)
+    compare: deque[tuple[Position, Outage]] = field(default_factory=deque)
     read: deque[Reading] = field(default_factory=deque)
     put_off: int = 0  # how much is to be done later
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -229,8 +229,7 @@ class Lane:
 class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
 
-    keyed = True
-    repeatable = True
+    keeps = True
 
     def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         self._owner = owner
@@ -254,7 +253,7 @@ class GroupLog(Strategy):
 
     async def join(self, topic: str, subscribe: Callable[[], Any]) -> None:
         """``subscribe()`` is awaited, again if its connection is lost. What comes later is ours."""
-        position = self._positions.setdefault(topic, Position())
+        position = self._positions.setdefault(topic, Position(topic))
         await subscribe()
         while position.last == NOWHERE and (outage := position.behind) is not None:
             if not outage.confirmed:
@@ -267,11 +266,11 @@ class GroupLog(Strategy):
                 position.clock = clock
                 position.joined_at = time.monotonic()
                 position.restart(parse_id(newest) if newest else 0)
-                self._caught_up_unless_missed(topic, position, outage)
+                self._caught_up_unless_missed(position, outage)
 
     def follow(self, topic: str) -> None:
         """Everything in its log will be ours."""
-        self._positions[topic] = Position(0)
+        self._positions[topic] = Position(topic, 0)
 
     def leave(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
@@ -306,7 +305,7 @@ class GroupLog(Strategy):
         if (entry > last + AHEAD and not position.believes(entry)) or (
             before != b"-" and parse_id(before) > last
         ):
-            self.fall_behind(topic, position)
+            self.fall_behind(position)
             return []
         messages = self.admit(envelope)
         if entry > last:
@@ -343,18 +342,18 @@ class GroupLog(Strategy):
         for topic in topics:
             position = self._positions.get(topic)
             if position is not None and position.behind is outage:
-                self._lane_of(topic).compare.append((topic, outage))
+                self._lane_of(topic).compare.append((position, outage))
 
-    def fall_behind(self, topic: str, position: Position) -> None:
+    def fall_behind(self, position: Position) -> None:
         """A notification seems to be lost: what there is comes from the log."""
         outage = position.behind = Outage(time.monotonic())
-        self.on_subscribed([topic], outage)
+        self.on_subscribed([position.topic], outage)
 
-    def _caught_up_unless_missed(self, topic: str, position: Position, outage: Outage) -> None:
+    def _caught_up_unless_missed(self, position: Position, outage: Outage) -> None:
         if position.behind is not outage:
             return  # another one has begun, or the topic was left
         if position.missed:
-            self._lane_of(topic).read.append(position.read_after(outage, topic))
+            self._lane_of(position.topic).read.append(position.read_after(outage))
         else:
             position.behind = None
 
@@ -401,68 +400,61 @@ class GroupLog(Strategy):
         return server_time - time.monotonic() * 1000, epoch.decode(), newest
 
     async def _compare_some(self, lane: Lane) -> None:
-        parts: dict[object, list[tuple[str, Outage]]] = {}
+        parts: dict[object, list[tuple[Position, Outage]]] = {}
         number = 0
         while lane.compare and number < COMPARED:
-            topic, outage = lane.compare.popleft()
-            position = self._positions.get(topic)
+            position, outage = lane.compare.popleft()
             # A caller that joins a topic asks by itself.
-            if position is None or position.behind is not outage or position.last == NOWHERE:
-                continue
-            position.missed = False
-            parts.setdefault(self._owner.commands_of(topic).part, []).append((topic, outage))
-            number += 1
-        if not parts:
-            return
-        asked = [[topic for topic, _ in part] for part in parts.values()]
+            if position.behind is outage and position.last != NOWHERE:
+                position.missed = False
+                part = self._owner.commands_of(position.topic).part
+                parts.setdefault(part, []).append((position, outage))
+                number += 1
+        asked = [[position.topic for position, _ in part] for part in parts.values()]
         replies: list[tuple[float, str, list[bytes]] | BaseException] = []
         for start in range(0, len(asked), COMMANDS):
             some = map(self._ask, asked[start : start + COMMANDS])
             replies += await asyncio.gather(*some, return_exceptions=True)
         self._turn = time.monotonic()
-        failed: list[tuple[str, Outage]] = []
+        failed: list[tuple[Position, Outage]] = []
         for part, reply in zip(parts.values(), replies, strict=True):
             if isinstance(reply, BaseException):
                 failed += part
                 continue
             clock, epoch, newest = reply
-            for (topic, outage), entry in zip(part, newest, strict=True):
+            for (position, outage), entry in zip(part, newest, strict=True):
                 await self._breathe()
-                position = self._positions.get(topic)
-                if position is not None and position.behind is outage:
+                if position.behind is outage:
                     position.clock, position.epoch = clock, epoch
-                    await self._compare(lane, topic, position, outage, entry)
+                    await self._compare(lane, position, outage, entry)
         if failed:
             lane.later(lane.pause, partial(lane.compare.extend, failed))
             lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
-        else:
+        elif parts:
             lane.pause = FIRST_PAUSE
 
     async def _compare(
-        self, lane: Lane, topic: str, position: Position, outage: Outage, newest: bytes
+        self, lane: Lane, position: Position, outage: Outage, newest: bytes
     ) -> None:
         if newest.startswith(b"!"):
-            error = newest[1:].decode(errors="replace")
-            self._failed(lane, position.read_after(outage, topic), error)
+            self._failed(lane, position.read_after(outage), newest[1:].decode(errors="replace"))
         elif newest == b"" and not position.missed:
-            if position.last and self._is_young(topic, position):
-                await self._tell_gap(topic)
+            if position.last and self._is_young(position):
+                await self._tell_gap(position.topic)
             position.restart(0)
-            self._caught_up_unless_missed(topic, position, outage)
+            self._caught_up_unless_missed(position, outage)
         elif newest and parse_id(newest) == position.last:
-            self._caught_up_unless_missed(topic, position, outage)
+            self._caught_up_unless_missed(position, outage)
         else:
-            lane.read.append(position.read_after(outage, topic))
+            lane.read.append(position.read_after(outage))
 
     async def _read_some(self, lane: Lane) -> None:
         readings: list[Reading] = []
         while lane.read and len(readings) < READ:
             reading = lane.read.popleft()
-            if reading.current and self._positions.get(reading.topic) is reading.position:
+            if reading.current:
                 reading.begin()
                 readings.append(reading)
-        if not readings:
-            return
         pages = await asyncio.gather(*map(self._fetch, readings), return_exceptions=True)
         self._turn = time.monotonic()
         for reading, page in zip(readings, pages, strict=True):
@@ -475,7 +467,7 @@ class GroupLog(Strategy):
 
     def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
         reading.release()
-        self.failures.add(reading.topic, error)
+        self.failures.add(reading.position.topic, error)
         lane.later(reading.pause, partial(lane.read.append, reading))
         reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
 
@@ -483,11 +475,11 @@ class GroupLog(Strategy):
 
     async def _fetch(self, reading: Reading) -> tuple[list[Entry], bool]:
         """The next page, and whether it goes to the end."""
-        topic, position = reading.topic, reading.position
+        position = reading.position
         if reading.cursor is not None:
-            return await self._page(topic, reading.cursor + 1)
+            return await self._page(position, reading.cursor + 1)
         last = position.last
-        page, at_end = await self._page(topic, last)
+        page, at_end = await self._page(position, last)
         if last == 0:
             return page, at_end
         if page and parse_id(page[0][0]) == last:
@@ -495,36 +487,36 @@ class GroupLog(Strategy):
         return await self._fetch_without_last(reading)
 
     async def _fetch_without_last(self, reading: Reading) -> tuple[list[Entry], bool]:
-        topic, position = reading.topic, reading.position
-        start = max(position.last - AHEAD, position.joined + 1)
-        page, at_end = await self._page(topic, start)
+        position = reading.position
+        topic = position.topic
+        page, at_end = await self._page(position, max(position.last - AHEAD, position.joined + 1))
         if page and parse_id(page[0][0]) <= position.last:
             return page, at_end
-        commands = self._owner.commands_of(topic)
         if page:
-            trimmed = await commands.execute("XLEN", topic) >= self._kept(topic).messages
-            if trimmed or self._is_young(topic, position):
+            length = await self._owner.commands_of(topic).execute("XLEN", topic)
+            if length >= self._kept(topic).messages or self._is_young(position):
                 await self._tell_gap(topic)
             return page, at_end
         position.clock, position.epoch, (newest,) = await self._ask([topic])
-        if newest or self._is_young(topic, position):
+        if newest or self._is_young(position):
             await self._tell_gap(topic)
         deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
         start = id_at(position.server_time() - deaf * 1000)
         if reading.current:
             position.restart(min(parse_id(newest) if newest else 0, max(start - 1, 0)))
-        return await self._page(topic, start)
+        return await self._page(position, start)
 
-    async def _page(self, topic: str, start: EntryId) -> tuple[list[Entry], bool]:
+    async def _page(self, position: Position, start: EntryId) -> tuple[list[Entry], bool]:
+        topic = position.topic
         page: list[Entry] = await self._owner.commands_of(topic).execute(
             "XRANGE", topic, format_id(start), "+", "COUNT", PAGE
         )
         return page, len(page) < PAGE
 
-    def _is_young(self, topic: str, position: Position) -> bool:
+    def _is_young(self, position: Position) -> bool:
         """Whether what was heard last has not expired, so that its log must still be there."""
         age = position.server_time() - (position.last >> 64)
-        return age < self._kept(topic).seconds * 1000
+        return age < self._kept(position.topic).seconds * 1000
 
     async def _tell_gap(self, topic: str) -> None:
         for mailbox in self._owner.members(topic):
@@ -536,7 +528,7 @@ class GroupLog(Strategy):
     async def _hand_out(
         self, lane: Lane, reading: Reading, page: list[Entry], at_end: bool
     ) -> None:
-        topic, position = reading.topic, reading.position
+        position, topic = reading.position, reading.position.topic
         for number, (entry, fields) in enumerate(page, start=1):
             await self._breathe()
             if not reading.current:

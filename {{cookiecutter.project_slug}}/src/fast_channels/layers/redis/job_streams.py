@@ -280,6 +280,7 @@ class JobStreams(NamedChannels):
         self._receivers: dict[str, Receivers] = {}
         self._idle = IdleNames(self._forget, after=IDLE_TIME, most=MOST_IDLE)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
+        owner.openings.append(self._look_for_ended_leases)
         self.unforwarded = ThrottledWarning(
             logger, "%d group message(s) not forwarded, the last to channel %s: %s"
         )
@@ -353,7 +354,7 @@ class JobStreams(NamedChannels):
         self._owner.ignore(self.stream(channel).topic)
         return True
 
-    def on_open(self) -> None:
+    def _look_for_ended_leases(self) -> None:
         for receivers in self._receivers.values():
             receivers.on_notification(LEASE_ENDED)
 

@@ -4,7 +4,7 @@ import abc
 import asyncio
 import re
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -82,7 +82,6 @@ class RedisLayer(BaseChannelLayer):
         )
         self._own_mailboxes: dict[str, Mailbox] = {}
         self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer] = {}
-        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
@@ -99,9 +98,8 @@ class RedisLayer(BaseChannelLayer):
                 # Other threads' layers may end meanwhile.
                 for ended in [loop for loop in list(self._loop_layers) if loop.is_closed()]:
                     self._loop_layers.pop(ended).forget_channels()
-                    self._ends.pop(ended)
                 loop_layer = self._loop_layers[loop] = self._make_loop_layer()
-                self._ends[loop] = at_loop_end(partial(self._close_loop_layer, loop))
+                loop_layer.end = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
 
     @property
@@ -180,12 +178,10 @@ class RedisLayer(BaseChannelLayer):
         self._loop_layer.start()
 
     async def aclose(self) -> None:
-        end = self._ends.pop(asyncio.get_running_loop(), None)
-        if end is not None:
-            await end.aclose()
+        if (loop_layer := self._loop_layers.get(asyncio.get_running_loop())) is not None:
+            await loop_layer.end.aclose()
 
     async def _close_loop_layer(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ends.pop(loop, None)
         await self._loop_layers.pop(loop).aclose()
 
     async def close_pools(self) -> None:

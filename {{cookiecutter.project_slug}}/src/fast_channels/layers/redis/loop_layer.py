@@ -15,7 +15,7 @@ Invariants
 import abc
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -60,8 +60,8 @@ class Config:
 class Strategy(abc.ABC):
     """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
 
-    keyed: ClassVar[bool]  # its topics are keys too
-    repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
+    # Topics are keys too, and a receiver that gets an envelope twice knows it by its uid.
+    keeps: ClassVar[bool]
     followed: Container[str] = ()  # topics of groups to which it delivers by itself
 
     @abc.abstractmethod
@@ -96,10 +96,7 @@ class Strategy(abc.ABC):
     def on_subscribed(self, topics: list[str], mark: Any, /) -> None:
         pass
 
-    @abc.abstractmethod
-    def on_lost(self) -> None: ...
-
-    def on_open(self) -> None:
+    def on_lost(self) -> None:
         pass
 
     async def aclose(self) -> None:
@@ -126,9 +123,6 @@ class NamedChannels(abc.ABC):
     def left(self, channel: str) -> None:
         """It has left a group."""
 
-    def on_open(self) -> None:
-        """Notifications may have been missed."""
-
     def restart(self) -> None:
         """Everything in Redis was deleted."""
 
@@ -140,6 +134,8 @@ class LoopLayer:
     """``own_mailboxes`` are those of all loops of the layer, by channel: finding one there needs no look
     for the running loop, which costs CPython 3.11 a system call.
     """
+
+    end: AsyncGenerator[None, None]  # its ``aclose()`` closes the loop layer, and the event loop calls it
 
     def __init__(
         self,
@@ -167,10 +163,11 @@ class LoopLayer:
             self.inbox.encode(): partial(self._receive, None, self.inbox)
         }
         self.closed = False
-        self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
+        # Called when all is listened to once more: notifications may have been missed.
+        self.openings: list[Callable[[], None]] = []
         self.strategy = strategy = make_strategy(self)
         self._batcher = Batcher(
-            self.batch_request, repeatable=strategy.repeatable, replicated=config.replicated
+            self.batch_request, repeatable=strategy.keeps, replicated=config.replicated
         )
         events = Events(
             self.on_message,
@@ -179,7 +176,7 @@ class LoopLayer:
             strategy.on_subscribed,
             self._on_open,
         )
-        self.topology = config.connect(events, strategy.keyed)
+        self.topology = config.connect(events, strategy.keeps)
         self.named = make_named(self)
         self._foreign = ForeignMembership(
             self.names.process_id,
@@ -193,8 +190,6 @@ class LoopLayer:
         self.topology.start()
 
     def _on_open(self) -> None:
-        self.strategy.on_open()
-        self.named.on_open()
         for look in self.openings:
             look()
 

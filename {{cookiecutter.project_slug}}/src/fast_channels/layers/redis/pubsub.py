@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from ...mailbox import Mailbox, Message
-from ..groups import LocalGroups
 from ..idle import IdleNames
 from .client.commands import PUBLISH
 from .client.connection import Command
@@ -60,29 +59,26 @@ class RedisPubSubChannelLayer(RedisLayer):
         self._on_reconnect = on_reconnect
 
     def _make_loop_layer(self) -> LoopLayer:
-        hooks = self._on_disconnect, self._on_reconnect
-        return LoopLayer(
-            self._config,
-            self._own_mailboxes,
-            lambda owner: Ephemeral(owner.local, *hooks),
-            NamedTopics,
-        )
+        def make_strategy(owner: LoopLayer) -> Ephemeral:
+            return Ephemeral(owner, self._on_disconnect, self._on_reconnect)
+
+        return LoopLayer(self._config, self._own_mailboxes, make_strategy, NamedTopics)
 
 
 class Ephemeral(Strategy):
     """Nothing is kept; a gap is told."""
 
-    keyed = False
-    repeatable = False
+    keeps = False
 
     def __init__(
-        self, local: LocalGroups, on_disconnect: Hook | None, on_reconnect: Hook | None
+        self, owner: LoopLayer, on_disconnect: Hook | None, on_reconnect: Hook | None
     ) -> None:
-        self._local = local
+        self._local = owner.local
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
+        owner.openings.append(self._on_open)
 
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         return PUBLISH, topic, encode(uid, messages)
@@ -94,7 +90,7 @@ class Ephemeral(Strategy):
         self._gap = True
         self._call(self._on_disconnect)
 
-    def on_open(self) -> None:
+    def _on_open(self) -> None:
         if self._gap:
             self._gap = False
             self._local.notify_consumers({"type": "layer.reconnected"})
