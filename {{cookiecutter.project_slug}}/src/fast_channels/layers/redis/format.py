@@ -132,8 +132,9 @@ def decode_one(data: bytes, behind: int = 0) -> Sealed:
     return messages[0]
 
 
-def place_of(topic: str, channel: str, number: int) -> bytes:
+def place_of(topic: str, sealed: Sealed) -> bytes:
     """What an encrypted message is bound to."""
+    channel, _, number = sealed
     return f"{topic}\0{channel}\0{number:x}".encode()
 
 

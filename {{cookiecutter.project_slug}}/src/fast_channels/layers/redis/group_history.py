@@ -23,6 +23,7 @@ Invariants
 import asyncio
 import string
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -75,16 +76,16 @@ def parse_position(text: str | None) -> Since:
 # The entry's id, the uid, what makes a receiver's own copy. The epoch that completes its place is the
 # replay's: when an event is heard, it may not be known yet.
 Event = tuple[EntryId, int, Callable[[], Message]]
+Key = tuple[
+    str | None, int
+]  # ``since`` and ``history``, as receivers gave them: who asks for the same
 
 
 @dataclass(eq=False)
 class Replay:
-    """``since`` is as a receiver gave it."""
-
     group: str
     topic: str
-    since: str | None
-    history: int
+    key: Key
     # By channel; settled with the number of events that are held.
     waiters: dict[str, asyncio.Future[int]] = field(default_factory=dict)
     read: list[Event] = field(default_factory=list)
@@ -95,11 +96,6 @@ class Replay:
     epoch: str = ""
     settled: bool = False
     task: "asyncio.Task[None] | None" = None
-
-    @property
-    def key(self) -> tuple[str | None, int]:
-        """The same for all that ask for the same."""
-        return self.since, self.history
 
     def joined(self, held: int) -> Joined:
         messages = []
@@ -116,7 +112,7 @@ class Interest:
 
     def __init__(self, forget: Callable[[Replay], bool]) -> None:
         self.subscribing = asyncio.Lock()
-        self.replays: dict[tuple[str | None, int], Replay] = {}
+        self.replays: dict[Key, Replay] = {}
         self.warm = IdleNames(forget, after=WARM, most=MOST_WARM)
 
 
@@ -128,7 +124,7 @@ class GroupHistory(GroupLog):
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         self.follow(owner.inbox)
         self._local = owner.local
-        self._interests: dict[str, Interest] = {}  # by topic
+        self._interests = defaultdict[str, Interest](lambda: Interest(self._forget))  # by topic
         self.followed = self._interests
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -173,9 +169,9 @@ class GroupHistory(GroupLog):
         try:
             async with asyncio.timeout(timeout):
                 # The first one subscribes; the others need not ask for it all at the same time.
-                async with self._interest(topic).subscribing:
+                async with self._interests[topic].subscribing:
                     await self._owner.join(group, channel)
-                replay = self._replay(group, topic, since, history)
+                replay = self._replay(group, topic, (since, history))
                 waiter = replay.waiters[channel] = asyncio.get_running_loop().create_future()
                 if replay.settled:
                     self._settle(replay)
@@ -190,17 +186,12 @@ class GroupHistory(GroupLog):
                 ) from None
             raise
 
-    def _interest(self, topic: str) -> Interest:
-        if (interest := self._interests.get(topic)) is None:
-            interest = self._interests[topic] = Interest(self._forget)
-        return interest
-
-    def _replay(self, group: str, topic: str, since: str | None, history: int) -> Replay:
+    def _replay(self, group: str, topic: str, key: Key) -> Replay:
         """One that reads or is warm, if it is for the same, else a new one."""
-        replays = self._interest(topic).replays
-        replay = replays.get((since, history))
+        replays = self._interests[topic].replays
+        replay = replays.get(key)
         if replay is None or (replay.settled and not self._is_current(replay)):
-            replay = replays[since, history] = Replay(group, topic, since, history)
+            replay = replays[key] = Replay(group, topic, key)
             replay.task = asyncio.create_task(self._run(replay))
         return replay
 
@@ -218,15 +209,15 @@ class GroupHistory(GroupLog):
 
     async def _read_log(self, replay: Replay) -> bool:
         """False if it has to be read again: something is in the log that nobody has notified."""
-        topic = replay.topic
+        topic, (since, history) = replay.topic, replay.key
         async with self._room:
             replay.begun = True
             replay.held.clear()
             found = await scripts.history(
                 self._owner.commands_of(topic),
                 topic,
-                parse_position(replay.since),
-                replay.history,
+                parse_position(since),
+                history,
                 MOST_MESSAGES,
                 MOST_BYTES,
                 self._owner.uids.make(),
@@ -247,7 +238,7 @@ class GroupHistory(GroupLog):
         return True
 
     async def _decode(self, replay: Replay, found: scripts.Found) -> None:
-        replay.complete = found.complete or replay.since is None
+        replay.complete = found.complete or replay.key[0] is None
         replay.read = []
         seen = {number_of(uid) + index for uid, index in found.before}
         for number, (entry, envelope, index) in enumerate(found.entries):
@@ -258,7 +249,7 @@ class GroupHistory(GroupLog):
                 uid = sealed[2]
                 if uid not in seen:
                     seen.add(uid)
-                    message = self._owner.open(replay.topic, *sealed)
+                    message = self._owner.open(replay.topic, sealed)
                     replay.read.append((parse_id(entry), uid, copier(message)))
             except UndecodableMessage as error:
                 self._owner.undecodable.add(error)

@@ -433,9 +433,7 @@ class GroupLog(Strategy):
         elif parts:
             lane.pause = FIRST_PAUSE
 
-    async def _compare(
-        self, lane: Lane, position: Position, outage: Outage, newest: bytes
-    ) -> None:
+    async def _compare(self, lane: Lane, position: Position, outage: Outage, newest: bytes) -> None:
         if newest.startswith(b"!"):
             self._failed(lane, position.read_after(outage), newest[1:].decode(errors="replace"))
         elif newest == b"" and not position.missed:

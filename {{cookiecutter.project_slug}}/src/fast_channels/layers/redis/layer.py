@@ -80,6 +80,8 @@ class RedisLayer(BaseChannelLayer):
             timeout=timeout,
             max_message_size=max_message_size,
         )
+        # Of all loops, by channel: to find one here needs no look for the running loop, which costs
+        # CPython 3.11 a system call.
         self._own_mailboxes: dict[str, Mailbox] = {}
         self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer] = {}
         self._lock = threading.Lock()
@@ -97,7 +99,7 @@ class RedisLayer(BaseChannelLayer):
                 # A loop that ended has ended its tasks, and with them its connections.
                 # Other threads' layers may end meanwhile.
                 for ended in [loop for loop in list(self._loop_layers) if loop.is_closed()]:
-                    self._loop_layers.pop(ended).forget_channels()
+                    self._forget(ended)
                 loop_layer = self._loop_layers[loop] = self._make_loop_layer()
                 loop_layer.end = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
@@ -147,7 +149,11 @@ class RedisLayer(BaseChannelLayer):
         return await mailbox.get() if message is None else message
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        return await self._loop_layer.new_channel(prefix)
+        loop_layer = self._loop_layer
+        channel = await loop_layer.new_channel(prefix)
+        if not loop_layer.closed:
+            self._own_mailboxes[channel] = loop_layer.local.mailboxes[channel]
+        return channel
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
@@ -172,6 +178,7 @@ class RedisLayer(BaseChannelLayer):
         return self._loop_layer.mailbox(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
+        self._own_mailboxes.pop(channel, None)
         self._loop_layer.close_channel(channel)
 
     async def open(self) -> None:
@@ -182,7 +189,13 @@ class RedisLayer(BaseChannelLayer):
             await loop_layer.end.aclose()
 
     async def _close_loop_layer(self, loop: asyncio.AbstractEventLoop) -> None:
-        await self._loop_layers.pop(loop).aclose()
+        await self._forget(loop).aclose()
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> LoopLayer:
+        loop_layer = self._loop_layers.pop(loop)
+        for channel in loop_layer.local.mailboxes:
+            self._own_mailboxes.pop(channel, None)
+        return loop_layer
 
     async def close_pools(self) -> None:
         """The name of ``aclose()`` in fast-channels and channels_redis."""

@@ -34,7 +34,7 @@ from .batches import Batcher, Request
 from .client.commands import Commands
 from .client.connection import Command
 from .client.topology import Events, Topology
-from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
+from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
 
@@ -131,16 +131,13 @@ class NamedChannels(abc.ABC):
 
 
 class LoopLayer:
-    """``own_mailboxes`` are those of all loops of the layer, by channel: finding one there needs no look
-    for the running loop, which costs CPython 3.11 a system call.
-    """
-
-    end: AsyncGenerator[None, None]  # its ``aclose()`` closes the loop layer, and the event loop calls it
+    end: AsyncGenerator[
+        None, None
+    ]  # its ``aclose()`` closes the loop layer, and the event loop calls it
 
     def __init__(
         self,
         config: Config,
-        own_mailboxes: dict[str, Mailbox],
         make_strategy: "Callable[[LoopLayer], Strategy]",
         make_named: "Callable[[LoopLayer], NamedChannels]",
     ) -> None:
@@ -156,7 +153,6 @@ class LoopLayer:
         self.failures = ThrottledWarning(
             logger, "%d notification(s) could not be handled, the last in %s: %r"
         )
-        self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._topic_of = lru_cache(CACHED_NAMES)(config.topics.group)
         self._handlers: dict[bytes, Callable[[bytes], None]] = {
@@ -213,14 +209,14 @@ class LoopLayer:
         uid = self.uids.make(len(messages))
         if self.binds:
             packed = decode(encode(uid, messages))
-            messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
+            messages = [encode_message(one[0], self.bind(topic, one)) for one in packed]
         return commands, self.strategy.publish(topic, uid, messages)
 
-    def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
+    def bind(self, topic: str, packed: Sealed) -> bytes:
         """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""
-        if not self.binds or channel.startswith((JOIN, LEAVE, ANSWER)):
-            return packed
-        return self.config.serializer.bind(packed, place_of(topic, channel, number))
+        if not self.binds or packed[0].startswith((JOIN, LEAVE, ANSWER)):
+            return packed[1]
+        return self.config.serializer.bind(packed[1], place_of(topic, packed))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
@@ -229,7 +225,7 @@ class LoopLayer:
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self._own_mailboxes[channel] = self.local.mailbox_of(channel)
+        self.local.mailbox_of(channel)
         inbox = self.topology.subscriber(self.inbox)
         if inbox.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
@@ -281,7 +277,6 @@ class LoopLayer:
 
     def close_channel(self, channel: str) -> None:
         mailbox = self.local.mailboxes.get(channel)
-        self._own_mailboxes.pop(channel, None)
         for group in self.local.close(channel):
             self.ignore(self.config.topics.group(group))
         if owner_of(channel) is None:
@@ -346,39 +341,34 @@ class LoopLayer:
             return
         followed = topic in self.strategy.followed
         for sealed in messages:
-            if (message := self.deserialize(topic, *sealed)) is not None:
+            if (message := self.open_or_count(topic, sealed)) is not None:
                 if followed:
                     self.strategy.deliver(group, topic, message, notification, sealed[2])
                 else:
                     self.local.deliver_group(group, message)
 
     def _deliver_to_channels(self, messages: Messages) -> None:
-        for channel, payload, number in messages:
+        for sealed in messages:
+            channel = sealed[0]
             if channel in self.local.mailboxes:
-                message = self.deserialize(self.inbox, channel, payload, number)
-                if message is not None:
+                if (message := self.open_or_count(self.inbox, sealed)) is not None:
                     self.local.deliver(channel, message)
             elif channel.startswith((JOIN, LEAVE, ANSWER)):
-                self._foreign.receive(channel, payload)
+                self._foreign.receive(channel, sealed[1])
 
     def open(
-        self,
-        topic: str,
-        channel: str,
-        payload: bytes,
-        number: int,
-        serializer: BaseMessageSerializer | None = None,
+        self, topic: str, sealed: Sealed, serializer: BaseMessageSerializer | None = None
     ) -> Message:
-        """The message in what ``bind`` made, by this serializer or the layer's; ``UndecodableMessage``."""
+        """By this serializer or the layer's; ``UndecodableMessage``."""
         serializer = serializer or self.config.serializer
         if self.binds:
-            return serializer.deserialize_at(payload, place_of(topic, channel, number))
-        return serializer.deserialize(payload)
+            return serializer.deserialize_at(sealed[1], place_of(topic, sealed))
+        return serializer.deserialize(sealed[1])
 
-    def deserialize(self, topic: str, channel: str, payload: bytes, number: int) -> Message | None:
-        """As ``open``; None, and counted, if it cannot be decoded."""
+    def open_or_count(self, topic: str, sealed: Sealed) -> Message | None:
+        """None, and counted, if it cannot be decoded."""
         try:
-            return self.open(topic, channel, payload, number)
+            return self.open(topic, sealed)
         except UndecodableMessage as error:
             self.undecodable.add(error)
             return None
@@ -400,33 +390,22 @@ class LoopLayer:
 
     async def flush(self) -> None:
         for server in await self.topology.primaries():
-            for key in await _scan(server, self.config.topics.pattern):
-                await server.execute("UNLINK", key)
+            cursor = b""
+            while cursor != b"0":
+                match = "MATCH", self.config.topics.pattern, "COUNT", 1000
+                cursor, keys = await server.execute("SCAN", cursor or b"0", *match)
+                for key in keys:
+                    await server.execute("UNLINK", key)
         for group in list(self.local.members):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
         self.named.restart()
         self.strategy.restart()
 
-    def forget_channels(self) -> None:
-        for channel in self.local.mailboxes:
-            self._own_mailboxes.pop(channel, None)
-
     async def aclose(self) -> None:
         self.closed = True
-        self.forget_channels()
         await self.strategy.aclose()
         await self.named.aclose()
         await self._foreign.aclose()
         await self._batcher.aclose()
         await self.topology.aclose()
-
-
-async def _scan(server: Commands, pattern: str) -> list[bytes]:
-    keys: list[bytes] = []
-    cursor: bytes | int = 0
-    while True:
-        cursor, page = await server.execute("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        keys += page
-        if int(cursor) == 0:
-            return keys

@@ -62,7 +62,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         def make_strategy(owner: LoopLayer) -> Ephemeral:
             return Ephemeral(owner, self._on_disconnect, self._on_reconnect)
 
-        return LoopLayer(self._config, self._own_mailboxes, make_strategy, NamedTopics)
+        return LoopLayer(self._config, make_strategy, NamedTopics)
 
 
 class Ephemeral(Strategy):
@@ -128,7 +128,7 @@ class NamedTopics(NamedChannels):
     def _deliver(self, channel: str, data: bytes) -> None:
         topic = self._topic_of(channel)
         for sealed in self._owner.strategy.hear(topic, data):
-            if (message := self._owner.deserialize(topic, *sealed)) is not None:
+            if (message := self._owner.open_or_count(topic, sealed)) is not None:
                 self._local.deliver(channel, message)
 
     def close(self, channel: str, mailbox: Mailbox | None) -> None:

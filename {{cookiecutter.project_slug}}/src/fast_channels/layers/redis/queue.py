@@ -89,7 +89,6 @@ class RedisChannelLayer(RedisLayer):
     def _make_loop_layer(self) -> LoopLayer:
         return LoopLayer(
             self._config,
-            self._own_mailboxes,
             partial(GroupHistory, kept=self._kept),
             partial(JobStreams, lease_time=self.lease_time),
         )

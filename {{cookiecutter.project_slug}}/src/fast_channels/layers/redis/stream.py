@@ -28,7 +28,7 @@ from . import scripts
 from .batches import Outcome, Request
 from .client.commands import PUBLISH, Commands
 from .client.connection import Reply
-from .format import decode_one, encode, encode_message, number_of
+from .format import Sealed, decode_one, encode, encode_message, number_of
 from .loop_layer import LoopLayer
 from .scripts import DELAYED, GROUP, WORKER
 from .serializers import BaseMessageSerializer
@@ -65,7 +65,7 @@ class JobStream:
 
     def envelope(self, uid: bytes, payload: bytes) -> bytes:
         """Of what ``LoopLayer.serialize`` has made."""
-        bound = self._owner.bind(self.topic, "", payload, number_of(uid))
+        bound = self._owner.bind(self.topic, ("", payload, number_of(uid)))
         return encode(uid, [encode_message("", bound)])
 
     def enqueue(self, envelopes: list[bytes]) -> Request:
@@ -95,16 +95,16 @@ class JobStream:
         )
         self._owner.local.count_expired(expired)
         deliveries, unreadable = [], []
-        for entry, sealed, attempt in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        for entry, envelope, attempt in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             receipt = entry.decode()
             try:
-                _, payload, number = decode_one(sealed)
-                message = self._owner.open(self.topic, "", payload, number)
+                job = decode_one(envelope)
+                message = self._owner.open(self.topic, job)
             except UndecodableMessage as error:
                 self._owner.undecodable.add(error)
                 unreadable.append((Delivery(self.channel, {}, "", attempt, receipt), repr(error)))
             else:
-                deliveries.append(Delivery(self.channel, message, _id(number), attempt, receipt))
+                deliveries.append(Delivery(self.channel, message, _id(job), attempt, receipt))
         return deliveries, unreadable, bool(more)
 
     async def renew(self, delivery: Delivery) -> bool:
@@ -163,9 +163,9 @@ class JobStream:
         identity, message = receipt, None
         reason = values.get(b"reason", b"").decode()
         try:
-            _, payload, number = decode_one(values.get(b"m", b""))
-            identity = _id(number)
-            message = self._owner.open(self.topic, "", payload, number, serializer)
+            job = decode_one(values.get(b"m", b""))
+            identity = _id(job)
+            message = self._owner.open(self.topic, job, serializer)
         except UndecodableMessage as error:
             reason = reason or repr(error)
         return DeadLetter(
@@ -197,6 +197,6 @@ class JobStream:
         return bool(await self.commands.execute("XDEL", self._dead, letter.receipt))
 
 
-def _id(number: int) -> str:
-    """Of a job: its uid in hexadecimal."""
-    return f"{number:032x}"
+def _id(job: Sealed) -> str:
+    """Its uid in hexadecimal."""
+    return f"{job[2]:032x}"
