@@ -94,17 +94,14 @@ class LocalGroups:
         if mailbox is not None and mailbox.idle and channel not in self._groups_of:
             del self.mailboxes[channel]
 
-    def join(self, group: str, channel: str) -> bool:
-        """Add ``channel`` to ``group``; True if it is the group's first member here."""
+    def join(self, group: str, channel: str) -> None:
         members = self.members.setdefault(group, {})
-        first = not members
         if channel not in members:
             members[channel] = self.mailbox_of(channel)
             self._groups_of[channel] = (*self._groups_of.get(channel, ()), group)
-        return first
 
     def leave(self, group: str, channel: str) -> bool:
-        """Remove ``channel`` from ``group``; True if no member is left here."""
+        """True if no member is left here by that."""
         groups = self._groups_of.get(channel, ())
         if group not in groups:
             return False
@@ -134,15 +131,11 @@ class LocalGroups:
             if mailbox.wants_events:
                 mailbox.put(message.copy())
 
-    def deliver(self, channel: str, message: Message) -> bool:
-        """Put ``message``, which becomes the receiver's own, into an open channel's mailbox."""
+    def deliver(self, channel: str, message: Message) -> None:
+        """Put ``message``, which becomes the receiver's own, into the channel's mailbox if it is open."""
         mailbox = self.mailboxes.get(channel)
-        if mailbox is None:
-            return False
-        accepted = mailbox.put(message)
-        if not accepted:
+        if mailbox is not None and not mailbox.put(message):
             self._count_drop(channel, mailbox)
-        return accepted
 
     def deliver_group(self, group: str, message: Message) -> None:
         """Put ``message``, which becomes the members' own, into each one's mailbox.

@@ -116,7 +116,7 @@ class World:
     def commands_of(self, topic: str) -> Any:
         return self.server
 
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
+    def deliver(self, topic: str, messages: Messages, entry: bytes) -> None:
         if topic in self.heard:
             self.heard[topic] += [int(payload) for _, payload, _ in messages]
 
@@ -129,7 +129,7 @@ class World:
     def on_message(self, topic: bytes, data: bytes) -> None:
         name = topic.decode()
         if name in self.wanted:
-            self.hand_out(name, self.log.hear(name, data), data)
+            self.log.hear(name, data)
 
     # Operations
 

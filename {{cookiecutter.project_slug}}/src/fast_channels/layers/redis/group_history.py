@@ -1,9 +1,9 @@
 """What a receiver missed of a group, from the group's log: joining it where the receiver has left it.
 
 Words
-- An event's *place* is ``epoch.id.tag``: the position that receivers keep. The id is that of the log entry
-  that brought it, or of the last one of its publication; the tag is half of its uid, so that no entry of
-  another log, or of another log's past, is taken for it.
+- An event's *place*, which receivers keep as their position, is ``epoch.id.tag``. The id is that of the log
+  entry that brought it, or of the last one of its publication; the tag is half of its uid, so that no
+  entry of another log, or of the log's past, is taken for it.
 - An epoch is the reign of one primary (``lua/epoch.lua``).
 
 Invariants
@@ -21,7 +21,7 @@ Invariants
 """
 
 import asyncio
-import string
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -49,6 +49,8 @@ MASK = (1 << 32) - 1
 
 Since = tuple[str, str, int, int]  # epoch, id, and the halves of the tag
 NOTHING: Since = ("", "0-0", 0, 0)
+HEX = "[0-9a-fA-F]"
+PLACE = re.compile(rf"({HEX}+)\.([0-9]{{1,19}}-[0-9]{{1,19}})\.({HEX}{{8}})({HEX}{{8}})")
 
 
 def format_position(epoch: str, entry: str, sender: int, counter: int) -> str:
@@ -61,24 +63,16 @@ def tag_of(uid: int) -> tuple[int, int]:
 
 def parse_position(text: str | None) -> Since:
     """``NOTHING`` for what is none: it may come from any client."""
-    epoch, entry, tag = (*(text or "").split("."), "", "", "")[:3]
-    if not epoch or len(text or "") > MOST_POSITION or len(tag) != 16:
+    if text is None or len(text) > MOST_POSITION or not (found := PLACE.fullmatch(text)):
         return NOTHING
-    if not (set(epoch) | set(tag)) <= set(string.hexdigits):
-        return NOTHING
-    try:
-        parse_id(entry.encode())
-    except (UndecodableMessage, UnicodeEncodeError):
-        return NOTHING
-    return epoch, entry, int(tag[:8], 16), int(tag[8:], 16)
+    epoch, entry, sender, counter = found.groups()
+    return epoch, entry, int(sender, 16), int(counter, 16)
 
 
 # The entry's id, the uid, what makes a receiver's own copy. The epoch that completes its place is the
 # replay's: when an event is heard, it may not be known yet.
 Event = tuple[EntryId, int, Callable[[], Message]]
-Key = tuple[
-    str | None, int
-]  # ``since`` and ``history``, as receivers gave them: who asks for the same
+Key = tuple[str | None, int]  # what receivers ask for: ``since``, and how much ``history``
 
 
 @dataclass(eq=False)
@@ -130,7 +124,7 @@ class GroupHistory(GroupLog):
 
     # Events
 
-    def deliver(
+    def deliver_event(
         self, group: str, topic: str, message: Message, notification: bytes, number: int
     ) -> None:
         entry, _, _ = notification.partition(b" ")

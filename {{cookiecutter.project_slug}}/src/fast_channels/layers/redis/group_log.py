@@ -287,8 +287,7 @@ class GroupLog(Strategy):
 
     # What comes in
 
-    def hear(self, topic: str, data: bytes) -> Messages:
-        """The messages of a notification; none if they are to be read from the log."""
+    def hear(self, topic: str, data: bytes) -> None:
         parts = data.split(b" ", 2)
         if len(parts) < 3:
             raise UndecodableMessage("A notification without the id of its log entry")
@@ -296,21 +295,21 @@ class GroupLog(Strategy):
         entry = parse_id(identifier)
         position = self._positions.get(topic)
         if position is None:
-            return self.admit(envelope)
+            return
         if position.behind is not None:
             if not position.behind.hold(data):
                 position.missed = True
-            return []
+            return
         last = position.last
         if (entry > last + AHEAD and not position.believes(entry)) or (
             before != b"-" and parse_id(before) > last
         ):
             self.fall_behind(position)
-            return []
+            return
         messages = self.admit(envelope)
         if entry > last:
             position.last = entry
-        return messages
+        self._owner.deliver(topic, messages, data)
 
     def admit(self, envelope: bytes, behind: int = 0) -> Messages:
         """The messages in an envelope that were not handed out before; ``behind`` is as in ``decode``."""
@@ -558,7 +557,7 @@ class GroupLog(Strategy):
         except ValueError as error:  # somebody else's
             self._owner.undecodable.add(error)
             return []
-        self._owner.hand_out(topic, messages, entry)
+        self._owner.deliver(topic, messages, entry)
         return messages
 
     # Pacing

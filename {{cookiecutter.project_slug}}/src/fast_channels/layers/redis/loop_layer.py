@@ -69,15 +69,13 @@ class Strategy(abc.ABC):
         """What brings the messages, under uids from this one on, to every loop that listens."""
 
     @abc.abstractmethod
-    def hear(self, topic: str, data: bytes) -> Messages:
-        """The messages of a notification that are to be delivered now."""
+    def hear(self, topic: str, data: bytes) -> None:
+        """Have ``LoopLayer.deliver`` deliver what of a notification is to be delivered now."""
 
-    def deliver(
+    def deliver_event(
         self, group: str, topic: str, message: Message, notification: bytes, number: int
     ) -> None:
-        """To the members of a group that is ``followed``. ``notification`` begins with the id of the log
-        entry; ``number`` is the message's uid.
-        """
+        """To a group that is ``followed``; ``number`` is the message's uid."""
         raise NotImplementedError
 
     async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
@@ -155,13 +153,14 @@ class LoopLayer:
         )
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._topic_of = lru_cache(CACHED_NAMES)(config.topics.group)
-        self._handlers: dict[bytes, Callable[[bytes], None]] = {
-            self.inbox.encode(): partial(self._receive, None, self.inbox)
-        }
+        self._group_of = lru_cache(CACHED_NAMES)(config.topics.group_of)
         self.closed = False
         # Called when all is listened to once more: notifications may have been missed.
         self.openings: list[Callable[[], None]] = []
         self.strategy = strategy = make_strategy(self)
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {
+            self.inbox.encode(): partial(strategy.hear, self.inbox)
+        }
         self._batcher = Batcher(
             self.batch_request, repeatable=strategy.keeps, replicated=config.replicated
         )
@@ -178,8 +177,7 @@ class LoopLayer:
             self.names.process_id,
             config.timeout,
             self._post_to_process,
-            join=self.group_add,
-            leave=self.group_discard,
+            {JOIN: self.group_add, LEAVE: self.group_discard},
         )
 
     def start(self) -> None:
@@ -289,8 +287,8 @@ class LoopLayer:
 
     async def listen(self, topic: str) -> None:
         """To a group's topic, or the own inbox."""
-        receive = partial(self._receive, self.config.topics.group_of(topic), topic)
-        await self.strategy.join(topic, partial(self.subscribe, topic, receive))
+        hear = partial(self.strategy.hear, topic)
+        await self.strategy.join(topic, partial(self.subscribe, topic, hear))
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published."""
@@ -326,24 +324,16 @@ class LoopLayer:
             )
         return payload
 
-    def _receive(self, group: str | None, topic: str, data: bytes) -> None:
-        self._deliver(group, topic, self.strategy.hear(topic, data), data)
-
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
-        """For a strategy that keeps a log: ``entry`` is the id of the last one's."""
-        self._deliver(self.config.topics.group_of(topic), topic, messages, entry)
-
-    def _deliver(
-        self, group: str | None, topic: str, messages: Messages, notification: bytes
-    ) -> None:
-        if group is None:
+    def deliver(self, topic: str, messages: Messages, notification: bytes) -> None:
+        """Where there is a log, ``notification`` begins with the id of the last one's entry."""
+        if (group := self._group_of(topic)) is None:
             self._deliver_to_channels(messages)
             return
         followed = topic in self.strategy.followed
         for sealed in messages:
             if (message := self.open_or_count(topic, sealed)) is not None:
                 if followed:
-                    self.strategy.deliver(group, topic, message, notification, sealed[2])
+                    self.strategy.deliver_event(group, topic, message, notification, sealed[2])
                 else:
                     self.local.deliver_group(group, message)
 
@@ -375,13 +365,13 @@ class LoopLayer:
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""
-        if self.config.topics.group_of(topic) is not None:
+        if self._group_of(topic) is not None:
             return self.members(topic)
         mailboxes = self.local.mailboxes
         return [mailboxes[channel] for channel, *_ in messages if channel in mailboxes]
 
     def members(self, topic: str) -> list[Mailbox]:
-        group = self.config.topics.group_of(topic)
+        group = self._group_of(topic)
         if group is None:
             return list(self.local.mailboxes.values())
         return list(self.local.members.get(group, {}).values())

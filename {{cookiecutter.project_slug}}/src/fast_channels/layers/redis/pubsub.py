@@ -17,7 +17,7 @@ from ..idle import IdleNames
 from .client.commands import PUBLISH
 from .client.connection import Command
 from .client.hosts import Hosts
-from .format import Messages, decode, encode
+from .format import decode, encode
 from .layer import RedisLayer
 from .loop_layer import LoopLayer, NamedChannels, Strategy
 
@@ -73,7 +73,7 @@ class Ephemeral(Strategy):
     def __init__(
         self, owner: LoopLayer, on_disconnect: Hook | None, on_reconnect: Hook | None
     ) -> None:
-        self._local = owner.local
+        self._owner = owner
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
         self._gap = False
@@ -83,8 +83,8 @@ class Ephemeral(Strategy):
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         return PUBLISH, topic, encode(uid, messages)
 
-    def hear(self, topic: str, data: bytes) -> Messages:
-        return decode(data)
+    def hear(self, topic: str, data: bytes) -> None:
+        self._owner.deliver(topic, decode(data), data)
 
     def on_lost(self) -> None:
         self._gap = True
@@ -93,7 +93,7 @@ class Ephemeral(Strategy):
     def _on_open(self) -> None:
         if self._gap:
             self._gap = False
-            self._local.notify_consumers({"type": "layer.reconnected"})
+            self._owner.local.notify_consumers({"type": "layer.reconnected"})
             self._call(self._on_reconnect)
 
     def _call(self, hook: Hook | None) -> None:
@@ -127,7 +127,7 @@ class NamedTopics(NamedChannels):
 
     def _deliver(self, channel: str, data: bytes) -> None:
         topic = self._topic_of(channel)
-        for sealed in self._owner.strategy.hear(topic, data):
+        for sealed in decode(data):
             if (message := self._owner.open_or_count(topic, sealed)) is not None:
                 self._local.deliver(channel, message)
 

@@ -4,7 +4,7 @@ To consumers, each message once and in the order of its sender. A group's (or an
 are appended to a log, a Redis stream, and published, in one script. Listeners receive what is
 published; after a broken connection they read from the log what they missed. A sender whose
 connection breaks repeats the message under the same uid, and receivers hand out each uid once.
-To receivers of a named channel, at least once; see ``stream.py``.
+To receivers of a named channel, at least once; see ``job_streams``.
 
 What is lost, and when
 - a message that nobody read for ``expiry`` seconds, or that ``history`` younger ones followed while
@@ -25,10 +25,9 @@ from ..history import Histories, History, Joined, check_joining
 from ..jobs import DeadLetter, Delivery, Depth
 from .client.hosts import Hosts
 from .group_history import GroupHistory
-from .job_streams import JobStreams
+from .job_streams import JobStream, JobStreams
 from .layer import RedisLayer
 from .loop_layer import LoopLayer
-from .stream import JobStream
 
 Durability = Literal["memory", "replicated"]
 
