@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..mailbox import Mailbox, Message, Overflow
+from ..mailbox import Entry, Mailbox, Message, Overflow
 from ..messages import is_flat
 from .history import POSITION
 from .throttled import ThrottledWarning
@@ -39,6 +39,10 @@ def copier(message: Message) -> Callable[[], Message]:
         return partial(marshal.loads, marshal.dumps(message))
     except ValueError:  # it holds what a message does not carry
         return lambda: copy.deepcopy(message)
+
+
+def _shared(message: Message, members: dict[str, Mailbox]) -> Entry:
+    return time.monotonic(), message, copier(message) if len(members) > 1 else None
 
 
 class LocalGroups:
@@ -90,17 +94,14 @@ class LocalGroups:
         if mailbox is not None and mailbox.idle and channel not in self._groups_of:
             del self.mailboxes[channel]
 
-    def join(self, group: str, channel: str) -> bool:
-        """Add ``channel`` to ``group``; True if it is the group's first member here."""
+    def join(self, group: str, channel: str) -> None:
         members = self.members.setdefault(group, {})
-        first = not members
         if channel not in members:
             members[channel] = self.mailbox_of(channel)
             self._groups_of[channel] = (*self._groups_of.get(channel, ()), group)
-        return first
 
     def leave(self, group: str, channel: str) -> bool:
-        """Remove ``channel`` from ``group``; True if no member is left here."""
+        """True if no member is left here by that."""
         groups = self._groups_of.get(channel, ())
         if group not in groups:
             return False
@@ -130,15 +131,11 @@ class LocalGroups:
             if mailbox.wants_events:
                 mailbox.put(message.copy())
 
-    def deliver(self, channel: str, message: Message) -> bool:
-        """Put ``message``, which becomes the receiver's own, into an open channel's mailbox."""
+    def deliver(self, channel: str, message: Message) -> None:
+        """Put ``message``, which becomes the receiver's own, into the channel's mailbox if it is open."""
         mailbox = self.mailboxes.get(channel)
-        if mailbox is None:
-            return False
-        accepted = mailbox.put(message)
-        if not accepted:
+        if mailbox is not None and not mailbox.put(message):
             self._count_drop(channel, mailbox)
-        return accepted
 
     def deliver_group(self, group: str, message: Message) -> None:
         """Put ``message``, which becomes the members' own, into each one's mailbox.
@@ -149,7 +146,7 @@ class LocalGroups:
         members = self.members.get(group)
         if not members:
             return
-        entry = (time.monotonic(), message, copier(message) if len(members) > 1 else None)
+        entry = _shared(message, members)
         for channel, mailbox in list(members.items()):
             if not mailbox.put_entry(entry):
                 self._count_drop(channel, mailbox)
@@ -159,14 +156,11 @@ class LocalGroups:
         members, followers = self.members.get(group), self.followers.get(group, {})
         if not members:
             return
-        now = time.monotonic()
-        event = {**message, POSITION: position}
-        many = len(members) > 1
-        plain_entry = (now, message, copier(message) if many else None)
-        event_entry = (now, event, copier(event) if many else None)
+        plain = _shared(message, members)
+        event = _shared({**message, POSITION: position}, members)
         for channel, mailbox in list(members.items()):
             ready = followers.get(channel)
-            if ready is not False and not mailbox.put_entry(event_entry if ready else plain_entry):
+            if ready is not False and not mailbox.put_entry(event if ready else plain):
                 self._count_drop(channel, mailbox)
 
     def clear(self) -> None:

@@ -5,22 +5,23 @@ others have been left since; unless ``forget(name)`` says that it is in use: the
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 
 class IdleNames:
-    def __init__(self, forget: Callable[[str], bool], *, after: float, most: int) -> None:
+    def __init__(self, forget: Callable[[Any], bool], *, after: float, most: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._forget = forget
         self._after = after
         self._most = most
-        self._since: dict[str, float] = {}  # the one that was left first comes first
+        self._since: dict[Hashable, float] = {}  # the one that was left first comes first
         self._timer: asyncio.TimerHandle | None = None
 
-    def use(self, name: str) -> None:
+    def use(self, name: Hashable) -> None:
         self._since.pop(name, None)
 
-    def leave(self, name: str) -> None:
+    def leave(self, name: Hashable) -> None:
         self._since.pop(name, None)
         self._since[name] = self._loop.time()
         if len(self._since) > self._most:

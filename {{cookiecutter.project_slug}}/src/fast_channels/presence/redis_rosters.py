@@ -47,7 +47,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class RedisRosters:
-    def __init__(self, layer: LoopLayer[Any], lease: float) -> None:
+    def __init__(self, layer: LoopLayer, lease: float) -> None:
         self._layer = layer
         self._lease_ms = int(lease * 1000)
         self._registry = layer.config.topics.registry

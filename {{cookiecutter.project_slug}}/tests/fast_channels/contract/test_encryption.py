@@ -104,7 +104,7 @@ async def test_a_message_for_one_socket_is_not_read_by_another(layer: RedisLayer
     await layer.send(one, {"type": "x"})
     topic, head, envelope = await tap.heard()
     assert await messages(layer, one) == [{"type": "x"}]
-    ((_, payload, _),) = decode(envelope).messages
+    ((_, payload, _),) = decode(envelope)
     uid = envelope[:UID_LENGTH]
     forged = encode(uid[:-1] + bytes([uid[-1] ^ 128]), [encode_message(other, payload)])
     await tap.client.publish(topic, head + forged)

@@ -198,7 +198,8 @@ async def test_what_is_said_in_the_moment_of_joining(
     async def read_and_speak(*arguments: Any, **options: Any) -> scripts.Found:
         found = await read(*arguments, **options)
         await say(sender, 1, 2)
-        (replay,) = layer._loop_layer.followed._interests[arguments[1]].holding  # type: ignore[union-attr]
+        strategy: Any = layer._loop_layer.strategy
+        (replay,) = strategy._interests[arguments[1]].replays.values()
         await eventually(lambda: len(replay.held) == 2, "both to be heard", within=10)
         return found
 
@@ -362,7 +363,5 @@ async def test_forgotten_when_nobody_follows(make_layer: MakeLayer, server: Redi
     """Neither topics nor replays stay behind."""
     layer = make_layer(server.url)
     await visit(layer)
-    followed: Any = layer._loop_layer.followed
-    await eventually(lambda: not followed._interests, "no interest", within=10)
-    assert not followed._log.followed
+    await eventually(lambda: not layer._loop_layer.strategy.followed, "no interest", within=10)
     assert not layer._loop_layer.local.followers

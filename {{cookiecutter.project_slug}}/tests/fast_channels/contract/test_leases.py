@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fast_channels.layers import Delivery, Depth
-from fast_channels.layers.redis.receivers import Receivers
+from fast_channels.layers.redis.job_streams import Receivers
 
 from ..support.backends import MEMORY, QUEUE, WORK, over
 from ..support.expect import DEADLINE, eventually, messages
@@ -19,7 +19,7 @@ LEASE = 0.4  # seconds
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for ended leases ten times as often as usual."""
-    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 0.1)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.POLL", 0.1)
 
 
 async def lease(layer: Any, count: int = 1) -> list[Delivery]:

@@ -64,7 +64,7 @@ async def test_every_wait_is_ended_by_a_message(
     make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several messages only the first is announced; no receiver looks again by itself here."""
-    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 3600.0)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.POLL", 3600.0)
     layers = [make_layer() for _ in range(3)]
     received: list[int] = []
 

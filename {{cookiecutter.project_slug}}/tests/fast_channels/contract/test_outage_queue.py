@@ -15,7 +15,7 @@ from fast_channels.layers.redis.format import (
     Uids,
     encode,
     encode_message,
-    with_uid_after,
+    number_of,
 )
 
 from ..support.expect import eventually, messages, silence
@@ -134,7 +134,8 @@ async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) ->
     parts = [encode_message("", listener.serialize({"number": n})) for n in range(4)]
     whole = encode(Uids().make(4), parts)
     first = encode(whole[:UID_LENGTH], parts[:1])
-    third = with_uid_after(encode(whole[:UID_LENGTH], parts[2:3]), 2)
+    uid = (number_of(whole[:UID_LENGTH]) + 2).to_bytes(UID_LENGTH, "big")
+    third = encode(uid, parts[2:3])
     for entry, envelope in enumerate((first, third, whole, first, whole), start=1):
         loop_layer.on_message(b"asgi:g:{room}", b"%d-0 - %b" % (entry, envelope))
     assert numbers(await messages(listener, channel, 4)) == [0, 2, 1, 3]

@@ -131,7 +131,7 @@ async def test_a_message_behind_many_expired_ones(
     make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Comes at once, and those are counted: nobody waits for the next look between two steps."""
-    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 3600.0)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.POLL", 3600.0)
     layer = make_layer(expiry=2.0, capacity=10_000)
     for start in range(0, 2500, 500):
         await send(layer, 500, start=start)
@@ -158,7 +158,7 @@ async def test_a_delay_longer_than_the_lease_is_kept(
     make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other workers, who look for ended leases meanwhile, do not get the message."""
-    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 0.1)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.POLL", 0.1)
     layer, other = make_layer(lease=0.3), make_layer(lease=0.3)
     await send(layer, 1)
     (first,) = await lease_all(layer, 1)
@@ -176,7 +176,7 @@ async def test_an_acknowledgement_ends_a_delay(
     make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that is dealt with after all does not come again."""
-    monkeypatch.setattr("fast_channels.layers.redis.receivers.POLL", 0.1)
+    monkeypatch.setattr("fast_channels.layers.redis.job_streams.POLL", 0.1)
     layer = make_layer()
     await send(layer, 1)
     (delivery,) = await lease_all(layer, 1)

@@ -42,7 +42,7 @@ def test_what_is_no_id_is_refused(entry: bytes) -> None:
 
 def test_a_position_only_advances() -> None:
     """An entry with a lower id, such as a new primary may give, does not move it back."""
-    position = Position(parse_id(b"100-0"))
+    position = Position("room", parse_id(b"100-0"))
     position.advance(parse_id(b"200-1"))
     position.advance(parse_id(b"150-0"))
     assert position.last == parse_id(b"200-1")
@@ -53,7 +53,7 @@ def test_a_position_only_advances() -> None:
 )
 def test_an_id_is_believed_up_to_the_overlap(seconds: float, believed: bool) -> None:
     """Ahead of the server's clock, which is not ours, and of the newest entry."""
-    position = Position(0)
+    position = Position("room", 0)
     position.clock = 1e12
     now = 1e12 + time.monotonic() * 1000
     assert position.believes(id_at(now + seconds * 1000)) is believed

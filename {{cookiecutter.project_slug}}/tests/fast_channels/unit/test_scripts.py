@@ -185,7 +185,7 @@ async def look(
     server: Commands, topic: str, since: tuple[str, str, int, int], **options: int
 ) -> scripts.Found:
     options = {"wanted": 2, "most": 10, "most_bytes": 10_000} | options
-    return await scripts.history(server, topic, since, uid=b"f" * 16, expiry_ms=MINUTE, **options)
+    return await scripts.history(server, topic, since, *options.values(), b"f" * 16, MINUTE)
 
 
 async def test_history(server: Commands, topic: str) -> None:

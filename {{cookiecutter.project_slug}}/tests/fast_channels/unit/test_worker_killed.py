@@ -11,7 +11,7 @@ import pytest
 
 from fast_channels.consumer import AsyncConsumer
 from fast_channels.layers import Depth, RedisChannelLayer
-from fast_channels.layers.redis.receivers import POLL
+from fast_channels.layers.redis.job_streams import POLL
 from fast_channels.worker import Worker
 
 from ..support.children import SOURCES

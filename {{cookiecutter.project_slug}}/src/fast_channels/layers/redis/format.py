@@ -24,7 +24,6 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ...exceptions import UndecodableMessage
 from ...names import owner_of
@@ -34,7 +33,6 @@ LENGTHS = struct.Struct(">BI")
 
 Sealed = tuple[str, bytes, int]  # a channel's name, what is for it, and the uid as a number
 Messages = list[Sealed]
-
 
 FIRST = b"s"  # the field of a log's first entry if it is no message: a joining has written it
 
@@ -92,22 +90,6 @@ class Topics:
         return f"{escaped}:[gicdwpl]:{{*"
 
 
-class Envelope(NamedTuple):
-    uid: bytes
-    messages: Messages
-
-    @property
-    def single(self) -> Sealed:
-        """Of an envelope with one message."""
-        if len(self.messages) != 1:
-            raise UndecodableMessage(f"{len(self.messages)} messages in place of one")
-        return self.messages[0]
-
-    @property
-    def payload(self) -> bytes:
-        return self.single[1]
-
-
 def encode(uid: bytes, messages: Iterable[bytes]) -> bytes:
     return uid + b"".join(messages)
 
@@ -116,12 +98,14 @@ def encode_message(channel: str, payload: bytes) -> bytes:
     return LENGTHS.pack(len(channel), len(payload)) + channel.encode("ascii") + payload
 
 
-def decode(data: bytes) -> Envelope:
-    """``UndecodableMessage`` for bytes that are no envelope."""
+def decode(data: bytes, behind: int = 0) -> Messages:
+    """At least one; ``UndecodableMessage`` for bytes that are no envelope. The first one's uid comes so far
+    behind the envelope's.
+    """
     end = len(data)
     messages: Messages = []
     start = UID_LENGTH
-    number = int.from_bytes(data[:UID_LENGTH], "big")
+    number = number_of(data[:UID_LENGTH]) + behind
     try:
         while start != end or not messages:
             name_length, length = LENGTHS.unpack_from(data, start)
@@ -137,23 +121,26 @@ def decode(data: bytes) -> Envelope:
         raise UndecodableMessage(f"{end} bytes are too few for an envelope") from None
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"The channel name of an envelope is no ASCII: {error}") from error
-    return Envelope(data[:UID_LENGTH], messages)
+    return messages
 
 
-def place_of(topic: str, channel: str, number: int) -> bytes:
+def decode_one(data: bytes, behind: int = 0) -> Sealed:
+    """``UndecodableMessage`` also for several in one envelope."""
+    messages = decode(data, behind)
+    if len(messages) != 1:
+        raise UndecodableMessage(f"{len(messages)} messages in place of one")
+    return messages[0]
+
+
+def place_of(topic: str, sealed: Sealed) -> bytes:
     """What an encrypted message is bound to."""
+    channel, _, number = sealed
     return f"{topic}\0{channel}\0{number:x}".encode()
 
 
 def number_of(uid: bytes) -> int:
-    """A uid as a number; that of the message behind it in the envelope is the next one."""
+    """A uid as a number."""
     return int.from_bytes(uid, "big")
-
-
-def with_uid_after(envelope: bytes, number: int) -> bytes:
-    """The same messages under uids that come so many later."""
-    uid = number_of(envelope[:UID_LENGTH]) + number
-    return uid.to_bytes(UID_LENGTH, "big") + envelope[UID_LENGTH:]
 
 
 class Uids:

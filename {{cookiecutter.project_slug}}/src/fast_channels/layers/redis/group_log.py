@@ -28,13 +28,12 @@ Invariants
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ...exceptions import UndecodableMessage
@@ -45,7 +44,7 @@ from ..throttled import ThrottledWarning
 from . import scripts
 from .client.commands import DIRECT, PUBLISH
 from .client.connection import Command
-from .format import FIRST, Messages, decode, number_of, with_uid_after
+from .format import FIRST, Messages, decode
 from .loop_layer import LoopLayer, Strategy
 
 logger = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ HELD = 50  # notifications that are kept while a page is read, and
 HELD_BYTES = 256 * 1024
 TURN = 0.004  # seconds
 CACHED_TOPICS = 4096
-SETTLE = 0.1  # seconds between two looks at a subscription that another caller makes
+SETTLE = 0.002  # seconds between two looks at a subscription that another caller makes
 PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
@@ -102,20 +101,6 @@ class Outage:
 
     since: float  # nothing was missed before, by time.monotonic
     confirmed: bool = False  # subscribed again
-    _news: asyncio.Event | None = None
-
-    def confirm(self) -> None:
-        self.confirmed = True
-        if self._news is not None:
-            self._news.set()
-
-    async def settle(self) -> None:
-        """Until it is confirmed, or ``SETTLE`` seconds: its connection may be lost meanwhile."""
-        if self._news is None:
-            self._news = asyncio.Event()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE):
-                await self._news.wait()
 
     def hold(self, data: bytes) -> bool:
         """Keep a notification for later; False if it has to be read from the log."""
@@ -125,9 +110,10 @@ class Outage:
 class Position:
     """Where the loop is in one log."""
 
-    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed")
+    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed", "topic")
 
-    def __init__(self, joined: EntryId = NOWHERE) -> None:
+    def __init__(self, topic: str, joined: EntryId = NOWHERE) -> None:
+        self.topic = topic
         self.joined = self.last = joined
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
@@ -155,12 +141,16 @@ class Position:
         """The log is another one: what comes behind this id is new."""
         self.joined = self.last = entry
 
+    def read_after(self, outage: Outage) -> "Reading":
+        """From now on it is behind by that."""
+        reading = self.behind = Reading(outage.since, True, position=self)
+        return reading
+
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Reading(Outage):
-    """A topic whose log is being read, a page at a time."""
+    """A log that is being read, a page at a time."""
 
-    topic: str
     position: Position
     cursor: EntryId | None = None  # the last entry that was read
     pause: float = FIRST_PAUSE
@@ -217,7 +207,7 @@ class Seen:
 class Lane:
     """What is to be recovered from one server, by one task."""
 
-    compare: deque[tuple[list[str], Outage]] = field(default_factory=deque)
+    compare: deque[tuple[Position, Outage]] = field(default_factory=deque)
     read: deque[Reading] = field(default_factory=deque)
     put_off: int = 0  # how much is to be done later
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -239,13 +229,11 @@ class Lane:
 class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
 
-    keyed = True
-    repeatable = True
+    keeps = True
 
-    def __init__(self, owner: LoopLayer[Any], kept: Callable[[str], History]) -> None:
+    def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         self._owner = owner
         self._kept = lru_cache(CACHED_TOPICS)(kept)
-        self.followed: set[str] = set()  # topics of which the epoch is wanted
         self._positions: dict[str, Position] = {}
         self._seen = Seen()
         self._lanes: dict[object, Lane] = {}
@@ -265,25 +253,24 @@ class GroupLog(Strategy):
 
     async def join(self, topic: str, subscribe: Callable[[], Any]) -> None:
         """``subscribe()`` is awaited, again if its connection is lost. What comes later is ours."""
-        position = self._positions.setdefault(topic, Position())
+        position = self._positions.setdefault(topic, Position(topic))
         await subscribe()
-        while position.last == NOWHERE and self._positions.get(topic) is position:
-            outage = position.behind
-            if outage is not None and not outage.confirmed:
-                await outage.settle()  # another caller joins the topic at the same time
+        while position.last == NOWHERE and (outage := position.behind) is not None:
+            if not outage.confirmed:
+                await asyncio.sleep(SETTLE)  # another caller joins the topic at the same time
                 await subscribe()
                 continue
             position.missed = False
-            clock, _, (newest,) = await self._ask([topic])
+            clock, _, (newest,) = await self._ask([topic], joining=True)
             if position.last == NOWHERE and position.behind is outage:
                 position.clock = clock
                 position.joined_at = time.monotonic()
                 position.restart(parse_id(newest) if newest else 0)
-                self._caught_up_unless_missed(topic, position)
+                self._caught_up_unless_missed(position, outage)
 
     def follow(self, topic: str) -> None:
         """Everything in its log will be ours."""
-        self._positions[topic] = Position(0)
+        self._positions[topic] = Position(topic, 0)
 
     def leave(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
@@ -298,25 +285,9 @@ class GroupLog(Strategy):
     async def aclose(self) -> None:
         await cancel_and_wait([lane.task for lane in self._lanes.values() if lane.task is not None])
 
-    # For those who follow a topic
-
-    def position_of(self, topic: str) -> Position | None:
-        """None if the topic was left."""
-        return self._positions.get(topic)
-
-    def fall_behind(self, topic: str, position: Position) -> None:
-        """A notification seems to be lost: what there is comes from the log."""
-        outage = position.behind = Outage(time.monotonic())
-        self.on_subscribed([topic], outage)
-
-    def handed_out(self, uids: Sequence[int]) -> None:
-        """These were, to those who have joined the topic after them."""
-        self._seen.add(uids)
-
     # What comes in
 
-    def hear(self, topic: str, data: bytes) -> Messages:
-        """The messages of a notification; none if they are to be read from the log."""
+    def hear(self, topic: str, data: bytes) -> None:
         parts = data.split(b" ", 2)
         if len(parts) < 3:
             raise UndecodableMessage("A notification without the id of its log entry")
@@ -324,26 +295,26 @@ class GroupLog(Strategy):
         entry = parse_id(identifier)
         position = self._positions.get(topic)
         if position is None:
-            return self.admit(envelope)
+            return
         if position.behind is not None:
             if not position.behind.hold(data):
                 position.missed = True
-            return []
+            return
         last = position.last
         if (entry > last + AHEAD and not position.believes(entry)) or (
             before != b"-" and parse_id(before) > last
         ):
-            self.fall_behind(topic, position)
-            return []
+            self.fall_behind(position)
+            return
         messages = self.admit(envelope)
         if entry > last:
             position.last = entry
-        return messages
+        self._owner.deliver(topic, messages, data)
 
-    def admit(self, envelope: bytes) -> Messages:
-        """The messages in an envelope that were not handed out before."""
-        uid, messages = decode(envelope)
-        first, number = number_of(uid), len(messages)
+    def admit(self, envelope: bytes, behind: int = 0) -> Messages:
+        """The messages in an envelope that were not handed out before; ``behind`` is as in ``decode``."""
+        messages = decode(envelope, behind)
+        first, number = messages[0][2], len(messages)
         # For one message a tuple: to look it up and to add it takes half the time that a range takes.
         uids: Sequence[int] = (first,) if number == 1 else range(first, first + number)
         fresh = self._seen.add(uids)
@@ -366,34 +337,29 @@ class GroupLog(Strategy):
         self._told.clear()
 
     def on_subscribed(self, topics: list[str], outage: Outage) -> None:
-        outage.confirm()
-        by_server: dict[object, list[str]] = {}
+        outage.confirmed = True
         for topic in topics:
             position = self._positions.get(topic)
             if position is not None and position.behind is outage:
-                server = self._owner.commands_of(topic).server
-                by_server.setdefault(server, []).append(topic)
-        for server, some in by_server.items():
-            self._lane(server).compare.append((some, outage))
+                self._lane_of(topic).compare.append((position, outage))
 
-    def _reading(self, topic: str, position: Position) -> Reading:
-        since = time.monotonic() if position.behind is None else position.behind.since
-        reading = position.behind = Reading(since, True, topic=topic, position=position)
-        return reading
+    def fall_behind(self, position: Position) -> None:
+        """A notification seems to be lost: what there is comes from the log."""
+        outage = position.behind = Outage(time.monotonic())
+        self.on_subscribed([position.topic], outage)
 
-    def _read(self, topic: str, position: Position) -> None:
-        reading = self._reading(topic, position)
-        self._lane(self._owner.commands_of(topic).server).read.append(reading)
-
-    def _caught_up_unless_missed(self, topic: str, position: Position) -> None:
+    def _caught_up_unless_missed(self, position: Position, outage: Outage) -> None:
+        if position.behind is not outage:
+            return  # another one has begun, or the topic was left
         if position.missed:
-            self._read(topic, position)
+            self._lane_of(position.topic).read.append(position.read_after(outage))
         else:
             position.behind = None
 
     # Catching up
 
-    def _lane(self, server: object) -> Lane:
+    def _lane_of(self, topic: str) -> Lane:
+        server = self._owner.commands_of(topic).server
         lane = self._lanes.get(server)
         if lane is None:
             lane = self._lanes[server] = Lane()
@@ -422,84 +388,70 @@ class GroupLog(Strategy):
             await asyncio.sleep(0)
             self._turn = time.monotonic()
 
-    async def _ask(self, topics: list[str]) -> tuple[float, str, list[bytes]]:
+    async def _ask(
+        self, topics: list[str], *, joining: bool = False
+    ) -> tuple[float, str, list[bytes]]:
         """The server's clock as positions have it, its epoch, and the ids of the newest entries."""
-        with_epoch = int(not self.followed.isdisjoint(topics))
+        with_epoch = int(not joining and any(topic in self.followed for topic in topics))
         server_time, epoch, *newest = await scripts.NEWEST.run(
             self._owner.commands_of(topics[0]), tuple(topics), with_epoch
         )
         return server_time - time.monotonic() * 1000, epoch.decode(), newest
 
     async def _compare_some(self, lane: Lane) -> None:
-        parts: dict[object, list[tuple[str, Outage]]] = {}
+        parts: dict[object, list[tuple[Position, Outage]]] = {}
         number = 0
         while lane.compare and number < COMPARED:
-            topics, outage = lane.compare.popleft()
-            for topic in topics:
-                position = self._positions.get(topic)
-                # A caller that joins a topic asks by itself.
-                if position is None or position.behind is not outage or position.last == NOWHERE:
-                    continue
+            position, outage = lane.compare.popleft()
+            # A caller that joins a topic asks by itself.
+            if position.behind is outage and position.last != NOWHERE:
                 position.missed = False
-                part = self._owner.commands_of(topic).part
-                parts.setdefault(part, []).append((topic, outage))
+                part = self._owner.commands_of(position.topic).part
+                parts.setdefault(part, []).append((position, outage))
                 number += 1
-        if not parts:
-            return
-        asked = [[topic for topic, _ in part] for part in parts.values()]
+        asked = [[position.topic for position, _ in part] for part in parts.values()]
         replies: list[tuple[float, str, list[bytes]] | BaseException] = []
         for start in range(0, len(asked), COMMANDS):
             some = map(self._ask, asked[start : start + COMMANDS])
             replies += await asyncio.gather(*some, return_exceptions=True)
         self._turn = time.monotonic()
-        failed = []
+        failed: list[tuple[Position, Outage]] = []
         for part, reply in zip(parts.values(), replies, strict=True):
             if isinstance(reply, BaseException):
                 failed += part
                 continue
             clock, epoch, newest = reply
-            for (topic, outage), entry in zip(part, newest, strict=True):
+            for (position, outage), entry in zip(part, newest, strict=True):
                 await self._breathe()
-                position = self._positions.get(topic)
-                if position is not None and position.behind is outage:
+                if position.behind is outage:
                     position.clock, position.epoch = clock, epoch
-                    await self._compare(lane, topic, position, entry)
+                    await self._compare(lane, position, outage, entry)
         if failed:
-            self._try_again(lane, failed)
-        else:
+            lane.later(lane.pause, partial(lane.compare.extend, failed))
+            lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
+        elif parts:
             lane.pause = FIRST_PAUSE
 
-    def _try_again(self, lane: Lane, failed: list[tuple[str, Outage]]) -> None:
-        by_outage: dict[Outage, list[str]] = {}
-        for topic, outage in failed:
-            by_outage.setdefault(outage, []).append(topic)
-        for outage, topics in by_outage.items():
-            lane.later(lane.pause, lambda o=outage, t=topics: self.on_subscribed(t, o))  # type: ignore[misc]
-        lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
-
-    async def _compare(self, lane: Lane, topic: str, position: Position, newest: bytes) -> None:
+    async def _compare(self, lane: Lane, position: Position, outage: Outage, newest: bytes) -> None:
         if newest.startswith(b"!"):
-            error = newest[1:].decode(errors="replace")
-            self._failed(lane, self._reading(topic, position), error)
+            self._failed(lane, position.read_after(outage), newest[1:].decode(errors="replace"))
         elif newest == b"" and not position.missed:
-            if position.last and self._is_young(topic, position):
-                await self._tell_gap(topic)
+            if position.last and self._is_young(position):
+                await self._tell_gap(position.topic)
             position.restart(0)
-            self._caught_up_unless_missed(topic, position)
+            self._caught_up_unless_missed(position, outage)
         elif newest and parse_id(newest) == position.last:
-            self._caught_up_unless_missed(topic, position)
+            self._caught_up_unless_missed(position, outage)
         else:
-            self._read(topic, position)
+            lane.read.append(position.read_after(outage))
 
     async def _read_some(self, lane: Lane) -> None:
         readings: list[Reading] = []
         while lane.read and len(readings) < READ:
             reading = lane.read.popleft()
-            if reading.current and self._positions.get(reading.topic) is reading.position:
+            if reading.current:
                 reading.begin()
                 readings.append(reading)
-        if not readings:
-            return
         pages = await asyncio.gather(*map(self._fetch, readings), return_exceptions=True)
         self._turn = time.monotonic()
         for reading, page in zip(readings, pages, strict=True):
@@ -512,19 +464,19 @@ class GroupLog(Strategy):
 
     def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
         reading.release()
-        self.failures.add(reading.topic, error)
-        lane.later(reading.pause, lambda: lane.read.append(reading))
+        self.failures.add(reading.position.topic, error)
+        lane.later(reading.pause, partial(lane.read.append, reading))
         reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
 
     # Reading
 
     async def _fetch(self, reading: Reading) -> tuple[list[Entry], bool]:
         """The next page, and whether it goes to the end."""
-        topic, position = reading.topic, reading.position
+        position = reading.position
         if reading.cursor is not None:
-            return await self._page(topic, reading.cursor + 1)
+            return await self._page(position, reading.cursor + 1)
         last = position.last
-        page, at_end = await self._page(topic, last)
+        page, at_end = await self._page(position, last)
         if last == 0:
             return page, at_end
         if page and parse_id(page[0][0]) == last:
@@ -532,36 +484,36 @@ class GroupLog(Strategy):
         return await self._fetch_without_last(reading)
 
     async def _fetch_without_last(self, reading: Reading) -> tuple[list[Entry], bool]:
-        topic, position = reading.topic, reading.position
-        start = max(position.last - AHEAD, position.joined + 1)
-        page, at_end = await self._page(topic, start)
+        position = reading.position
+        topic = position.topic
+        page, at_end = await self._page(position, max(position.last - AHEAD, position.joined + 1))
         if page and parse_id(page[0][0]) <= position.last:
             return page, at_end
-        commands = self._owner.commands_of(topic)
         if page:
-            trimmed = await commands.execute("XLEN", topic) >= self._kept(topic).messages
-            if trimmed or self._is_young(topic, position):
+            length = await self._owner.commands_of(topic).execute("XLEN", topic)
+            if length >= self._kept(topic).messages or self._is_young(position):
                 await self._tell_gap(topic)
             return page, at_end
         position.clock, position.epoch, (newest,) = await self._ask([topic])
-        if newest or self._is_young(topic, position):
+        if newest or self._is_young(position):
             await self._tell_gap(topic)
         deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
         start = id_at(position.server_time() - deaf * 1000)
         if reading.current:
             position.restart(min(parse_id(newest) if newest else 0, max(start - 1, 0)))
-        return await self._page(topic, start)
+        return await self._page(position, start)
 
-    async def _page(self, topic: str, start: EntryId) -> tuple[list[Entry], bool]:
+    async def _page(self, position: Position, start: EntryId) -> tuple[list[Entry], bool]:
+        topic = position.topic
         page: list[Entry] = await self._owner.commands_of(topic).execute(
             "XRANGE", topic, format_id(start), "+", "COUNT", PAGE
         )
         return page, len(page) < PAGE
 
-    def _is_young(self, topic: str, position: Position) -> bool:
+    def _is_young(self, position: Position) -> bool:
         """Whether what was heard last has not expired, so that its log must still be there."""
         age = position.server_time() - (position.last >> 64)
-        return age < self._kept(topic).seconds * 1000
+        return age < self._kept(position.topic).seconds * 1000
 
     async def _tell_gap(self, topic: str) -> None:
         for mailbox in self._owner.members(topic):
@@ -573,7 +525,7 @@ class GroupLog(Strategy):
     async def _hand_out(
         self, lane: Lane, reading: Reading, page: list[Entry], at_end: bool
     ) -> None:
-        topic, position = reading.topic, reading.position
+        position, topic = reading.position, reading.position.topic
         for number, (entry, fields) in enumerate(page, start=1):
             await self._breathe()
             if not reading.current:
@@ -601,14 +553,11 @@ class GroupLog(Strategy):
         if fields[0] == FIRST:
             return []
         try:
-            envelope = fields[1]
-            if len(fields) > 2:
-                envelope = with_uid_after(envelope, int(fields[3]))
-            messages = self.admit(envelope)
-        except (ValueError, OverflowError) as error:  # somebody else's
+            messages = self.admit(fields[1], int(fields[3]) if len(fields) > 2 else 0)
+        except ValueError as error:  # somebody else's
             self._owner.undecodable.add(error)
             return []
-        self._owner.hand_out(topic, messages, entry)
+        self._owner.deliver(topic, messages, entry)
         return messages
 
     # Pacing

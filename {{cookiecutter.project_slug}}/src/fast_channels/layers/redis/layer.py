@@ -4,23 +4,21 @@ import abc
 import asyncio
 import re
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar
 
-from ...exceptions import ChannelNotOwned
 from ...mailbox import Mailbox, Message, Overflow
 from ...tasks import at_loop_end
 from ..base import BaseChannelLayer
-from ..history import Joined, check_joining
 from .client.cluster import make_topology
 from .client.hosts import Hosts, Sentinels, parse_hosts
 from .format import Topics
-from .loop_layer import Config, LoopLayer, NamedT
+from .loop_layer import Config, LoopLayer
 from .serializers import registry
 
 
-class RedisLayer(BaseChannelLayer, Generic[NamedT]):
+class RedisLayer(BaseChannelLayer):
     """Arguments that both layers take beyond those of ``BaseChannelLayer``
 
     ``hosts``: servers to shard over, each a URL (``redis://``, ``rediss://``, ``unix://``,
@@ -82,17 +80,18 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
             timeout=timeout,
             max_message_size=max_message_size,
         )
+        # Of all loops, by channel: to find one here needs no look for the running loop, which costs
+        # CPython 3.11 a system call.
         self._own_mailboxes: dict[str, Mailbox] = {}
-        self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer[NamedT]] = {}
-        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+        self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer] = {}
         self._lock = threading.Lock()
 
     @abc.abstractmethod
-    def _make_loop_layer(self, config: Config) -> LoopLayer[NamedT]:
+    def _make_loop_layer(self) -> LoopLayer:
         """For the running loop."""
 
     @property
-    def _loop_layer(self) -> LoopLayer[NamedT]:
+    def _loop_layer(self) -> LoopLayer:
         loop = asyncio.get_running_loop()
         loop_layer = self._loop_layers.get(loop)
         if loop_layer is None:
@@ -100,14 +99,13 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
                 # A loop that ended has ended its tasks, and with them its connections.
                 # Other threads' layers may end meanwhile.
                 for ended in [loop for loop in list(self._loop_layers) if loop.is_closed()]:
-                    self._loop_layers.pop(ended).forget_channels()
-                    self._ends.pop(ended)
-                loop_layer = self._loop_layers[loop] = self._make_loop_layer(self._config)
-                self._ends[loop] = at_loop_end(partial(self._close_loop_layer, loop))
+                    self._forget(ended)
+                loop_layer = self._loop_layers[loop] = self._make_loop_layer()
+                loop_layer.end = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
 
     @property
-    def here(self) -> LoopLayer[NamedT]:
+    def here(self) -> LoopLayer:
         """The running loop's part, for what keeps something of its own in Redis."""
         return self._loop_layer
 
@@ -151,25 +149,16 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         return await mailbox.get() if message is None else message
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        return await self._loop_layer.new_channel(prefix)
+        loop_layer = self._loop_layer
+        channel = await loop_layer.new_channel(prefix)
+        if not loop_layer.closed:
+            self._own_mailboxes[channel] = loop_layer.local.mailboxes[channel]
+        return channel
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         await self._loop_layer.group_add(group, channel)
-
-    async def join(
-        self, group: str, channel: str, *, since: str | None = None, history: int = 0
-    ) -> Joined:
-        loop_layer = self._loop_layer
-        if loop_layer.followed is None:
-            return await super().join(group, channel, since=since, history=history)
-        check_joining(since, history)
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
-        if not loop_layer.names.owns(channel) or channel not in loop_layer.local.mailboxes:
-            raise ChannelNotOwned(channel)
-        return await loop_layer.followed.join(group, channel, since, history)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
@@ -189,19 +178,24 @@ class RedisLayer(BaseChannelLayer, Generic[NamedT]):
         return self._loop_layer.mailbox(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
+        self._own_mailboxes.pop(channel, None)
         self._loop_layer.close_channel(channel)
 
     async def open(self) -> None:
         self._loop_layer.start()
 
     async def aclose(self) -> None:
-        end = self._ends.pop(asyncio.get_running_loop(), None)
-        if end is not None:
-            await end.aclose()
+        if (loop_layer := self._loop_layers.get(asyncio.get_running_loop())) is not None:
+            await loop_layer.end.aclose()
 
     async def _close_loop_layer(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ends.pop(loop, None)
-        await self._loop_layers.pop(loop).aclose()
+        await self._forget(loop).aclose()
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> LoopLayer:
+        loop_layer = self._loop_layers.pop(loop)
+        for channel in loop_layer.local.mailboxes:
+            self._own_mailboxes.pop(channel, None)
+        return loop_layer
 
     async def close_pools(self) -> None:
         """The name of ``aclose()`` in fast-channels and channels_redis."""

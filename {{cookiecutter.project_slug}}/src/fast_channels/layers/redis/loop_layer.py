@@ -8,17 +8,17 @@ Invariants
   while the group has a member here. Redis knows nothing of single channels or members.
 - Each group, inbox and named channel lives on one shard, chosen by its topic's name alone: sender
   and receiver always agree.
-- How a message to those that listen travels is the strategy's to say, and what becomes of one to a
+- How a message to those that listen travels is the ``Strategy``'s to say, and what becomes of one to a
   named channel the ``NamedChannels``'. This module knows neither logs nor jobs.
 """
 
 import abc
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar
 
 from ...exceptions import (
     ChannelLayerUnavailable,
@@ -29,13 +29,12 @@ from ...exceptions import (
 from ...mailbox import Mailbox, Message, Overflow
 from ...names import ChannelNames, owner_of
 from ..groups import LocalGroups
-from ..history import Joined
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
 from .client.commands import Commands
 from .client.connection import Command
 from .client.topology import Events, Topology
-from .format import Messages, Topics, Uids, decode, encode, encode_message, place_of
+from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
 
@@ -61,16 +60,23 @@ class Config:
 class Strategy(abc.ABC):
     """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
 
-    keyed: ClassVar[bool]  # its topics are keys too
-    repeatable: ClassVar[bool]  # a receiver that gets an envelope twice knows it by its uid
+    # Topics are keys too, and a receiver that gets an envelope twice knows it by its uid.
+    keeps: ClassVar[bool]
+    followed: Container[str] = ()  # topics of groups to which it delivers by itself
 
     @abc.abstractmethod
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         """What brings the messages, under uids from this one on, to every loop that listens."""
 
     @abc.abstractmethod
-    def hear(self, topic: str, data: bytes) -> Messages:
-        """The messages of a notification that are to be delivered now."""
+    def hear(self, topic: str, data: bytes) -> None:
+        """Have ``LoopLayer.deliver`` deliver what of a notification is to be delivered now."""
+
+    def deliver_event(
+        self, group: str, topic: str, message: Message, notification: bytes, number: int
+    ) -> None:
+        """To a group that is ``followed``; ``number`` is the message's uid."""
+        raise NotImplementedError
 
     async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
         """Subscribe; what is published when this has returned is heard."""
@@ -88,10 +94,7 @@ class Strategy(abc.ABC):
     def on_subscribed(self, topics: list[str], mark: Any, /) -> None:
         pass
 
-    @abc.abstractmethod
-    def on_lost(self) -> None: ...
-
-    def on_open(self) -> None:
+    def on_lost(self) -> None:
         pass
 
     async def aclose(self) -> None:
@@ -118,9 +121,6 @@ class NamedChannels(abc.ABC):
     def left(self, channel: str) -> None:
         """It has left a group."""
 
-    def on_open(self) -> None:
-        """Notifications may have been missed."""
-
     def restart(self) -> None:
         """Everything in Redis was deleted."""
 
@@ -128,41 +128,16 @@ class NamedChannels(abc.ABC):
     async def aclose(self) -> None: ...
 
 
-class Followed(Protocol):
-    """The groups that somebody has joined with positions, by their ``topics``."""
-
-    @property
-    def topics(self) -> Container[str]: ...
-
-    def deliver(
-        self, group: str, topic: str, message: Message, notification: bytes, number: int
-    ) -> None:
-        """``notification`` begins with the id of the log entry; ``number`` is the message's uid."""
-        ...
-
-    def leave(self, topic: str) -> None:
-        """It is not listened to any more."""
-        ...
-
-    async def join(self, group: str, channel: str, since: str | None, history: int) -> Joined: ...
-
-    async def aclose(self) -> None: ...
-
-
-NamedT = TypeVar("NamedT", bound=NamedChannels)
-
-
-class LoopLayer(Generic[NamedT]):
-    """``own_mailboxes`` are those of all loops of the layer, by channel: finding one there needs no look
-    for the running loop, which costs CPython 3.11 a system call.
-    """
+class LoopLayer:
+    end: AsyncGenerator[
+        None, None
+    ]  # its ``aclose()`` closes the loop layer, and the event loop calls it
 
     def __init__(
         self,
         config: Config,
-        own_mailboxes: dict[str, Mailbox],
-        make_strategy: "Callable[[LoopLayer[NamedT]], Strategy]",
-        make_named: "Callable[[LoopLayer[NamedT]], NamedT]",
+        make_strategy: "Callable[[LoopLayer], Strategy]",
+        make_named: "Callable[[LoopLayer], NamedChannels]",
     ) -> None:
         self.config = config
         self.names = ChannelNames()
@@ -176,16 +151,18 @@ class LoopLayer(Generic[NamedT]):
         self.failures = ThrottledWarning(
             logger, "%d notification(s) could not be handled, the last in %s: %r"
         )
-        self._own_mailboxes = own_mailboxes
         self._inbox_of = lru_cache(CACHED_NAMES)(config.topics.inbox_of)
         self._topic_of = lru_cache(CACHED_NAMES)(config.topics.group)
-        self._handlers: dict[bytes, Callable[[bytes], None]] = {}
-        self.followed: Followed | None = None  # none by a strategy that keeps nothing
+        self._group_of = lru_cache(CACHED_NAMES)(config.topics.group_of)
         self.closed = False
-        self.openings: list[Callable[[], None]] = []  # called when all is listened to once more
+        # Called when all is listened to once more: notifications may have been missed.
+        self.openings: list[Callable[[], None]] = []
         self.strategy = strategy = make_strategy(self)
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {
+            self.inbox.encode(): partial(strategy.hear, self.inbox)
+        }
         self._batcher = Batcher(
-            self.batch_request, repeatable=strategy.repeatable, replicated=config.replicated
+            self.batch_request, repeatable=strategy.keeps, replicated=config.replicated
         )
         events = Events(
             self.on_message,
@@ -194,22 +171,19 @@ class LoopLayer(Generic[NamedT]):
             strategy.on_subscribed,
             self._on_open,
         )
-        self.topology = config.connect(events, strategy.keyed)
+        self.topology = config.connect(events, strategy.keeps)
         self.named = make_named(self)
         self._foreign = ForeignMembership(
             self.names.process_id,
             config.timeout,
             self._post_to_process,
-            join=self.group_add,
-            leave=self.group_discard,
+            {JOIN: self.group_add, LEAVE: self.group_discard},
         )
 
     def start(self) -> None:
         self.topology.start()
 
     def _on_open(self) -> None:
-        self.strategy.on_open()
-        self.named.on_open()
         for look in self.openings:
             look()
 
@@ -232,15 +206,15 @@ class LoopLayer(Generic[NamedT]):
         commands = self.commands_of(topic)
         uid = self.uids.make(len(messages))
         if self.binds:
-            packed = decode(encode(uid, messages)).messages
-            messages = [encode_message(one[0], self.bind(topic, *one)) for one in packed]
+            packed = decode(encode(uid, messages))
+            messages = [encode_message(one[0], self.bind(topic, one)) for one in packed]
         return commands, self.strategy.publish(topic, uid, messages)
 
-    def bind(self, topic: str, channel: str, packed: bytes, number: int) -> bytes:
+    def bind(self, topic: str, packed: Sealed) -> bytes:
         """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""
-        if not self.binds or channel.startswith((JOIN, LEAVE, ANSWER)):
-            return packed
-        return self.config.serializer.bind(packed, place_of(topic, channel, number))
+        if not self.binds or packed[0].startswith((JOIN, LEAVE, ANSWER)):
+            return packed[1]
+        return self.config.serializer.bind(packed[1], place_of(topic, packed))
 
     async def receive(self, channel: str) -> Message:
         if owner_of(channel) is None:
@@ -249,15 +223,14 @@ class LoopLayer(Generic[NamedT]):
 
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
-        self._own_mailboxes[channel] = self.local.mailbox_of(channel)
-        inbox = self.inbox
-        if self.topology.subscriber(inbox).down:
+        self.local.mailbox_of(channel)
+        inbox = self.topology.subscriber(self.inbox)
+        if inbox.down:
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            self._handlers[inbox.encode()] = partial(self._receive, None, inbox)
-            self.topology.subscriber(inbox).want(inbox)
-            return channel
-        with contextlib.suppress(ChannelLayerUnavailable):
-            await self.listen(inbox)
+            inbox.want(self.inbox)
+        else:
+            with contextlib.suppress(ChannelLayerUnavailable):
+                await self.listen(self.inbox)
         return channel
 
     def mailbox(self, channel: str, overflow: Overflow | None) -> Mailbox:
@@ -302,7 +275,6 @@ class LoopLayer(Generic[NamedT]):
 
     def close_channel(self, channel: str) -> None:
         mailbox = self.local.mailboxes.get(channel)
-        self._own_mailboxes.pop(channel, None)
         for group in self.local.close(channel):
             self.ignore(self.config.topics.group(group))
         if owner_of(channel) is None:
@@ -313,12 +285,13 @@ class LoopLayer(Generic[NamedT]):
     def commands_of(self, topic: str) -> Commands:
         return self.topology.commands(topic)
 
-    async def listen(self, topic: str, handler: Callable[[bytes], None] | None = None) -> None:
-        """Have ``handler(data)`` called for what is published; a group's or inbox's own is the default."""
-        handler = handler or partial(self._receive, self.config.topics.group_of(topic), topic)
-        await self.strategy.join(topic, partial(self.subscribe, topic, handler))
+    async def listen(self, topic: str) -> None:
+        """To a group's topic, or the own inbox."""
+        hear = partial(self.strategy.hear, topic)
+        await self.strategy.join(topic, partial(self.subscribe, topic, hear))
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Have ``handler(data)`` called for what is published."""
         self._handlers[topic.encode()] = handler
         await self.topology.subscriber(topic).add(topic)
 
@@ -326,8 +299,6 @@ class LoopLayer(Generic[NamedT]):
         self._handlers.pop(topic.encode(), None)
         self.topology.subscriber(topic).discard(topic)
         self.strategy.leave(topic)
-        if self.followed is not None:
-            self.followed.leave(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:
         handler = self._handlers.get(topic)
@@ -353,58 +324,54 @@ class LoopLayer(Generic[NamedT]):
             )
         return payload
 
-    def _receive(self, group: str | None, topic: str, data: bytes) -> None:
-        self._deliver(group, topic, self.strategy.hear(topic, data), data)
-
-    def hand_out(self, topic: str, messages: Messages, entry: bytes) -> None:
-        """For a strategy that keeps a log: ``entry`` is the id of the last one's."""
-        self._deliver(self.config.topics.group_of(topic), topic, messages, entry)
-
-    def _deliver(
-        self, group: str | None, topic: str, messages: Messages, notification: bytes
-    ) -> None:
-        if group is None:
+    def deliver(self, topic: str, messages: Messages, notification: bytes) -> None:
+        """Where there is a log, ``notification`` begins with the id of the last one's entry."""
+        if (group := self._group_of(topic)) is None:
             self._deliver_to_channels(messages)
             return
-        followed = self.followed
-        if followed is not None and topic not in followed.topics:
-            followed = None
+        followed = topic in self.strategy.followed
         for sealed in messages:
-            if (message := self.deserialize(topic, *sealed)) is not None:
-                if followed is None:
-                    self.local.deliver_group(group, message)
+            if (message := self.open_or_count(topic, sealed)) is not None:
+                if followed:
+                    self.strategy.deliver_event(group, topic, message, notification, sealed[2])
                 else:
-                    followed.deliver(group, topic, message, notification, sealed[2])
+                    self.local.deliver_group(group, message)
 
     def _deliver_to_channels(self, messages: Messages) -> None:
-        for channel, payload, number in messages:
+        for sealed in messages:
+            channel = sealed[0]
             if channel in self.local.mailboxes:
-                message = self.deserialize(self.inbox, channel, payload, number)
-                if message is not None:
+                if (message := self.open_or_count(self.inbox, sealed)) is not None:
                     self.local.deliver(channel, message)
             elif channel.startswith((JOIN, LEAVE, ANSWER)):
-                self._foreign.receive(channel, payload)
+                self._foreign.receive(channel, sealed[1])
 
-    def deserialize(self, topic: str, channel: str, payload: bytes, number: int) -> Message | None:
+    def open(
+        self, topic: str, sealed: Sealed, serializer: BaseMessageSerializer | None = None
+    ) -> Message:
+        """By this serializer or the layer's; ``UndecodableMessage``."""
+        serializer = serializer or self.config.serializer
+        if self.binds:
+            return serializer.deserialize_at(sealed[1], place_of(topic, sealed))
+        return serializer.deserialize(sealed[1])
+
+    def open_or_count(self, topic: str, sealed: Sealed) -> Message | None:
         """None, and counted, if it cannot be decoded."""
-        serializer = self.config.serializer
         try:
-            if self.binds:
-                return serializer.deserialize_at(payload, place_of(topic, channel, number))
-            return serializer.deserialize(payload)
+            return self.open(topic, sealed)
         except UndecodableMessage as error:
             self.undecodable.add(error)
             return None
 
     def receivers(self, topic: str, messages: Messages) -> list[Mailbox]:
         """The mailboxes that the messages were for."""
-        if self.config.topics.group_of(topic) is not None:
+        if self._group_of(topic) is not None:
             return self.members(topic)
         mailboxes = self.local.mailboxes
         return [mailboxes[channel] for channel, *_ in messages if channel in mailboxes]
 
     def members(self, topic: str) -> list[Mailbox]:
-        group = self.config.topics.group_of(topic)
+        group = self._group_of(topic)
         if group is None:
             return list(self.local.mailboxes.values())
         return list(self.local.members.get(group, {}).values())
@@ -413,35 +380,22 @@ class LoopLayer(Generic[NamedT]):
 
     async def flush(self) -> None:
         for server in await self.topology.primaries():
-            for key in await _scan(server, self.config.topics.pattern):
-                await server.execute("UNLINK", key)
+            cursor = b""
+            while cursor != b"0":
+                match = "MATCH", self.config.topics.pattern, "COUNT", 1000
+                cursor, keys = await server.execute("SCAN", cursor or b"0", *match)
+                for key in keys:
+                    await server.execute("UNLINK", key)
         for group in list(self.local.members):
             self.ignore(self.config.topics.group(group))
         self.local.clear()
         self.named.restart()
         self.strategy.restart()
 
-    def forget_channels(self) -> None:
-        for channel in self.local.mailboxes:
-            self._own_mailboxes.pop(channel, None)
-
     async def aclose(self) -> None:
         self.closed = True
-        self.forget_channels()
-        if self.followed is not None:
-            await self.followed.aclose()
         await self.strategy.aclose()
         await self.named.aclose()
         await self._foreign.aclose()
         await self._batcher.aclose()
         await self.topology.aclose()
-
-
-async def _scan(server: Commands, pattern: str) -> list[bytes]:
-    keys: list[bytes] = []
-    cursor: bytes | int = 0
-    while True:
-        cursor, page = await server.execute("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        keys += page
-        if int(cursor) == 0:
-            return keys

@@ -26,24 +26,27 @@ JOIN, LEAVE, ANSWER = "+", "-", "="
 MOST_REQUESTS = 1000
 PROCESS_ID = re.compile(r"[0-9a-f]{16}\Z")
 
-Change = Callable[[str, str], Awaitable[None]]  # of a group and a channel
-# Brings a payload into the inbox of a process, by its id, for a channel.
-Post = Callable[[str, str, bytes], Awaitable[object]]
+Change = Callable[[str, str], Awaitable[None]]
 
 
 class ForeignMembership:
     """Requests of one event loop, and its answers to the requests of others.
 
-    ``join`` and ``leave`` change the membership of the loop's own channels.
+    ``post(process_id, channel, payload)`` brings a payload into the inbox of a process.
+    ``changes[JOIN](group, channel)`` and ``changes[LEAVE]`` change the membership of a channel of this loop.
     """
 
     def __init__(
-        self, process_id: str, timeout: float, post: Post, *, join: Change, leave: Change
+        self,
+        process_id: str,
+        timeout: float,
+        post: Callable[[str, str, bytes], Awaitable[object]],
+        changes: dict[str, Change],
     ) -> None:
         self._process_id = process_id
         self._timeout = timeout
         self._post = post
-        self._changes = {JOIN: join, LEAVE: leave}
+        self._changes = changes
         self._numbers = count(1)
         self._unanswered: dict[str, asyncio.Future[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

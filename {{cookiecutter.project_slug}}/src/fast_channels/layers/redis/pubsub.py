@@ -13,14 +13,13 @@ from functools import partial
 from typing import Any
 
 from ...mailbox import Mailbox, Message
-from ..groups import LocalGroups
 from ..idle import IdleNames
 from .client.commands import PUBLISH
 from .client.connection import Command
 from .client.hosts import Hosts
-from .format import Messages, decode, encode
+from .format import decode, encode
 from .layer import RedisLayer
-from .loop_layer import Config, LoopLayer, NamedChannels, Strategy
+from .loop_layer import LoopLayer, NamedChannels, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ MOST_IDLE = 1000  # named channels
 Hook = Callable[[], Awaitable[None] | None]
 
 
-class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
+class RedisPubSubChannelLayer(RedisLayer):
     """``on_disconnect()`` and ``on_reconnect()``, plain or async, are called when the connection
     that receives is lost and when it is back and listens again. See ``RedisLayer`` for the rest.
 
@@ -59,42 +58,42 @@ class RedisPubSubChannelLayer(RedisLayer["NamedTopics"]):
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
 
-    def _make_loop_layer(self, config: Config) -> "LoopLayer[NamedTopics]":
-        hooks = self._on_disconnect, self._on_reconnect
-        return LoopLayer(
-            config, self._own_mailboxes, lambda owner: Ephemeral(owner.local, *hooks), NamedTopics
-        )
+    def _make_loop_layer(self) -> LoopLayer:
+        def make_strategy(owner: LoopLayer) -> Ephemeral:
+            return Ephemeral(owner, self._on_disconnect, self._on_reconnect)
+
+        return LoopLayer(self._config, make_strategy, NamedTopics)
 
 
 class Ephemeral(Strategy):
     """Nothing is kept; a gap is told."""
 
-    keyed = False
-    repeatable = False
+    keeps = False
 
     def __init__(
-        self, local: LocalGroups, on_disconnect: Hook | None, on_reconnect: Hook | None
+        self, owner: LoopLayer, on_disconnect: Hook | None, on_reconnect: Hook | None
     ) -> None:
-        self._local = local
+        self._owner = owner
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
         self._gap = False
         self._hooks: set[asyncio.Task[None]] = set()
+        owner.openings.append(self._on_open)
 
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         return PUBLISH, topic, encode(uid, messages)
 
-    def hear(self, topic: str, data: bytes) -> Messages:
-        return decode(data).messages
+    def hear(self, topic: str, data: bytes) -> None:
+        self._owner.deliver(topic, decode(data), data)
 
     def on_lost(self) -> None:
         self._gap = True
         self._call(self._on_disconnect)
 
-    def on_open(self) -> None:
+    def _on_open(self) -> None:
         if self._gap:
             self._gap = False
-            self._local.notify_consumers({"type": "layer.reconnected"})
+            self._owner.local.notify_consumers({"type": "layer.reconnected"})
             self._call(self._on_reconnect)
 
     def _call(self, hook: Hook | None) -> None:
@@ -107,7 +106,7 @@ class Ephemeral(Strategy):
 class NamedTopics(NamedChannels):
     """Named channels as topics, which every loop listens to that has received on them."""
 
-    def __init__(self, owner: "LoopLayer[NamedTopics]") -> None:
+    def __init__(self, owner: LoopLayer) -> None:
         self._owner = owner
         self._local = owner.local
         self._topic_of = owner.config.topics.channel
@@ -120,7 +119,7 @@ class NamedTopics(NamedChannels):
         mailbox = self._local.mailbox_of(channel)
         self._idle.use(channel)
         try:
-            await self._owner.listen(self._topic_of(channel), partial(self._deliver, channel))
+            await self._owner.subscribe(self._topic_of(channel), partial(self._deliver, channel))
             return await mailbox.get()
         finally:
             if not mailbox.waiting:
@@ -128,8 +127,8 @@ class NamedTopics(NamedChannels):
 
     def _deliver(self, channel: str, data: bytes) -> None:
         topic = self._topic_of(channel)
-        for sealed in self._owner.strategy.hear(topic, data):
-            if (message := self._owner.deserialize(topic, *sealed)) is not None:
+        for sealed in decode(data):
+            if (message := self._owner.open_or_count(topic, sealed)) is not None:
                 self._local.deliver(channel, message)
 
     def close(self, channel: str, mailbox: Mailbox | None) -> None:

@@ -4,7 +4,7 @@ To consumers, each message once and in the order of its sender. A group's (or an
 are appended to a log, a Redis stream, and published, in one script. Listeners receive what is
 published; after a broken connection they read from the log what they missed. A sender whose
 connection breaks repeats the message under the same uid, and receivers hand out each uid once.
-To receivers of a named channel, at least once; see ``stream.py``.
+To receivers of a named channel, at least once; see ``job_streams``.
 
 What is lost, and when
 - a message that nobody read for ``expiry`` seconds, or that ``history`` younger ones followed while
@@ -17,22 +17,22 @@ What is lost, and when
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
-from ..history import Histories, History
+from ...exceptions import ChannelNotOwned
+from ..history import Histories, History, Joined, check_joining
 from ..jobs import DeadLetter, Delivery, Depth
 from .client.hosts import Hosts
 from .group_history import GroupHistory
-from .group_log import GroupLog
-from .job_streams import JobStreams
+from .job_streams import JobStream, JobStreams
 from .layer import RedisLayer
-from .loop_layer import Config, LoopLayer
-from .stream import JobStream
+from .loop_layer import LoopLayer
 
 Durability = Literal["memory", "replicated"]
 
 
-class RedisChannelLayer(RedisLayer[JobStreams]):
+class RedisChannelLayer(RedisLayer):
     """``history`` is how many messages of each group a listener that is cut off can catch up on, and
     ``group_history`` how much of some groups is kept for ``join()``: it maps a shell-style glob or a
     compiled pattern of group names to a ``History``, the first match counts. Of other groups it is
@@ -85,31 +85,38 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
         self._config = replace(self._config, replicated=durability == "replicated")
         self._histories = Histories(group_history, History(history, expiry))
 
-    def _make_loop_layer(self, config: Config) -> LoopLayer[JobStreams]:
+    def _make_loop_layer(self) -> LoopLayer:
         return LoopLayer(
-            config,
-            self._own_mailboxes,
-            self._make_log,
-            lambda owner: JobStreams(owner, self.lease_time),
+            self._config,
+            partial(GroupHistory, kept=self._kept),
+            partial(JobStreams, lease_time=self.lease_time),
         )
-
-    def _make_log(self, owner: LoopLayer[JobStreams]) -> GroupLog:
-        log = GroupLog(owner, self._kept)
-        owner.followed = GroupHistory(owner, log, self._kept)
-        # The inbox is as new as the process id in its name: all that its log holds is for us.
-        log.follow(owner.inbox)
-        return log
 
     def _kept(self, topic: str) -> History:
         return self._histories.of(self._config.topics.group_of(topic) or "")
 
+    @property
+    def _jobs(self) -> JobStreams:
+        return cast(JobStreams, self._loop_layer.named)
+
     def _stream(self, channel: str) -> JobStream:
         self.require_valid_channel_name(channel)
-        return self._loop_layer.named.stream(channel)
+        return self._jobs.stream(channel)
+
+    async def join(
+        self, group: str, channel: str, *, since: str | None = None, history: int = 0
+    ) -> Joined:
+        check_joining(since, history)
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        here = self._loop_layer
+        if not here.names.owns(channel) or channel not in here.local.mailboxes:
+            raise ChannelNotOwned(channel)
+        return await cast(GroupHistory, here.strategy).join_at(group, channel, since, history)
 
     async def lease(self, channel: str, count: int = 1) -> list[Delivery]:
         self.require_valid_channel_name(channel)
-        return await self._loop_layer.named.lease(channel, count)
+        return await self._jobs.lease(channel, count)
 
     async def renew(self, delivery: Delivery) -> bool:
         return await self._stream(delivery.channel).renew(delivery)
@@ -135,7 +142,7 @@ class RedisChannelLayer(RedisLayer[JobStreams]):
 
     async def depth(self, channel: str) -> Depth:
         stream = self._stream(channel)
-        self._loop_layer.named.acknowledge_received(channel)
+        self._jobs.acknowledge_received(channel)
         return await stream.depth()
 
     async def dead_letters(

@@ -42,25 +42,15 @@ class Found:
 
 
 async def history(
-    server: Commands,
-    topic: str,
-    since: tuple[str, str, int, int],
-    wanted: int,
-    *,
-    most: int,
-    most_bytes: int,
-    uid: bytes,
-    expiry_ms: int,
+    server: Commands, topic: str, since: tuple[str, str, int, int], *values: bytes | int
 ) -> Found:
-    """``since``: an epoch, the id of an entry, and its tag; ``wanted``: how many of the last messages,
-    where what came after that is not to be had. ``uid`` is for the first entry of an empty log.
-    """
-    reply = await HISTORY.run(server, (topic,), *since, wanted, most, most_bytes, uid, expiry_ms)
-    epoch, complete, newest_id, sender, counter, is_message, uids, *entries = reply
+    """``since``: an epoch, the id of an entry, and its tag. The ``values`` behind it are as in the script."""
+    reply = await HISTORY.run(server, (topic,), *since, *values)
+    epoch, complete, newest, sender, counter, is_message, uids, *entries = reply
     return Found(
         epoch.decode(),
         bool(complete),
-        newest_id,
+        newest,
         (sender, counter),
         bool(is_message),
         list(zip(uids[::2], uids[1::2], strict=True)),
