@@ -13,13 +13,13 @@ from redis.exceptions import ResponseError
 
 from fast_channels.layers.redis.batches import Batcher, Request
 from fast_channels.layers.redis.client import connection as connection_module
+from fast_channels.layers.redis.client.commands import KeptConnection
 from fast_channels.layers.redis.client.connection import (
     CONNECTION_ERRORS,
     Connection,
     ConnectionLost,
 )
 from fast_channels.layers.redis.client.hosts import parse_hosts
-from fast_channels.layers.redis.client.keeper import KeptConnection
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
@@ -286,7 +286,8 @@ async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
     calls = [asyncio.create_task(run.connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     told: list[bool] = []
-    run.connection.when_room(lambda: told.append(run.connection.lost))
+    reply = asyncio.get_running_loop().create_future()
+    run.connection.when_room(lambda: told.append(run.connection.lost), reply)
     await server.close()
     await run.lost()
     for call in calls:

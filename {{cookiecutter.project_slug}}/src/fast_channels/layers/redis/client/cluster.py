@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
@@ -29,10 +29,8 @@ from ....tasks import cancel_and_wait, is_cancelled
 from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
-from .keeper import NotConnected
 from .servers import Server, Servers, shard_index
-from .subscriber import BATCH
-from .topology import Events, Topology
+from .subscriber import BATCH, Events
 
 logger = logging.getLogger(__name__)
 
@@ -255,9 +253,11 @@ class ClusterCommands(Commands):
                     node = await cluster.node(self._topic, self._keyed)
                     try:
                         return await node.commands.connected(self._patience())
-                    except NotConnected as error:
-                        cluster.mark_stale(error)
+                    except ChannelLayerUnavailable:
+                        cluster.mark_stale(node.commands.last_error)
                         await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise self.unavailable() from None
         finally:
             cluster.waiting -= 1
 
@@ -394,6 +394,9 @@ class ClusterSubscriptions:
             former.subscriber.discard(topic)
         self._placed[topic] = node
         return since
+
+
+Topology: TypeAlias = Servers | Cluster
 
 
 def make_topology(

@@ -3,11 +3,9 @@
 import asyncio
 import zlib
 
-from .commands import Commands
+from .commands import Commands, KeptConnection
 from .hosts import Endpoint
-from .keeper import KeptConnection
-from .subscriber import PartOf, Subscriber, one_part
-from .topology import Events
+from .subscriber import Events, PartOf, Subscriber, one_part
 
 
 class Server:
@@ -48,12 +46,14 @@ class Servers:
         return self._server_of(topic).commands
 
     def commands_of_key(self, key: str) -> Commands:
+        """Where a key lives, also where topics are no keys."""
         return self.commands(key)
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
 
     async def primaries(self) -> list[Commands]:
+        """One for each server that holds a part of the keys."""
         return [server.commands for server in self._servers]
 
     async def aclose(self) -> None:

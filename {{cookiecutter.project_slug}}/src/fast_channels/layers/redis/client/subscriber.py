@@ -15,20 +15,20 @@ Invariants
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from ....exceptions import ChannelLayerUnavailable
-from .connection import Connection, ConnectionLost
+from .commands import KeptConnection
+from .connection import Connection, ConnectionLost, OnMessage
 from .hosts import Endpoint
-from .keeper import KeptConnection
-from .topology import Events
 
 BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 UNCONFIRMED = 0
-
 
 PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
 
@@ -36,6 +36,26 @@ PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a comm
 def one_part(topic: str) -> int:
     """Of a server that is alone: one command may name any topics."""
     return 0
+
+
+@dataclass(frozen=True)
+class Events:
+    """What subscriptions tell their owner.
+
+    ``on_lost()``: something that was subscribed is not heard any more. ``on_subscribing(topics,
+    since)`` is called before they are subscribed, for the first time or again; what was published to
+    them since that time of ``time.monotonic`` may not have been heard. Its result goes to
+    ``on_subscribed(topics, mark)`` when the server has confirmed. ``on_open()``: nothing that is
+    wanted on one connection is left to subscribe. ``on_ended(topic)``: the server ended a subscription by
+    itself. Each gets a bounded number of topics, and none of these functions may take long.
+    """
+
+    on_message: OnMessage
+    on_lost: Callable[[], None]
+    on_subscribing: Callable[[list[str], float], Any]
+    on_subscribed: Callable[[list[str], Any], None]
+    on_open: Callable[[], None]
+    on_ended: Callable[[str], None] = lambda _: None
 
 
 class Waiting:
