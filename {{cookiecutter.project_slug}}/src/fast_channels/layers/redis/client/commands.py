@@ -57,19 +57,34 @@ class Commands(abc.ABC):
         tuple[type[Exception], ...]
     ] = ()  # errors by which the topic lives elsewhere
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, opened: asyncio.Event) -> None:
         self.timeout = timeout
+        self._opened = opened
 
     # Where
 
     @property
     @abc.abstractmethod
     def connection(self) -> Connection | None:
-        """The open connection to where the topic lives now, if there is one."""
+        """The open connection to where the topic lives now, if there is one.
+
+        ``opened`` is set, and cleared at once, when there may be another one.
+        """
 
     @abc.abstractmethod
+    def start(self) -> None:
+        """See to it that there will be one."""
+
     async def connected(self, deadline: float) -> Connection:
         """Wait for that, until a time of the event loop's clock; ``ChannelLayerUnavailable`` then."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while (connection := self.connection) is None:
+                    self.start()
+                    await self._opened.wait()
+                return connection
+        except TimeoutError:
+            raise self.unavailable() from None
 
     @property
     def server(self) -> object:
@@ -155,8 +170,8 @@ async def _nothing(_: Connection) -> None:
 class KeptConnection(Commands):
     """For all topics of one server, or of whatever primary the Sentinels name.
 
-    ``on_open(connection)`` is awaited on each new one before anybody else may use it. The other callbacks
-    are those of ``Connection``, and ``on_lost()``.
+    ``on_open(connection)`` is awaited on each new one before anybody else may use it; ``opened`` may be
+    shared with others. For the other callbacks see ``Connection``.
     """
 
     def __init__(
@@ -164,12 +179,13 @@ class KeptConnection(Commands):
         endpoint: Endpoint,
         timeout: float,
         *,
+        opened: asyncio.Event | None = None,
         on_open: Callable[[Connection], Awaitable[None]] = _nothing,
         on_lost: Callable[[], None] = lambda: None,
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
     ) -> None:
-        super().__init__(timeout)
+        super().__init__(timeout, opened or asyncio.Event())
         self.endpoint = endpoint
         self.last_error: BaseException | None = None
         self._on_open = on_open
@@ -178,7 +194,6 @@ class KeptConnection(Commands):
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._opened = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._pause = FIRST_PAUSE
 
@@ -203,15 +218,10 @@ class KeptConnection(Commands):
         """An outage is known: the last attempt failed, or the last connection was lost."""
         return self._connection is None and self.last_error is not None
 
-    async def connected(self, deadline: float) -> Connection:
-        self.start()
-        try:
-            async with asyncio.timeout_at(deadline):
-                while self._connection is None:
-                    await self._opened.wait()
-                return self._connection
-        except TimeoutError:
-            raise self.unavailable() from None
+    @property
+    def unreached(self) -> bool:
+        """There ought to be a connection, and is none."""
+        return self._connection is None and self._keeper is not None
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -268,6 +278,7 @@ class KeptConnection(Commands):
                 self._drop()
                 await running[0]  # raises the reason
             self._opened.set()
+            self._opened.clear()
             self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
             if self.last_error is not None:
                 logger.info("Connected to Redis (%s) again", self)
@@ -298,7 +309,6 @@ class KeptConnection(Commands):
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection = None
-            self._opened.clear()
             self._on_lost()
 
 

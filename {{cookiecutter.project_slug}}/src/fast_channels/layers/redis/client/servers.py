@@ -17,11 +17,16 @@ class Server:
         timeout: float,
         events: Events,
         *,
+        opened: asyncio.Event | None = None,
         part_of: PartOf = one_part,
         sharded: bool = False,
     ) -> None:
-        self.commands = KeptConnection(endpoint, timeout)
+        self.commands = KeptConnection(endpoint, timeout, opened=opened)
         self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
+
+    @property
+    def unreached(self) -> bool:
+        return self.commands.unreached or self.subscriber.unreached
 
     async def aclose(self) -> None:
         await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
