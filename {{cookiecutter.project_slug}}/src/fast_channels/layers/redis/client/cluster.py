@@ -175,6 +175,7 @@ class Cluster:
         self._tell_lost()
 
     async def _keep(self) -> None:
+        """Ask for the map again whenever it may be wrong."""
         while not is_cancelled():
             self._stale.clear()
             try:
@@ -201,7 +202,7 @@ class Cluster:
             self.opened.set()
             self.opened.clear()
         for node in nodes:
-            if node.unreached:  # another one will take over, if it does not come back
+            if node.down:  # another one will take over, if it does not come back
                 self.mark_stale(node.commands.last_error)
         await self.subscriptions.arrange(nodes, changed=changed)
         gone = self._nodes.keys() - new_map.addresses
@@ -355,27 +356,27 @@ class ClusterSubscriptions:
 
         What is placed already is looked at only if the map has ``changed``.
         """
-        if changed:
-            await self._look_for_moved(nodes)
-        for number, topic in enumerate(list(self._unplaced), start=1):
+        topics = [*self._placed, *self._unplaced] if changed else [*self._unplaced]
+        for number, topic in enumerate(topics, start=1):
             if number % BATCH == 0:
                 await asyncio.sleep(0)
-            node = self._cluster.node_now(topic)
-            if node is None:
-                self._cluster.mark_stale()
-            elif topic in self._unplaced:
-                node.subscriber.want(topic, self._place(topic, node))
+            if topic in self._unplaced or not self._stays(topic, nodes):
+                self._arrange(topic)
 
-    async def _look_for_moved(self, nodes: set[Server]) -> None:
-        for number, (topic, node) in enumerate(list(self._placed.items()), start=1):
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
-            if self._placed.get(topic) is node and not self._stays(topic, node, nodes):
-                self._unplaced.setdefault(topic, node.subscriber.deaf_since)
-
-    def _stays(self, topic: str, node: Server, nodes: set[Server]) -> bool:
+    def _stays(self, topic: str, nodes: set[Server]) -> bool:
+        node = self._placed.get(topic)
+        if node is None:  # it was discarded
+            return True
         # Unsharded notifications reach every node, so only a node that goes away is left.
         return self._cluster.node_now(topic) is node if self._cluster.sharded else node in nodes
+
+    def _arrange(self, topic: str) -> None:
+        if (node := self._cluster.node_now(topic)) is not None:
+            node.subscriber.want(topic, self._place(topic, node))
+        else:
+            if topic not in self._unplaced:
+                self._unplaced[topic] = self._placed[topic].subscriber.deaf_since
+            self._cluster.mark_stale()
 
     def _place(self, topic: str, node: Server) -> float | None:
         """Returns since when it may not be heard, if that is not for the node to say."""

@@ -30,6 +30,7 @@ from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
 from .connection import (
     CONNECTION_ERRORS,
+    REPLY_TIMEOUT,
     Command,
     Connection,
     ConnectionLost,
@@ -218,11 +219,6 @@ class KeptConnection(Commands):
         """An outage is known: the last attempt failed, or the last connection was lost."""
         return self._connection is None and self.last_error is not None
 
-    @property
-    def unreached(self) -> bool:
-        """There ought to be a connection, and is none."""
-        return self._connection is None and self._keeper is not None
-
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
             f"Redis ({self}) did not answer within {self.timeout} s; "
@@ -258,6 +254,7 @@ class KeptConnection(Commands):
     async def _hold(self, pool: ConnectionPool) -> None:
         """Make a connection and keep it; raises when it is lost."""
         redis_connection = pool.make_connection()
+        redis_connection.socket_timeout = REPLY_TIMEOUT  # in its introduction
         try:
             await redis_connection.connect()
             if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11

@@ -25,8 +25,9 @@ class Server:
         self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
 
     @property
-    def unreached(self) -> bool:
-        return self.commands.unreached or self.subscriber.unreached
+    def down(self) -> bool:
+        """See ``KeptConnection.down``."""
+        return self.commands.down or self.subscriber.down
 
     async def aclose(self) -> None:
         await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())

@@ -117,10 +117,6 @@ class Subscriber:
         return self._kept.down
 
     @property
-    def unreached(self) -> bool:
-        return self._kept.unreached
-
-    @property
     def deaf_since(self) -> float:
         """Since when a wanted topic may not be heard, by ``time.monotonic``; now if all are."""
         return time.monotonic() if self._deaf_since is None else self._deaf_since
