@@ -129,7 +129,7 @@ class RedisRosters:
             raise ChannelLayerUnavailable("The layer was closed")
         commands = self._layer.topology.commands_of_key(key)
         if commands.connection is None:
-            await commands.turn(asyncio.get_running_loop().time() + UNREACHED)
+            await commands.connected(asyncio.get_running_loop().time() + UNREACHED)
         return commands
 
     # Notices

@@ -22,8 +22,13 @@ from fast_channels.layers.redis.client.connection import (
 class Server:
     """Stands for a connection: takes down what is written, and answers when it is told to."""
 
+    has_room, lost = True, False
+
     def __init__(self, *, connected: bool = True) -> None:
-        self.connected = connected
+        self.opened = asyncio.Event()
+        if connected:
+            self.opened.set()
+        self.waiting = 0  # for a connection
         self.writes: list[list[Command]] = []
         self.completed: list[tuple[Command, Exception | None]] = []
         self.completion: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -31,17 +36,21 @@ class Server:
         self._offered: list[Command] = []
         self.timeout = 1.0
 
-    def offer(self, command: Command, reply: Pending, deadline: float) -> Connection | None:
-        if not self.connected:
-            return None
-        self._offered.append(command)
-        self.replies.append(reply)
+    @property
+    def connection(self) -> Connection | None:
+        return cast(Connection, self) if self.opened.is_set() else None
+
+    async def connected(self, deadline: float) -> Connection:
+        self.waiting += 1
+        await self.opened.wait()
         return cast(Connection, self)
 
-    connection = None
+    def adapted(self, command: Command) -> Command:
+        return command
 
-    async def turn(self, deadline: float) -> None:
-        pass
+    def send(self, command: Command, reply: Pending, deadline: float) -> None:
+        self._offered.append(command)
+        self.replies.append(reply)
 
     def write_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self.write_pending)
@@ -119,15 +128,20 @@ async def test_a_sender_that_is_cancelled_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize("connected", [True, False])
 async def test_what_the_first_attempt_did_not_bring_is_gone_on_with(connected: bool) -> None:
-    """Whether it failed, or could not be made; each sender gets an exception of its own at the end."""
+    """Also if it had to wait for a connection; each sender gets an exception of its own at the end."""
     server = Server(connected=connected)
     batcher = make(server)
     senders = [batcher.send("a", message) for message in (b"1", b"2")]
-    await a_turn()
-    lost = ConnectionLost("lost") if connected else None
-    if lost is not None:
-        server.replies[0].set_exception(lost)
-        assert server.replies[0].done()
+    for _ in range(3):
+        await a_turn()
+    assert server.writes == [[("a", b"1", b"2")]] * connected
+    server.opened.set()
+    for _ in range(3):
+        await a_turn()
+    assert server.writes == [[("a", b"1", b"2")]]
+    lost = ConnectionLost("lost")
+    server.replies[0].set_exception(lost)
+    assert server.replies[0].done()
     await a_turn()
     assert server.completed == [(("a", b"1", b"2"), lost)]
     server.completion.set_exception(ChannelLayerUnavailable("no"))
@@ -186,13 +200,11 @@ async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.Monk
     senders = [batcher.send(f"{n}", b"m") for n in range(5)]
     for _ in range(3):
         await a_turn()
-    assert [command for (command, *_), _ in server.completed] == ["0", "1"]
-    server.connected = True
-    server.completion.set_result(b"OK")
-    await asyncio.wait(senders[:2])
-    for _ in range(3):
+    assert server.waiting == 2
+    server.opened.set()
+    for _ in range(5):
         await a_turn()
-    assert server.writes == [[("2", b"m"), ("3", b"m"), ("4", b"m")]]
+    assert [topic for write in server.writes for topic, _ in write] == ["0", "1", "2", "3", "4"]
     for reply in server.replies:
         reply.set_result(b"OK")
     assert await asyncio.gather(*senders) == [None] * 5
@@ -216,7 +228,7 @@ async def test_closing_ends_every_wait(turns: int) -> None:
     waiting = batcher.send("a", b"m")
     for _ in range(turns):
         await a_turn()
-    assert bool(server.completed) == (turns > 1)
+    assert bool(server.waiting) == (turns > 1)
     await batcher.aclose()
     for sender in (waiting, batcher.send("a", b"later")):
         with pytest.raises(ChannelLayerUnavailable, match="closed"):

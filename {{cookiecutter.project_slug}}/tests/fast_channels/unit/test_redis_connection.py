@@ -12,14 +12,17 @@ import uvloop
 from redis.exceptions import ResponseError
 
 from fast_channels.layers.redis.batches import Batcher, Request
-from fast_channels.layers.redis.client import connection as connection_module
+from fast_channels.layers.redis.client import (
+    commands as commands_module,
+    connection as connection_module,
+)
+from fast_channels.layers.redis.client.commands import KeptConnection
 from fast_channels.layers.redis.client.connection import (
     CONNECTION_ERRORS,
     Connection,
     ConnectionLost,
 )
 from fast_channels.layers.redis.client.hosts import parse_hosts
-from fast_channels.layers.redis.client.keeper import KeptConnection
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
@@ -286,7 +289,8 @@ async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
     calls = [asyncio.create_task(run.connection.call("ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     told: list[bool] = []
-    run.connection.when_room(lambda: told.append(run.connection.lost))
+    reply = asyncio.get_running_loop().create_future()
+    run.connection.when_room(lambda: told.append(run.connection.lost), reply)
     await server.close()
     await run.lost()
     for call in calls:
@@ -458,5 +462,24 @@ async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
         assert await kept.connected(asyncio.get_running_loop().time() + 30) is opened[1]
         assert losses == [1]
         assert await kept.execute("PING") == b"PONG"
+    finally:
+        await kept.aclose()
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_given_up(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is frozen: the next attempt asks the Sentinels again, which may name another."""
+    monkeypatch.setattr(commands_module, "REPLY_TIMEOUT", 0.1)
+    server.answer = lambda command: b""
+    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], timeout=1)
+    kept.start()
+    try:
+        await eventually(lambda: len(server._writers) == 2, "another attempt")
+        assert kept.down
+        server.answer = lambda command: b"+OK\r\n"
+        await kept.connected(asyncio.get_running_loop().time() + 30)
+        await asyncio.sleep(0.2)
+        assert not kept.down  # an idle connection is no silent one
     finally:
         await kept.aclose()

@@ -10,9 +10,8 @@ import pytest
 
 from fast_channels.layers.redis import scripts
 from fast_channels.layers.redis.client.cluster import BY_BUS
-from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands
+from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands, KeptConnection
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
-from fast_channels.layers.redis.client.keeper import KeptConnection
 from fast_channels.layers.redis.format import Uids
 from fast_channels.layers.redis.scripts import DELAYED, GROUP, WORKER
 

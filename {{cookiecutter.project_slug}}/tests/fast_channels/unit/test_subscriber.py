@@ -9,8 +9,7 @@ import pytest
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers.redis.client.hosts import parse_hosts
-from fast_channels.layers.redis.client.subscriber import Subscriber, Waiting
-from fast_channels.layers.redis.client.topology import Events
+from fast_channels.layers.redis.client.subscriber import Events, Subscriber, Waiting
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer

@@ -21,9 +21,9 @@ Invariants
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from ...exceptions import ChannelLayerUnavailable
 from ...tasks import cancel_and_wait
@@ -60,8 +60,8 @@ class Batcher:
         self.replicated = replicated
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._late: deque[Batch] = deque()  # for whom there are too many tasks
+        self._tasks: dict[asyncio.Task[None], Batch] = {}
+        self._late: deque[Batch] = deque()  # for which there are too many tasks
         self._open: dict[str, Batch] = {}
         self._batches: list[Batch] = []  # the open ones, and those that are full
         self._waiting = 0  # messages that are not confirmed
@@ -109,30 +109,35 @@ class Batcher:
             if connection is not None:
                 connection.write_pending()
 
-    def attempt(self, batch: "Batch") -> None:
-        """In a task, as soon as there are not too many."""
-        if len(self._tasks) < MOST_TASKS:
-            batch.go_on(None)
-        else:
+    def go_on(self, batch: "Batch", after: Exception | None) -> None:
+        """In a task, as soon as there are not too many; ``after`` is how its first attempt ended."""
+        if self.closed:
+            batch.failed(_closed())
+        elif after is None and len(self._tasks) >= MOST_TASKS:
             self._late.append(batch)
-
-    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._end)
-        return task
+        else:
+            task = self._loop.create_task(batch.go_on(after))
+            self._tasks[task] = batch
+            task.add_done_callback(self._end)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        batch = self._tasks.pop(task)
+        if task.cancelled():  # perhaps before it began
+            batch.failed(_closed())
         while self._late and len(self._tasks) < MOST_TASKS:
-            self._late.popleft().begin_late()
+            if (connection := self._late.popleft().begin()) is not None:
+                connection.write_soon()
 
     async def aclose(self) -> None:
         """What is under way fails."""
         self.closed = True
         while self._late:
-            self._late.popleft().begin_late()
+            self._late.popleft().failed(_closed())
         await cancel_and_wait(self._tasks)
+
+
+def _closed() -> ChannelLayerUnavailable:
+    return ChannelLayerUnavailable("The layer was closed")
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -150,49 +155,38 @@ class Batch:
     _answered: bool = False
 
     def start(self, commands: Commands, command: Command) -> Connection | None:
-        """Returns the connection that has to write what is pending, if there is one.
-
-        The timeout of ``commands`` is that of the wait for a connection, and again that of the wait for
-        the reply, which begins when it is the batch's turn on the connection.
+        """See ``begin``. The timeout of ``commands`` is that of the wait for a connection, and again
+        that of the wait for the reply, which begins when it is the batch's turn on the connection.
         """
         self._commands, self._command = commands, command
         self._deadline = self._from_now()
-        connection = self._offer(self._deadline)
-        if connection is None and not self._wait_for_room():
-            self._batcher.attempt(self)
-        return connection
+        return self.begin()
 
-    def begin_late(self) -> None:
-        """It had to wait for others that have no connection either."""
-        deadline = self._from_now()
-        if self._batcher.closed:
-            self._close()
-        elif (connection := self._offer(deadline)) is not None:
-            self._deadline = deadline
-            connection.write_soon()
-        elif self._wait_for_room():
-            pass
-        elif self._deadline <= deadline - self._commands.timeout:
-            self.failed(self._commands.unavailable())
-        else:
-            self._batcher.attempt(self)
-
-    def _in_turn(self) -> None:
-        """There is room on the connection, or it is lost."""
-        self._deadline = self._from_now()
-        self.begin_late()
-
-    def _offer(self, deadline: float) -> Connection | None:
-        if self._batcher.replicated:
-            return None
-        return self._commands.offer(self._command, self, deadline)
-
-    def _wait_for_room(self) -> bool:
-        """False if there is no connection to have room."""
+    def begin(self) -> Connection | None:
+        """Returns the connection that has to write what is pending, if there is one."""
         connection = None if self._batcher.replicated else self._commands.connection
         if connection is not None:
-            connection.when_room(self._in_turn)
-        return connection is not None
+            return self._offer(connection)
+        if self._deadline < asyncio.get_running_loop().time():
+            self.failed(self._commands.unavailable())
+        else:
+            self._batcher.go_on(self, None)
+        return None
+
+    def _offer(self, connection: Connection) -> Connection | None:
+        if connection.has_room:
+            self._send(connection)
+            return connection
+        connection.when_room(partial(self._send, connection), self)
+        return None
+
+    def _send(self, connection: Connection) -> None:
+        """It is the batch's turn, or the connection is lost."""
+        self._deadline = self._from_now()
+        if connection.lost:
+            self._batcher.go_on(self, None)
+        else:
+            connection.send(self._commands.adapted(self._command), self, self._deadline)
 
     def _from_now(self) -> float:
         return asyncio.get_running_loop().time() + self._commands.timeout
@@ -206,19 +200,17 @@ class Batch:
 
     def set_exception(self, error: Exception) -> None:
         self._answered = True
-        self.go_on(error)
+        self._batcher.go_on(self, error)
 
-    def go_on(self, after: Exception | None) -> None:
-        """In a task; ``after`` is how the first attempt ended."""
-        if self._batcher.closed:
-            self._close()
-        else:
-            self._batcher.run(self._complete(after)).add_done_callback(self._ended)
-
-    async def _complete(self, after: Exception | None) -> None:
+    async def go_on(self, after: Exception | None) -> None:
+        """Wait for a connection, or for the reply ``after`` an attempt that brought none."""
         try:
             if after is None:
-                await self._commands.turn(self._deadline)
+                connection = await self._commands.connected(self._deadline)
+                if not self._batcher.replicated:
+                    if self._offer(connection) is not None:
+                        connection.write_soon()
+                    return
                 self._deadline = self._from_now()
             reply = await self._commands.complete(
                 self._command,
@@ -231,13 +223,6 @@ class Batch:
             self.failed(error)
         else:
             self.succeeded(reply)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled():  # perhaps before it began
-            self._close()
-
-    def _close(self) -> None:
-        self.failed(ChannelLayerUnavailable("The layer was closed"))
 
     # Its senders
 

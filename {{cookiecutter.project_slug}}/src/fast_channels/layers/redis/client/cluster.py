@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
@@ -29,17 +29,14 @@ from ....tasks import cancel_and_wait, is_cancelled
 from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
-from .keeper import NotConnected
 from .servers import Server, Servers, shard_index
-from .subscriber import BATCH
-from .topology import Events, Topology
+from .subscriber import BATCH, Events
 
 logger = logging.getLogger(__name__)
 
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
-PATIENCE = 0.5  # seconds that an operation waits for one node before it looks at the map again
-CROWD = 200  # operations that wait for a node together double it: each look costs some 0.1 ms
+PATIENCE = 0.5  # seconds to wait for one node
 PAUSE = 0.05  # seconds before it looks
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
@@ -51,9 +48,13 @@ def slot_of(topic: str) -> int:
 
 
 class SlotMap:
-    """Which address holds which slot, from the reply of CLUSTER SLOTS."""
+    """Which address holds which slot, from the reply of CLUSTER SLOTS.
 
-    def __init__(self, reply: list[list[Any]], asked: Address) -> None:
+    ``sharded`` says whether publish/subscribe follows the slots too.
+    """
+
+    def __init__(self, reply: list[list[Any]], asked: Address, *, sharded: bool) -> None:
+        self.sharded = sharded
         self.ranges: list[tuple[int, int, Address]] = []
         for first, last, (host, port, *_), *_ in reply:
             # A node that does not know its own address leaves the host empty.
@@ -82,13 +83,11 @@ class Cluster:
         self.subscriptions = ClusterSubscriptions(self)
         self._events = replace(events, on_lost=self.lost, on_ended=self.subscriptions.on_ended)
         self._tell_lost = events.on_lost
-        self._map = SlotMap([], endpoint.cluster[0])
+        self._map = SlotMap([], endpoint.cluster[0], sharded=False)
         self._nodes: dict[Address, Server] = {}
-        self.sharded = False
-        self.waiting = 0  # operations that wait for a node's connection
         self._stale = asyncio.Event()
         self._stale.set()
-        self._mapped = asyncio.Event()
+        self.opened = asyncio.Event()  # and closed at once: a node's connection, or another map
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -101,6 +100,10 @@ class Cluster:
             await cancel_and_wait([self._keeper])
             self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
+
+    @property
+    def sharded(self) -> bool:
+        return self._map.sharded
 
     def commands(self, topic: str) -> Commands:
         return ClusterCommands(self, topic)
@@ -115,7 +118,8 @@ class Cluster:
         self.start()
         try:
             async with asyncio.timeout(self.timeout):
-                await self._mapped.wait()
+                while not self._map.ranges:
+                    await self.opened.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
         return [node.commands for node in self._nodes.values()]
@@ -127,7 +131,7 @@ class Cluster:
 
     @property
     def down(self) -> bool:
-        return not self._mapped.is_set() and self._error is not None
+        return not self._map.ranges and self._error is not None
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -145,8 +149,8 @@ class Cluster:
             address = addresses[shard_index(topic, len(addresses))] if addresses else None
         return None if address is None else self._nodes.get(address)
 
-    async def node(self, topic: str, keyed: bool = False) -> Server:
-        while (node := self.node_now(topic, keyed)) is None:
+    async def node(self, topic: str) -> Server:
+        while (node := self.node_now(topic)) is None:
             self._stale.set()
             await asyncio.sleep(PAUSE)
         return node
@@ -155,10 +159,14 @@ class Cluster:
         node = self._nodes.get(address)
         if node is None:
             endpoint = self.endpoint.at(address)
-            node = Server(
-                endpoint, self.timeout, self._events, part_of=slot_of, sharded=self.sharded
+            node = self._nodes[address] = Server(
+                endpoint,
+                self.timeout,
+                self._events,
+                opened=self.opened,
+                part_of=slot_of,
+                sharded=self.sharded,
             )
-            self._nodes[address] = node
         return node
 
     def lost(self) -> None:
@@ -167,6 +175,7 @@ class Cluster:
         self._tell_lost()
 
     async def _keep(self) -> None:
+        """Ask for the map again whenever it may be wrong."""
         while not is_cancelled():
             self._stale.clear()
             try:
@@ -186,12 +195,16 @@ class Cluster:
         new_map = await self._ask_for_map()
         if not new_map.addresses:
             raise ConnectionLost("The Cluster serves no slot yet")
-        self._map = new_map
-        for address in new_map.addresses:
-            self.open_node(address)
-        self._mapped.set()
-        nodes = {self._nodes[address] for address in new_map.addresses}
-        await self.subscriptions.arrange((new_map.ranges, self.sharded), nodes)
+        self._map, old = new_map, self._map
+        nodes = {self.open_node(address) for address in new_map.addresses}
+        changed = (new_map.ranges, new_map.sharded) != (old.ranges, old.sharded)
+        if changed:
+            self.opened.set()
+            self.opened.clear()
+        for node in nodes:
+            if node.down:  # another one will take over, if it does not come back
+                self.mark_stale(node.commands.last_error)
+        await self.subscriptions.arrange(nodes, changed=changed)
         gone = self._nodes.keys() - new_map.addresses
         await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
 
@@ -204,8 +217,8 @@ class Cluster:
                 async with asyncio.timeout(PATIENCE * 2):
                     await connection.connect()
                     slots = await _ask(connection, "CLUSTER", "SLOTS")
-                    self.sharded = await _is_sharded(connection)
-                return SlotMap(slots, address)
+                    sharded = await _is_sharded(connection)
+                return SlotMap(slots, address, sharded=sharded)
             except CONNECTION_ERRORS as error:
                 last = error
             finally:
@@ -231,7 +244,7 @@ class ClusterCommands(Commands):
     misplaced = (MovedError, AskError, ClusterError, TryAgainError)
 
     def __init__(self, cluster: Cluster, topic: str, keyed: bool = False) -> None:
-        super().__init__(cluster.timeout)
+        super().__init__(cluster.timeout, cluster.opened)
         self._cluster = cluster
         self._topic = topic
         self._keyed = keyed
@@ -240,35 +253,23 @@ class ClusterCommands(Commands):
         return str(self._cluster.endpoint)
 
     @property
+    def _node(self) -> Server | None:
+        return self._cluster.node_now(self._topic, self._keyed)
+
+    @property
     def connection(self) -> Connection | None:
-        node = self._cluster.node_now(self._topic, self._keyed)
+        node = self._node
         return None if node is None else node.commands.connection
 
-    async def connected(self, deadline: float) -> Connection:
-        """The map is looked at again while there is no connection."""
-        cluster = self._cluster
-        cluster.start()
-        cluster.waiting += 1
-        try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    node = await cluster.node(self._topic, self._keyed)
-                    try:
-                        return await node.commands.connected(self._patience())
-                    except NotConnected as error:
-                        cluster.mark_stale(error)
-                        await asyncio.sleep(PAUSE)
-        finally:
-            cluster.waiting -= 1
-
-    def _patience(self) -> float:
-        """Until when to wait for a node; the more wait, the less often each of them looks."""
-        patience = PATIENCE * (1 + self._cluster.waiting / CROWD)
-        return asyncio.get_running_loop().time() + patience
+    def start(self) -> None:
+        self._cluster.start()
+        self._cluster.mark_stale()
+        if (node := self._node) is not None:
+            node.commands.start()
 
     @property
     def server(self) -> object:
-        return self._cluster.node_now(self._topic, self._keyed) or self._cluster
+        return self._node or self._cluster
 
     @property
     def part(self) -> object:
@@ -283,11 +284,7 @@ class ClusterCommands(Commands):
 
     async def look_again(self, error: Exception, deadline: float) -> None:
         self._cluster.mark_stale(error)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.sleep(PAUSE)
-        except TimeoutError:
-            raise self.unavailable() from error
+        await asyncio.sleep(min(PAUSE, deadline - asyncio.get_running_loop().time()))
 
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
@@ -311,23 +308,22 @@ class ClusterSubscriptions:
         self._cluster = cluster
         self._placed: dict[str, Server] = {}
         self._unplaced: dict[str, float] = {}  # wanted, and since when they may not be heard
-        self._arrangement: object = None
 
     @property
     def down(self) -> bool:
         return self._cluster.down
 
-    def want(self, topic: str, since: float | None = None) -> None:
-        self._unplaced.setdefault(topic, time.monotonic() if since is None else since)
+    def want(self, topic: str) -> None:
+        self._unplaced.setdefault(topic, time.monotonic())
         self._cluster.mark_stale()
         self._cluster.start()
 
-    async def add(self, topic: str) -> bool:
+    async def add(self, topic: str) -> None:
         cluster = self._cluster
         cluster.start()
         placed = self._placed.get(topic)
         if placed is not None and placed.subscriber.confirmed(topic):
-            return False
+            return
         try:
             async with asyncio.timeout(cluster.timeout):
                 while True:
@@ -336,7 +332,7 @@ class ClusterSubscriptions:
                     try:
                         async with asyncio.timeout(PATIENCE):
                             await node.subscriber.add(topic, since)
-                        return True
+                        return
                     except (TimeoutError, ChannelLayerUnavailable) as error:
                         cluster.mark_stale(error)
                         await asyncio.sleep(PAUSE)
@@ -355,35 +351,32 @@ class ClusterSubscriptions:
             self._unplaced.setdefault(topic, time.monotonic())
         self._cluster.lost()
 
-    async def arrange(self, arrangement: object, nodes: set[Server]) -> None:
+    async def arrange(self, nodes: set[Server], *, changed: bool) -> None:
         """Give each topic its place by a map, which has these nodes; a batch at a time.
 
-        What is placed already is looked at only if the arrangement is another one than the last.
+        What is placed already is looked at only if the map has ``changed``.
         """
-        if any(node.subscriber.down for node in nodes):
-            self._cluster.mark_stale()  # another one will take over, if it does not come back
-        if arrangement != self._arrangement:
-            await self._look_for_moved(nodes)
-            self._arrangement = arrangement
-        for number, topic in enumerate(list(self._unplaced), start=1):
+        topics = [*self._placed, *self._unplaced] if changed else [*self._unplaced]
+        for number, topic in enumerate(topics, start=1):
             if number % BATCH == 0:
                 await asyncio.sleep(0)
-            node = self._cluster.node_now(topic)
-            if node is None:
-                self._cluster.mark_stale()
-            elif topic in self._unplaced:
-                node.subscriber.want(topic, self._place(topic, node))
+            if topic in self._unplaced or not self._stays(topic, nodes):
+                self._arrange(topic)
 
-    async def _look_for_moved(self, nodes: set[Server]) -> None:
-        for number, (topic, node) in enumerate(list(self._placed.items()), start=1):
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
-            if self._placed.get(topic) is node and not self._stays(topic, node, nodes):
-                self._unplaced.setdefault(topic, node.subscriber.deaf_since)
-
-    def _stays(self, topic: str, node: Server, nodes: set[Server]) -> bool:
+    def _stays(self, topic: str, nodes: set[Server]) -> bool:
+        node = self._placed.get(topic)
+        if node is None:  # it was discarded
+            return True
         # Unsharded notifications reach every node, so only a node that goes away is left.
         return self._cluster.node_now(topic) is node if self._cluster.sharded else node in nodes
+
+    def _arrange(self, topic: str) -> None:
+        if (node := self._cluster.node_now(topic)) is not None:
+            node.subscriber.want(topic, self._place(topic, node))
+        else:
+            if topic not in self._unplaced:
+                self._unplaced[topic] = self._placed[topic].subscriber.deaf_since
+            self._cluster.mark_stale()
 
     def _place(self, topic: str, node: Server) -> float | None:
         """Returns since when it may not be heard, if that is not for the node to say."""
@@ -394,6 +387,9 @@ class ClusterSubscriptions:
             former.subscriber.discard(topic)
         self._placed[topic] = node
         return since
+
+
+Topology: TypeAlias = Servers | Cluster
 
 
 def make_topology(

@@ -1,27 +1,54 @@
-"""Commands of one topic, executed where it lives: what is tried again, and how long.
+"""Commands of one topic, executed where it lives, and the connection that is kept for them.
 
 Invariants
 - A caller gets the reply, or ``ChannelLayerUnavailable`` at its deadline at the latest. There is one
   ladder of attempts, ``Commands.complete``, for a server and for a Cluster.
 - A command that is not repeatable and whose connection is lost before the reply is not sent again,
   since it may have been executed.
+- ``connection`` is never one that is lost: a caller that repeats a command at each loss would not end.
+- A server has at most one at a time; when it is lost, attempts to make a new one back off from 0.05 to 1 s,
+  with jitter, for ever. Each attempt asks the Sentinels anew.
+- The task that keeps it is an ordinary task of the loop: when the loop ends its tasks, as
+  ``asyncio.run`` does, the connection ends too. It ends also if its cancellation is swallowed below.
 """
 
 import abc
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Awaitable
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ClassVar
 
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, RedisError
 
 from ....exceptions import ChannelLayerUnavailable
-from .connection import Command, Connection, ConnectionLost, Pending, Reply
+from ....tasks import cancel_and_wait, is_cancelled
+from .connection import (
+    CONNECTION_ERRORS,
+    REPLY_TIMEOUT,
+    Command,
+    Connection,
+    ConnectionLost,
+    OnEnded,
+    OnMessage,
+    Reply,
+)
+from .hosts import Endpoint, close_pool
+
+logger = logging.getLogger(__name__)
 
 # In a command, what reaches its topic's listeners, and how: on a connection, in order. A Cluster puts
 # SPUBLISH there if it shards them; else they go over its bus, which may lose or reorder them.
 PUBLISH, DIRECT = "PUBLISH", "direct"
+
+FIRST_PAUSE = 0.05  # seconds
+LONGEST_PAUSE = 1.0
+FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
 class Commands(abc.ABC):
@@ -31,20 +58,34 @@ class Commands(abc.ABC):
         tuple[type[Exception], ...]
     ] = ()  # errors by which the topic lives elsewhere
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, opened: asyncio.Event) -> None:
         self.timeout = timeout
-        self._connection: Connection | None = None
+        self._opened = opened
 
     # Where
 
     @property
+    @abc.abstractmethod
     def connection(self) -> Connection | None:
-        """The open connection to where the topic lives now, if there is one."""
-        return self._connection
+        """The open connection to where the topic lives now, if there is one.
+
+        ``opened`` is set, and cleared at once, when there may be another one.
+        """
 
     @abc.abstractmethod
+    def start(self) -> None:
+        """See to it that there will be one."""
+
     async def connected(self, deadline: float) -> Connection:
-        """Wait for that, until a time of the event loop's clock; ``TimeoutError`` then."""
+        """Wait for that, until a time of the event loop's clock; ``ChannelLayerUnavailable`` then."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while (connection := self.connection) is None:
+                    self.start()
+                    await self._opened.wait()
+                return connection
+        except TimeoutError:
+            raise self.unavailable() from None
 
     @property
     def server(self) -> object:
@@ -54,7 +95,7 @@ class Commands(abc.ABC):
     @property
     def part(self) -> object:
         """The same for all topics that one command may name."""
-        return self.server
+        return self
 
     @abc.abstractmethod
     def unavailable(self) -> ChannelLayerUnavailable:
@@ -69,12 +110,10 @@ class Commands(abc.ABC):
 
     # What
 
-    def execute(
-        self, *command: Any, repeatable: bool = True, replicated: bool = False
-    ) -> Awaitable[Reply]:
+    def execute(self, *command: Any, replicated: bool = False) -> Awaitable[Reply]:
         """``complete`` within ``timeout``."""
         deadline = asyncio.get_running_loop().time() + self.timeout
-        return self.complete(command, deadline, repeatable=repeatable, replicated=replicated)
+        return self.complete(command, deadline, replicated=replicated)
 
     async def complete(
         self,
@@ -87,37 +126,16 @@ class Commands(abc.ABC):
     ) -> Reply:
         """The reply to a command, across reconnections if it is ``repeatable``.
 
-        ``replicated`` waits until a replica has confirmed it as well. ``after`` is how a first
-        attempt ended that was made by ``offer``. ``ChannelLayerUnavailable`` also if the server refuses
-        the command.
+        ``replicated`` waits until a replica has confirmed it as well. ``after`` is how a first attempt
+        ended. ``ChannelLayerUnavailable`` also if the server refuses the command.
         """
-        failure = after
         while True:
-            if failure is not None:
-                command = await self._overcome(failure, command, deadline, repeatable)
+            if after is not None:
+                command = await self._overcome(after, command, deadline, repeatable)
             try:
-                return await self._attempt(command, deadline, replicated, again=failure is not None)
+                return await self._attempt(command, deadline, replicated, again=after is not None)
             except (ConnectionLost, RedisError, TimeoutError) as error:
-                failure = error
-
-    def offer(self, command: Command, reply: Pending, deadline: float) -> Connection | None:
-        """The connection on which the command leaves with the next ``write_pending``; None if there is
-        none with room now.
-
-        ``reply`` is settled by the outcome of this one attempt, after which ``complete`` goes on.
-        """
-        connection = self.connection
-        if connection is not None and connection.offer(self.adapted(command), reply, deadline):
-            return connection
-        return None
-
-    async def turn(self, deadline: float) -> None:
-        """Wait for a connection, until ``deadline``, and for room on it; see ``Connection.turn``."""
-        try:
-            connection = await self.connected(deadline)
-        except TimeoutError:
-            raise self.unavailable() from None
-        await connection.turn()
+                after = error
 
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
@@ -140,15 +158,155 @@ class Commands(abc.ABC):
         if isinstance(failure, TimeoutError):
             raise self.unavailable() from failure
         if lost:
-            raise ChannelLayerUnavailable(
-                f"The connection to Redis ({self}) was lost before {command[0]} was confirmed: "
-                f"{failure}"
-            ) from failure
-        if isinstance(failure, RedisError):
-            raise ChannelLayerUnavailable(
-                f"Redis ({self}) refused {command[0]}: {failure}"
-            ) from failure
-        raise failure
+            told = f"The connection to Redis ({self}) was lost before {command[0]} was confirmed"
+        else:
+            told = f"Redis ({self}) refused {command[0]}"
+        raise ChannelLayerUnavailable(f"{told}: {failure}") from failure
+
+
+async def _nothing(_: Connection) -> None:
+    pass
+
+
+class KeptConnection(Commands):
+    """For all topics of one server, or of whatever primary the Sentinels name.
+
+    ``on_open(connection)`` is awaited on each new one before anybody else may use it; ``opened`` may be
+    shared with others. For the other callbacks see ``Connection``.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        *,
+        opened: asyncio.Event | None = None,
+        on_open: Callable[[Connection], Awaitable[None]] = _nothing,
+        on_lost: Callable[[], None] = lambda: None,
+        on_message: OnMessage | None = None,
+        on_ended: OnEnded | None = None,
+    ) -> None:
+        super().__init__(timeout, opened or asyncio.Event())
+        self.endpoint = endpoint
+        self.last_error: BaseException | None = None
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._on_message = on_message
+        self._on_ended = on_ended
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._pause = FIRST_PAUSE
+
+    def __str__(self) -> str:
+        return str(self.endpoint)
+
+    def start(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"redis {self.endpoint}")
+
+    async def aclose(self) -> None:
+        if self._keeper is not None:
+            await cancel_and_wait([self._keeper])
+            self._keeper = None
+
+    @property
+    def connection(self) -> Connection | None:
+        return self._connection
+
+    @property
+    def down(self) -> bool:
+        """An outage is known: the last attempt failed, or the last connection was lost."""
+        return self._connection is None and self.last_error is not None
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        return ChannelLayerUnavailable(
+            f"Redis ({self}) did not answer within {self.timeout} s; "
+            f"last error: {self.last_error or 'none'}"
+        )
+
+    async def _keep(self) -> None:
+        pool = self.endpoint.pool()
+        try:
+            while True:
+                try:
+                    await self._hold(pool)
+                except Exception as error:
+                    if is_cancelled():  # the loss came in the same step, in place of CancelledError
+                        raise asyncio.CancelledError from error
+                    self._note(error)
+                    self._drop()
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        finally:
+            if not self._loop.is_closed():  # else nothing can be awaited, nor told
+                self._drop()
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    await close_pool(pool)
+
+    def _note(self, error: Exception) -> None:
+        if str(error) != str(self.last_error):  # an outage is told once, not at each attempt
+            expected = isinstance(error, CONNECTION_ERRORS)
+            log = logger.warning if expected else logger.exception
+            log("No connection to Redis (%s): %s", self, error)
+        self.last_error = error
+
+    async def _hold(self, pool: ConnectionPool) -> None:
+        """Make a connection and keep it; raises when it is lost."""
+        redis_connection = pool.make_connection()
+        redis_connection.socket_timeout = REPLY_TIMEOUT  # in its introduction
+        try:
+            await redis_connection.connect()
+            if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11
+                raise asyncio.CancelledError
+            connection = Connection(redis_connection, self._on_message, self._on_ended, self._drop)
+            await self._serve(connection, self._changed_primary(pool, redis_connection))
+        finally:
+            if not self._loop.is_closed():
+                await redis_connection.disconnect(nowait=True)
+
+    async def _serve(self, connection: Connection, ended: Coroutine[Any, Any, None]) -> None:
+        """Raises when the connection is lost, or by ``ended`` because it should be given up."""
+        running = [asyncio.create_task(connection.run()), asyncio.create_task(ended)]
+        try:
+            await self._on_open(connection)
+            self._connection = connection
+            if connection.lost:  # while it opened
+                self._drop()
+                await running[0]  # raises the reason
+            self._opened.set()
+            self._opened.clear()
+            self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
+            if self.last_error is not None:
+                logger.info("Connected to Redis (%s) again", self)
+                self.last_error = None
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            if not self._loop.is_closed():
+                await cancel_and_wait(running)
+
+    async def _changed_primary(self, pool: ConnectionPool, current: AbstractConnection) -> None:
+        """Raises when the Sentinels name another primary.
+
+        One that was frozen, or cut off, answers when it is back as if nothing had happened, until
+        the Sentinels make it a replica, some ten seconds later.
+        """
+        while isinstance(pool, SentinelConnectionPool):
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            with contextlib.suppress(RedisError, asyncio.TimeoutError):
+                host, port = await pool.get_master_address()
+                if port != getattr(current, "port", None) or host != current.host:
+                    raise ConnectionLost(f"The Sentinels name another primary, {host}:{port}")
+            if is_cancelled():  # redis-py has swallowed it while it asked
+                raise asyncio.CancelledError
+        await asyncio.Event().wait()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection = None
+            self._on_lost()
 
 
 # Scripts

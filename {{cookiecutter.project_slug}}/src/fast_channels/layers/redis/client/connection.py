@@ -19,8 +19,9 @@ Invariants
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -81,17 +82,15 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
         self._unwritten: list[bytes] = []
+        self._will_write = False  # soon
+        self._writable = True
         self._pending: deque[tuple[Pending, float]] = deque()  # and deadlines
+        self._turns: deque[tuple[Pending, float, Callable[[], None]]] = deque()  # not written yet
         self._heard_at = NEVER  # when the server last spoke, or was first asked after a silence
         self._replication: asyncio.Future[Reply] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
         self._put_off = False
-        self._will_write = False  # soon
-        self._writable = True
-        self._room = True  # for one more command, and nobody waits for a turn
-        self._turns: deque[Callable[[], None]] = deque()
-        self._promised = 0  # turns that were given to tasks which have not run since
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = _transport_of(connection)
         self._transport.set_protocol(self)
@@ -114,79 +113,27 @@ class Connection(asyncio.Protocol):
         """Each command fails at once."""
         return self._ended.done()
 
+    # Commands
+
     async def call(self, *command: Any) -> Reply:
         """Send a command and wait for its reply, see ``execute``."""
         return await self.execute(command, NEVER)
 
-    def offer(self, command: Command, reply: "Pending", deadline: float) -> bool:
-        """Let a command leave with the next ``write_pending()``; False if there is no room for it now.
-
-        ``reply`` is settled as the future that ``execute`` waits for.
-        """
-        if not self._room or self._ended.done():
-            return False
-        self._unwritten.append(hiredis.pack_command(command))
-        self._expect(reply, deadline)
-        return True
-
-    def write_soon(self) -> None:
-        """``write_pending()`` when what runs in this turn of the loop has run."""
-        if not self._will_write:
-            self._will_write = True
-            self._loop.call_soon(self.write_pending)
-
-    def write_pending(self) -> None:
-        """Write what was issued or offered."""
-        self._will_write = False
-        if self._replication is not None:
-            self._unwritten.append(hiredis.pack_command(WAIT))
-            self._expect(self._replication, NEVER)
-            self._replication = None
-        data = b"".join(self._unwritten)
-        self._unwritten.clear()
-        if data and not self._ended.done():
-            self._transport.write(data)
-
     def execute(
         self, command: Command, deadline: float, *, again: bool = False
-    ) -> Awaitable[Reply]:
+    ) -> "asyncio.Future[Reply]":
         """Send a command, now if there is room; to be awaited for its reply.
 
         Raises redis-py's ``ResponseError``, ``ConnectionLost``, or ``TimeoutError`` at ``deadline``, a time
         of the event loop's clock. What is sent ``again`` has had its turn.
         """
-        if self._room or again:
-            return self._issue(command, deadline)
-        return self._execute_in_turn(command, deadline)
-
-    async def _execute_in_turn(self, command: Command, deadline: float) -> Reply:
-        await self.turn(deadline)
-        return await self._issue(command, deadline)
-
-    def when_room(self, turn: Callable[[], None]) -> None:
-        """Have ``turn()`` called when there is room for one command, or when the connection is lost."""
-        self._turns.append(turn)
-
-    async def turn(self, deadline: float = NEVER) -> None:
-        """Wait for room for one command, which has to be issued before anything else is awaited."""
-        if self._room:
-            return
-        given: asyncio.Future[None] = self._loop.create_future()
-        self._turns.append(partial(self._give_turn, given))
-        try:
-            async with asyncio.timeout_at(None if deadline == NEVER else deadline):
-                await given
-        except BaseException:
-            if given.done() and not given.cancelled():  # it is somebody else's turn
-                self._promised -= 1
-                self._make_room()
-            raise
-        self._promised -= 1
-
-    def _give_turn(self, given: "asyncio.Future[None]") -> None:
-        if not given.done():  # its caller was cancelled, or has given up
-            self._promised += 1
-            given.set_result(None)
+        reply = self._loop.create_future()
+        if again or self.has_room:
+            self.send(command, reply, deadline)
+            self.write_soon()
+        else:
+            self.when_room(partial(self.send, command, reply, deadline), reply, deadline)
+        return reply
 
     async def execute_replicated(
         self, command: Command, deadline: float, *, again: bool = False
@@ -195,74 +142,98 @@ class Connection(asyncio.Protocol):
 
         Commands of one turn share one WAIT, which goes out behind them in the same write.
         """
-        if not again:
-            await self.turn(deadline)
-        reply = self._issue(command, deadline)
-        if self._replication is None and not self._ended.done():
-            self._replication = self._loop.create_future()
-            self._replication.add_done_callback(_retrieve)
-        confirmed = self._replication
+        leaves = again or self.has_room
+        reply = self.execute(command, deadline, again=again)
+        confirmed = self._confirmation() if leaves else None
         result = await reply
-        replicas = 0
-        if confirmed is not None:
-            async with asyncio.timeout_at(None if deadline == NEVER else deadline):
-                replicas = await asyncio.shield(confirmed)
-        while not replicas:
-            replicas = await self.execute(WAIT, deadline, again=True)
+        async with asyncio.timeout_at(None if deadline == NEVER else deadline):
+            while confirmed is None or not await asyncio.shield(confirmed):
+                confirmed = self._confirmation()
         return result
 
     def post(self, *command: Any) -> None:
-        """Send a command whose reply nobody needs."""
-        self._issue(command, NEVER).add_done_callback(_retrieve)
+        """Send a command whose reply nobody needs, at once."""
+        self.execute(command, NEVER, again=True).add_done_callback(_retrieve)
 
     def cast(self, *command: Any) -> None:
         """Send a command that has no reply of its own, such as SUBSCRIBE."""
-        if not self._ended.done():
-            self._write(hiredis.pack_command(command))
+        self._unwritten.append(hiredis.pack_command(command))
+        self.write_soon()
 
-    # Writing
+    # Room
 
-    def _issue(self, command: Command, deadline: float) -> "asyncio.Future[Reply]":
-        reply = self._loop.create_future()
-        if self._ended.done():
-            reply.set_exception(self._reason())
-            return reply
-        self._write(hiredis.pack_command(command))
-        self._expect(reply, deadline)
-        return reply
+    @property
+    def has_room(self) -> bool:
+        """For one more command, and nobody waits for a turn."""
+        return not self._turns and self._fits()
 
-    def _expect(self, reply: "Pending", deadline: float) -> None:
+    def when_room(self, turn: Callable[[], None], reply: Pending, deadline: float = NEVER) -> None:
+        """Have ``turn()`` called when there is room for one command, or when the connection is lost; not
+        if ``reply`` is settled before, as it is by ``TimeoutError`` at ``deadline``.
+        """
+        self._turns.append((reply, deadline, turn))
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
-        if not self._pending:
-            self._heard_at = self._loop.time()
-        self._pending.append((reply, deadline))
-        if len(self._pending) >= MAX_PENDING:
-            self._room = False
 
-    def _write(self, packed: bytes) -> None:
-        self._unwritten.append(packed)
-        self.write_soon()
+    def _make_room(self) -> None:
+        while self._turns and self._fits():
+            reply, _, turn = self._turns.popleft()
+            if not reply.done():
+                turn()
+                self.write_soon()
+
+    def _fits(self) -> bool:
+        if self._ended.done():
+            return True  # everybody is told at once
+        return self._writable and len(self._pending) < MAX_PENDING
 
     def pause_writing(self) -> None:
         self._writable = False
-        self._room = False
 
     def resume_writing(self) -> None:
         self._writable = True
         self._make_room()
 
-    def _make_room(self) -> None:
-        while self._turns and self._fits():
-            self._room = True  # for the one whose turn it is
-            self._turns.popleft()()
-            self.write_soon()
-        self._room = not self._turns and self._fits()
+    # Writing
 
-    def _fits(self) -> bool:
+    def send(self, command: Command, reply: Pending, deadline: float) -> None:
+        """Let a command leave with the next ``write_pending()``, also if there is no room for it.
+
+        ``reply`` is settled as the future that ``execute`` returns.
+        """
         if self._ended.done():
-            return True  # everybody is told at once
-        return self._writable and len(self._pending) + self._promised < MAX_PENDING
+            reply.set_exception(self._reason())
+            return
+        self._unwritten.append(hiredis.pack_command(command))
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        if not self._pending:
+            self._heard_at = self._loop.time()
+        self._pending.append((reply, deadline))
+
+    def write_soon(self) -> None:
+        """``write_pending()`` when what runs in this turn of the loop has run."""
+        if not self._will_write:
+            self._will_write = True
+            self._loop.call_soon(self.write_pending)
+
+    def write_pending(self) -> None:
+        self._will_write = False
+        if self._replication is not None:
+            self.send(WAIT, self._replication, NEVER)
+            self._replication = None
+        data = b"".join(self._unwritten)
+        self._unwritten.clear()
+        if data and not self._ended.done():
+            self._transport.write(data)
+
+    def _confirmation(self) -> "asyncio.Future[Reply]":
+        """How many replicas have what leaves with the next write, and before."""
+        if self._replication is None:
+            self._replication = self._loop.create_future()
+            self._replication.add_done_callback(_retrieve)
+            self.write_soon()
+        return self._replication
 
     # Reading
 
@@ -299,7 +270,7 @@ class Connection(asyncio.Protocol):
         if not self._pending:
             raise ConnectionLost(f"The server sent what nobody asked for: {reply!r:.100}")
         future, _ = self._pending.popleft()
-        if not self._room:
+        if self._turns:
             self._make_room()
         if not isinstance(reply, Exception):
             if not future.done():  # else its caller was cancelled, or has given up
@@ -327,7 +298,8 @@ class Connection(asyncio.Protocol):
             return
         self._put_off = False
         following = NEVER
-        for reply, deadline in self._pending:
+        waiting = ((reply, deadline) for reply, deadline, _ in self._turns)
+        for reply, deadline in chain(self._pending, waiting):
             if reply.done():
                 continue
             if deadline <= now:
@@ -353,9 +325,6 @@ class Connection(asyncio.Protocol):
         self._ended.set_exception(reason)
         self._ended.add_done_callback(_retrieve)
         self._set_alarm(NEVER)
-        if self._replication is not None:
-            self._expect(self._replication, NEVER)
-            self._replication = None
         for reply, _ in self._pending:
             if not reply.done():
                 reply.set_exception(self._reason())

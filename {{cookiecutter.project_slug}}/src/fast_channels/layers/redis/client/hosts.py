@@ -6,10 +6,10 @@ An endpoint is one server, one Sentinel service and so whatever primary it has, 
 Connections are made by redis-py, which does TLS, authentication, Sentinel discovery and URL parsing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import (
     ConnectionPool,
@@ -31,6 +31,10 @@ DEFAULT_HOST = "redis://localhost:6379"
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 CONNECT_TIMEOUT = 2.0  # seconds; a dead Sentinel must not hold up asking the next one for long
+EXAMPLES = {
+    "sentinel": "redis+sentinel://host:26379,host:26379/service_name/0",
+    "cluster": "redis+cluster://host:6379,host:6379",
+}
 
 # The layers time replies themselves and reconnect themselves: a read time-out (5 s by default in
 # redis-py 8) would kill idle subscriptions, a retry inside redis-py would hide a lost connection.
@@ -54,12 +58,14 @@ class Endpoint:
 
     def __str__(self) -> str:
         if self.cluster:
-            return f"the Cluster of {_nodes(self.cluster)}"
+            return f"the Cluster of {_listed(self.cluster)}"
         if self.sentinels:
-            return f"{self.service_name} at the Sentinels {_nodes(self.sentinels)}"
+            return f"{self.service_name} at the Sentinels {_listed(self.sentinels)}"
         if "path" in self.kwargs:
             return str(self.kwargs["path"])
-        return _node(self.kwargs.get("host", "localhost"), self.kwargs.get("port", DEFAULT_PORT))
+        return _listed(
+            [(self.kwargs.get("host", "localhost"), self.kwargs.get("port", DEFAULT_PORT))]
+        )
 
     @property
     def database(self) -> int:
@@ -70,10 +76,7 @@ class Endpoint:
         try:
             if self.database and self.cluster:
                 raise ValueError(f"a Cluster has database 0 only, not {self.database}")
-            if self.cluster:
-                self.at(self.cluster[0]).check()
-                return self
-            pool = self.pool()
+            pool = (self.at(self.cluster[0]) if self.cluster else self).pool()
             pool.make_connection()
             if isinstance(pool, SentinelConnectionPool):
                 pool.sentinel_manager.sentinels[0].connection_pool.make_connection()
@@ -85,7 +88,7 @@ class Endpoint:
 
     def at(self, address: Address) -> "Endpoint":
         """One node of the Cluster."""
-        return Endpoint(_with_tls(self.kwargs | {"host": address[0], "port": address[1]}))
+        return _endpoint(self.kwargs | {"host": address[0], "port": address[1]})
 
     def pool(self) -> ConnectionPool:
         """A factory of connections, for the running event loop only."""
@@ -103,12 +106,10 @@ class Endpoint:
         return SentinelConnectionPool(self.service_name, manager, ssl=tls, **kwargs)
 
 
-def _nodes(addresses: tuple[Address, ...]) -> str:
-    return ",".join(_node(host, port) for host, port in addresses)
-
-
-def _node(host: object, port: object) -> str:
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+def _listed(addresses: Iterable[tuple[object, object]]) -> str:
+    return ",".join(
+        f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}" for host, port in addresses
+    )
 
 
 async def close_pool(pool: ConnectionPool) -> None:
@@ -131,123 +132,39 @@ def parse_hosts(
     ``connection_kwargs`` are redis-py's, added to each connection. Raises ``ValueError`` for what
     names no server, and says which forms do, and for an option that no connection takes.
     """
-    extra = dict(connection_kwargs or {})
     if isinstance(hosts, str | bytes):
         raise ValueError(f"hosts must be a list of servers, such as [{hosts!r}], not a bare string")
+    if hosts is not None and sentinels is not None:
+        raise ValueError("Give either hosts or sentinels, not both")
     if sentinels is None and (service_name is not None or sentinel_kwargs is not None):
         raise ValueError("service_name and sentinel_kwargs need sentinels=[(host, port), …]")
-    if sentinels is None and hosts is not None and not hosts:
+    if hosts is not None and not hosts:
         raise ValueError("hosts is empty; leave it out for redis://localhost:6379")
-    if sentinels is None:
-        endpoints = [_endpoint(host, extra) for host in hosts or [DEFAULT_HOST]]
-    elif hosts is None:
-        endpoints = [_service(sentinels, service_name, sentinel_kwargs, extra)]
-    else:
-        raise ValueError("Give either hosts or sentinels, not both")
-    return [endpoint.check() for endpoint in endpoints]
+    if sentinels is not None:
+        service = {"service_name": service_name, "sentinel_kwargs": sentinel_kwargs}
+        hosts = [{"sentinels": sentinels} | service]
+    extra = dict(connection_kwargs or {})
+    return [_endpoint(_options(host, extra)).check() for host in hosts or [DEFAULT_HOST]]
 
 
-def _endpoint(host: Any, extra: dict[str, Any]) -> Endpoint:
-    if isinstance(host, str):
-        return _from_url(host, extra)
-    if isinstance(host, Mapping):
-        options = dict(host)
-        if "sentinels" in options:
-            nodes = options.pop("sentinels")
-            name = options.pop("service_name", None) or options.pop("master_name", None)
-            options.pop("master_name", None)
-            return _service(nodes, name, options.pop("sentinel_kwargs", None), options | extra)
-        if "cluster" in options:
-            nodes = options.pop("cluster")
-            return Endpoint(options | extra, cluster=_addresses("cluster", nodes))
-        if "address" in options:
-            return _endpoint(options.pop("address"), options | extra)
-        if "url" in options:
-            return _endpoint(options.pop("url"), options | extra)
-        if "host" in options or "path" in options:
-            return Endpoint(_with_tls(options | extra))
-    elif isinstance(host, Sequence) and len(host) == 2:
-        return Endpoint(_with_tls({"host": host[0], "port": int(host[1])} | extra))
-    raise ValueError(
-        f"A host must be a URL, (host, port), {{'address': …}}, {{'host': …, 'port': …}}, "
-        f"{{'sentinels': […], 'master_name': …}} or {{'cluster': […]}}, not {host!r}"
-    )
-
-
-def _from_url(url: str, extra: dict[str, Any]) -> Endpoint:
-    """``redis://``, ``rediss://``, ``unix://``, or a list of nodes:
-
-    ``redis+sentinel://user:password@host:port,host:port/service/db?sentinel_password=…``: user,
-    password and db are those of the data servers; a query key that starts with ``sentinel_`` is an
-    option of the connections to the Sentinels. ``redis+cluster://user:password@host:port,host:port``
-    names nodes of a Cluster. ``rediss+sentinel`` and ``rediss+cluster`` use TLS.
-    """
-    url = url.strip()
-    scheme, _, rest = url.partition("://")
-    protocol, _, kind = scheme.partition("+")
-    if kind not in ("sentinel", "cluster") or protocol not in ("redis", "rediss"):
-        if extra.get("ssl", protocol == "rediss") != (protocol == "rediss"):
+def _endpoint(options: dict[str, Any]) -> Endpoint:
+    """From options of redis-py's connections; ``sentinels`` or ``cluster`` beside them say whose."""
+    if "sentinels" in options:
+        names = [options.pop(name, None) for name in ("service_name", "master_name")]
+        sentinel_kwargs = dict(options.pop("sentinel_kwargs", None) or {})
+        nodes = _addresses("sentinels", options.pop("sentinels"))
+        if not any(names):
             raise ValueError(
-                f"ssl={extra['ssl']!r} contradicts {scheme}://; rediss:// is with TLS, redis:// without"
+                "Sentinels need the name of the service: service_name (or master_name)"
             )
-        return Endpoint(_with_tls(dict(parse_url(url)) | extra))
-    # A password may stand there as it is, also with "/" or ":" in it; urlsplit takes one host at a time.
-    before, _, query_string = rest.partition("?")
-    credentials, _, location = before.rpartition("@")
-    hosts, _, path = location.partition("/")
-    nodes = [urlsplit(f"//{node.strip()}") for node in hosts.split(",")]
-    query = dict(parse_qsl(query_string))
-    prefix = "sentinel_"
-    options = _typed({key: value for key, value in query.items() if not key.startswith(prefix)})
-    own = _typed({k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)})
-    username, _, password = credentials.partition(":")
-    if username:
-        options["username"] = unquote(username)
-    if password:
-        options["password"] = unquote(password)
-    if protocol == "rediss":
-        options["ssl"] = True
-    service, _, db = path.strip("/").partition("/")
-    if kind == "cluster":
-        if not all(node.hostname for node in nodes) or service:
-            raise ValueError("A Cluster URL must be like redis+cluster://host:6379,host:6379")
-        return Endpoint(options | extra, cluster=_named(nodes, DEFAULT_PORT))
-    if not all(node.hostname for node in nodes) or not service:
-        raise ValueError(
-            "A Sentinel URL must be like redis+sentinel://host:26379,host:26379/service_name/0"
-        )
-    if db:
-        options["db"] = int(db)
-    if protocol == "rediss":
-        own["ssl"] = True
-    sentinels = _named(nodes, DEFAULT_SENTINEL_PORT)
-    return _service(sentinels, unquote(service), own, options | extra)
-
-
-def _named(nodes: list[SplitResult], default_port: int) -> tuple[Address, ...]:
-    return tuple(
-        (unquote(node.hostname or ""), default_port if node.port is None else node.port)
-        for node in nodes
-    )
-
-
-def _typed(options: dict[str, str]) -> dict[str, Any]:
-    """By redis-py's own parser of queries, so that ``socket_connect_timeout=1`` is a number."""
-    typed = dict(parse_url(f"redis://host?{urlencode(options)}"))
-    del typed["host"]
-    return typed
-
-
-def _service(
-    sentinels: Sequence[Any],
-    service_name: str | None,
-    sentinel_kwargs: Mapping[str, Any] | None,
-    kwargs: dict[str, Any],
-) -> Endpoint:
-    if not service_name:
-        raise ValueError("Sentinels need the name of the service: service_name (or master_name)")
-    nodes = _addresses("sentinels", sentinels)
-    return Endpoint(kwargs, nodes, service_name, dict(sentinel_kwargs or {}))
+        return Endpoint(options, nodes, names[0] or names[1], sentinel_kwargs)
+    if "cluster" in options:
+        return Endpoint(options, cluster=_addresses("cluster", options.pop("cluster")))
+    if "path" in options:
+        options["connection_class"] = UnixDomainSocketConnection
+    elif options.pop("ssl", False):  # an argument of redis-py's clients, not of its connections
+        options["connection_class"] = SSLConnection
+    return Endpoint(options)
 
 
 def _addresses(name: str, nodes: Any) -> tuple[Address, ...]:
@@ -259,10 +176,75 @@ def _addresses(name: str, nodes: Any) -> tuple[Address, ...]:
         raise ValueError(f"{name} must be a list of (host, port), not {nodes!r}") from None
 
 
-def _with_tls(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """``ssl=True`` is an argument of redis-py's clients, not of its connections."""
-    if "path" in kwargs:
-        kwargs["connection_class"] = UnixDomainSocketConnection
-    elif kwargs.pop("ssl", False):
-        kwargs["connection_class"] = SSLConnection
-    return kwargs
+def _options(host: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """Those of one host, and ``extra`` ones, which stand beside it."""
+    if isinstance(host, str):
+        return _from_url(host.strip(), extra)
+    if isinstance(host, Mapping):
+        options = {**host, **extra}
+        if host.keys() & {"sentinels", "cluster"}:
+            return options
+        for form in ("address", "url"):
+            if form in host:
+                return _options(options.pop(form), options)
+        if host.keys() & {"host", "path"}:
+            return options
+    elif isinstance(host, Sequence) and len(host) == 2:
+        return {"host": host[0], "port": int(host[1])} | extra
+    raise ValueError(
+        f"A host must be a URL, (host, port), {{'address': …}}, {{'host': …, 'port': …}}, "
+        f"{{'sentinels': […], 'master_name': …}} or {{'cluster': […]}}, not {host!r}"
+    )
+
+
+def _from_url(url: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """``redis://``, ``rediss://``, ``unix://``, or a list of nodes:
+
+    ``redis+sentinel://user:password@host:port,host:port/service/db?sentinel_password=…``: user,
+    password and db are those of the data servers; a query key that starts with ``sentinel_`` is an
+    option of the connections to the Sentinels. ``redis+cluster://user:password@host:port,host:port``
+    names nodes of a Cluster. ``rediss+sentinel`` and ``rediss+cluster`` use TLS.
+    """
+    scheme, _, rest = url.partition("://")
+    protocol, _, kind = scheme.partition("+")
+    secure = protocol == "rediss"
+    if kind not in EXAMPLES or protocol not in ("redis", "rediss"):
+        if extra.get("ssl", secure) != secure:
+            raise ValueError(
+                f"ssl={extra['ssl']!r} contradicts {scheme}://; rediss:// is with TLS, redis:// without"
+            )
+        return dict(parse_url(url)) | extra
+    # A password may stand there as it is, also with "/" or ":" in it; urlsplit takes one host at a time.
+    before, _, query = rest.partition("?")
+    credentials, _, location = before.rpartition("@")
+    username, _, password = credentials.partition(":")
+    hosts, _, path = location.partition("/")
+    service, _, db = path.strip("/").partition("/")
+    default_port = DEFAULT_PORT if kind == "cluster" else DEFAULT_SENTINEL_PORT
+    nodes = [_address(node, default_port) for node in hosts.split(",")]
+    if not all(name for name, _ in nodes) or bool(service) != (kind == "sentinel"):
+        raise ValueError(f"A {kind.capitalize()} URL must be like {EXAMPLES[kind]}")
+    tls = {"ssl": True} if secure else {}
+    options = dict(parse_qsl(query)) | ({"db": db} if db else {})
+    prefix = "sentinel_"
+    own = {
+        key.removeprefix(prefix): options.pop(key) for key in [*options] if key.startswith(prefix)
+    }
+    login = {"username": unquote(username), "password": unquote(password)}
+    data = _typed(options) | {key: value for key, value in login.items() if value} | tls
+    if kind == "cluster":
+        return data | {"cluster": nodes} | extra
+    service_of = {"service_name": unquote(service), "sentinel_kwargs": _typed(own) | tls}
+    return data | {"sentinels": nodes} | service_of | extra
+
+
+def _address(node: str, default_port: int) -> Address:
+    parts = urlsplit(f"//{node.strip()}")
+    return unquote(parts.hostname or ""), default_port if parts.port is None else parts.port
+
+
+def _typed(options: dict[str, str]) -> dict[str, Any]:
+    """Decoded by redis-py's own parser of queries, so that ``socket_connect_timeout=1`` is a number."""
+    typed = dict(parse_url(f"redis://host?{urlencode(options)}"))
+    del typed["host"]
+    return typed

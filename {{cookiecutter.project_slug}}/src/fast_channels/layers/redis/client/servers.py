@@ -3,11 +3,9 @@
 import asyncio
 import zlib
 
-from .commands import Commands
+from .commands import Commands, KeptConnection
 from .hosts import Endpoint
-from .keeper import KeptConnection
-from .subscriber import PartOf, Subscriber, one_part
-from .topology import Events
+from .subscriber import Events, PartOf, Subscriber, one_part
 
 
 class Server:
@@ -19,11 +17,17 @@ class Server:
         timeout: float,
         events: Events,
         *,
+        opened: asyncio.Event | None = None,
         part_of: PartOf = one_part,
         sharded: bool = False,
     ) -> None:
-        self.commands = KeptConnection(endpoint, timeout)
+        self.commands = KeptConnection(endpoint, timeout, opened=opened)
         self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
+
+    @property
+    def down(self) -> bool:
+        """See ``KeptConnection.down``."""
+        return self.commands.down or self.subscriber.down
 
     async def aclose(self) -> None:
         await asyncio.gather(self.commands.aclose(), self.subscriber.aclose())
@@ -48,12 +52,14 @@ class Servers:
         return self._server_of(topic).commands
 
     def commands_of_key(self, key: str) -> Commands:
+        """Where a key lives, also where topics are no keys."""
         return self.commands(key)
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
 
     async def primaries(self) -> list[Commands]:
+        """One for each server that holds a part of the keys."""
         return [server.commands for server in self._servers]
 
     async def aclose(self) -> None:

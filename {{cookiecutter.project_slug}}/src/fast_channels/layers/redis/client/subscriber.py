@@ -7,28 +7,26 @@ Invariants
   batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 250. Meanwhile
   ``add`` subscribes a topic out of turn.
 - A topic is confirmed when a PING written behind its SUBSCRIBE has been answered on the same
-  connection: from then on nothing published to it is missed while that connection lives. The end of a
-  connection changes a number, by which nothing is confirmed any more.
+  connection: from then on nothing published to it is missed while that connection lives.
 - Before each SUBSCRIBE of a topic its listener is told, and again when it is confirmed.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from ....exceptions import ChannelLayerUnavailable
-from .connection import Connection, ConnectionLost
+from .commands import KeptConnection
+from .connection import Connection, ConnectionLost, OnMessage
 from .hosts import Endpoint
-from .keeper import KeptConnection
-from .topology import Events
 
 BATCH = 250  # topics that are subscribed at once
 IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
-UNCONFIRMED = 0
-
 
 PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
 
@@ -36,6 +34,26 @@ PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a comm
 def one_part(topic: str) -> int:
     """Of a server that is alone: one command may name any topics."""
     return 0
+
+
+@dataclass(frozen=True)
+class Events:
+    """What subscriptions tell their owner.
+
+    ``on_lost()``: something that was subscribed is not heard any more. ``on_subscribing(topics,
+    since)`` is called before they are subscribed, for the first time or again; what was published to
+    them since that time of ``time.monotonic`` may not have been heard. Its result goes to
+    ``on_subscribed(topics, mark)`` when the server has confirmed. ``on_open()``: nothing that is
+    wanted on one connection is left to subscribe. ``on_ended(topic)``: the server ended a subscription by
+    itself. Each gets a bounded number of topics, and none of these functions may take long.
+    """
+
+    on_message: OnMessage
+    on_lost: Callable[[], None]
+    on_subscribing: Callable[[list[str], float], Any]
+    on_subscribed: Callable[[list[str], Any], None]
+    on_open: Callable[[], None]
+    on_ended: Callable[[str], None] = lambda _: None
 
 
 class Waiting:
@@ -74,10 +92,9 @@ class Subscriber:
         part_of: PartOf = one_part,
         sharded: bool = False,
     ) -> None:
-        self._wanted: dict[str, int] = {}  # and the number of the connection that confirmed it
-        self._number = UNCONFIRMED
+        self._wanted: dict[str, Connection | None] = {}  # and on which it was confirmed
         self._part_of = part_of
-        self._waiting = Waiting(self._part_of)
+        self._waiting = Waiting(part_of)
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._events = events
@@ -106,7 +123,7 @@ class Subscriber:
 
     def want(self, topic: str, since: float | None = None) -> None:
         """Subscribe in turn, now or with the next connection; it was not heard since that time."""
-        self._wanted.setdefault(topic, UNCONFIRMED)
+        self._wanted.setdefault(topic)
         self._waiting.add(topic)
         self._note_deaf(since)
         self.start()
@@ -114,22 +131,20 @@ class Subscriber:
             self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
 
     def confirmed(self, topic: str) -> bool:
-        return self._open is not None and self._wanted.get(topic) == self._number
+        return self._open is not None and self._wanted.get(topic) is self._open
 
-    async def add(self, topic: str, since: float | None = None) -> bool:
-        """Subscribe and wait until that is confirmed; True if this call made it so.
-
-        ``since`` is as in ``want``.
+    async def add(self, topic: str, since: float | None = None) -> None:
+        """As ``want``, and wait until the server has confirmed it.
 
         ``ChannelLayerUnavailable`` after the timeout; the topic is still wanted then.
         """
         if self.confirmed(topic):
-            return False
-        self._wanted.setdefault(topic, UNCONFIRMED)
+            return
+        self._wanted.setdefault(topic)
         self.start()
         try:
             async with asyncio.timeout(self._kept.timeout):
-                return await self._confirm(topic, since)
+                await self._confirm(topic, since)
         except TimeoutError:
             raise self._kept.unavailable() from None
 
@@ -145,7 +160,7 @@ class Subscriber:
 
     # Subscribing
 
-    async def _confirm(self, topic: str, since: float | None) -> bool:
+    async def _confirm(self, topic: str, since: float | None) -> None:
         while not self.confirmed(topic):
             connection = self._open
             if connection is None:
@@ -158,8 +173,7 @@ class Subscriber:
             except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
                 raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error
             else:
-                return True
-        return False
+                return
 
     async def _subscribe(
         self, connection: Connection, topics: list[str], since: float | None = None
@@ -173,7 +187,7 @@ class Subscriber:
             await connection.call("PING")
         except asyncio.CancelledError:
             for topic in [one for one in topics if one in self._wanted]:  # by others as well
-                self._wanted[topic] = UNCONFIRMED
+                self._wanted[topic] = None
                 self.want(topic, since)
             raise
         if connection is not self._open:
@@ -181,7 +195,7 @@ class Subscriber:
         for topic in topics:
             # One that is being left as well is subscribed again behind that.
             if topic in self._wanted and topic not in self._leaving:
-                self._wanted[topic] = self._number
+                self._wanted[topic] = connection
         self._events.on_subscribed(topics, mark)
 
     async def _subscribe_waiting(self, connection: Connection) -> None:
@@ -205,7 +219,6 @@ class Subscriber:
 
     async def _begin(self, connection: Connection) -> None:
         self._leaving.clear()
-        self._number += 1
         self._open = connection
         patience = asyncio.get_running_loop().call_later(IN_TURN, self._settled.set)
         self._waiting = Waiting(self._part_of)
@@ -215,10 +228,7 @@ class Subscriber:
                 if number % BATCH == 0:
                     await asyncio.sleep(0)
             await self._subscribe_waiting(connection)
-        except ResponseError as error:  # of a SUBSCRIBE; the replies are out of step now
-            self._drop(connection)
-            raise ConnectionLost(f"Redis refused to subscribe: {error}") from error
-        except BaseException:
+        except BaseException:  # a ResponseError is a SUBSCRIBE's: the replies are out of step now
             self._drop(connection)
             raise
         finally:
@@ -251,5 +261,5 @@ class Subscriber:
             if unconfirmed > 1:
                 self._leaving[name] = unconfirmed - 1
         elif self.confirmed(name):
-            self._wanted[name] = UNCONFIRMED
+            self._wanted[name] = None
             self._events.on_ended(name)
