@@ -6,7 +6,7 @@ whole, and a client that sends half of a body holds its endpoint for as long as 
 
 import asyncio
 
-from ..type_defs import Application, Event, Receive, Scope, Send, encode_headers
+from ..type_defs import Application, Event, Receive, Scope, Send
 from .wrapper import BaseMiddleware
 
 DISCONNECT: Event = {"type": "http.disconnect"}
@@ -85,12 +85,11 @@ class _Request:
         """Answer, unless the application has begun to; to it the client has left."""
         self.refused = True
         if not self._started:
-            headers = encode_headers(
-                [
-                    ("content-type", "text/plain; charset=utf-8"),
-                    ("content-length", str(len(sentence))),
-                ]
-            )
+            body = sentence.encode()
+            headers = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"%d" % len(body)),
+            ]
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
-            await self._send({"type": "http.response.body", "body": sentence.encode()})
+            await self._send({"type": "http.response.body", "body": body})
         return DISCONNECT

@@ -64,8 +64,7 @@ MASKED = 0x80
 RSV1 = 0x40
 CONTROL = 0x08
 WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
-PINGS = WHOLE_PING, WHOLE_PONG = FINAL | PING, FINAL | PONG
-WHOLE_CLOSE = FINAL | CLOSE
+WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE = FINAL | PING, FINAL | PONG, FINAL | CLOSE
 WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE))
 
 # First bytes that break no rule: messages, their fragments, whole control frames; and with
@@ -98,11 +97,6 @@ class Phase(enum.Enum):
 
 class Handshake(Protocol):
     """What has the transport until the application has answered the opening request."""
-
-    @property
-    def answered(self) -> bool:
-        """No answer of the application's is waited for any more."""
-        ...
 
     def send(self, event: Event, /) -> None:
         """Take an event of the application; an accept calls `Connection.begin`."""
@@ -169,7 +163,7 @@ class Connection(asyncio.Protocol):
             self._application_ended(SHUTDOWN)
             raise
         else:
-            if self.handshake is not None and not self.handshake.answered:
+            if self.handshake is not None and self.receive_buffer.final is None:
                 self.shared.logger.error("ASGI callable returned without completing handshake.")
             elif result is not None:
                 self.shared.logger.error(
@@ -282,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def _consume(self, data: bytes | bytearray) -> bool:
         """Handle the frames that are there, and keep the rest; whether no more may be read for now."""
-        position, end = 0, len(data)
+        position, end, needed = 0, len(data), 2
         for _ in range(FRAMES_PER_TURN):
             if end - position < 2:
                 break
@@ -293,7 +287,8 @@ class Connection(asyncio.Protocol):
                 size = 2 if length == 126 else 8
                 start += size
                 if start > end:
-                    return self._keep(data, position, start - position)
+                    needed = start - position
+                    break
                 length = int.from_bytes(data[position + 2 : position + 2 + size], "big")
             if self._breaks_a_rule(first, length):
                 self._framing_over = True
@@ -301,30 +296,29 @@ class Connection(asyncio.Protocol):
                 return False
             stop = start + length
             if stop > end:
-                return self._keep(data, position, stop - position)
-            if not self._is_simple(first) or not self._whole(first, _unmask(data, start, stop)):
+                needed = stop - position
+                break
+            if first not in WHOLE or not self._handle(first, _unmask(data, start, stop)):
                 self._feed(data[position:stop])
             position = stop
             if self.receive_buffer.full or self._framing_over:
                 break
         else:
-            if end - position >= 2:
-                self._keep(data, position, 2)
-                self.resume_reading()
-                return True
+            self.resume_reading()
+            self._keep(data, position, needed)
+            return True
         if position < end and not self._framing_over:
-            self._keep(data, position, 2)
+            self._keep(data, position, needed)
         return self.receive_buffer.full
 
-    def _keep(self, data: bytes | bytearray, position: int, needed: int) -> bool:
+    def _keep(self, data: bytes | bytearray, position: int, needed: int) -> None:
         """Keep what begins here until there is more; nothing can be done with less than needed."""
         if isinstance(data, bytearray):
             del data[:position]
             self._unread = data
         else:
-            self._unread = bytearray(data[position:] if position else data)
+            self._unread = bytearray(data[position:])
         self._needed = needed
-        return False
 
     def _breaks_a_rule(self, first: int, length: int) -> bool:
         allowed = WITH_DEFLATE if self.extensions else PLAIN
@@ -335,28 +329,18 @@ class Connection(asyncio.Protocol):
 
     # Incoming frames
 
-    def _is_simple(self, first: int) -> bool:
-        """The frame may need no parser: it is whole, and a message not while fragments are due."""
-        if self.parser is None:
-            return first in WHOLE
-        return first in PINGS or (first == WHOLE_CLOSE and self.phase is Phase.OPEN)
-
-    def _whole(self, first: int, payload: bytes) -> bool:
-        """Handle a frame without the parser, or say that only the parser can."""
-        if not first & CONTROL:
-            self._message(payload, is_text=first == WHOLE_TEXT)
-        elif first == WHOLE_PING:
+    def _handle(self, first: int, payload: bytes) -> bool:
+        """Handle a whole frame, or say that only the parser can."""
+        if first == WHOLE_PING:
             self.pong(payload)
         elif first == WHOLE_PONG:
             self._ponged(payload)
-        else:
-            try:
-                close = Close.parse(payload)
-            except (ProtocolError, UnicodeDecodeError):
-                return False
-            self._framing_over = True
-            self.parser = self._fragments = None
-            self._closed_by_client(close, payload)
+        elif first == WHOLE_CLOSE:
+            return self.phase is Phase.OPEN and self._closed_by_client(payload)
+        elif self.parser is None:
+            self._message(payload, is_text=first == WHOLE_TEXT)
+        else:  # a message between the fragments of another
+            return False
         return True
 
     def _message(self, data: bytes | bytearray, *, is_text: bool) -> None:
@@ -383,15 +367,12 @@ class Connection(asyncio.Protocol):
             self.parser = None
 
     def _fragment(self, event: Frame) -> None:
-        if event.opcode is Opcode.TEXT or event.opcode is Opcode.BINARY:
-            self._fragments = bytearray()
-            self._fragments_count = 0
+        if event.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._fragments, self._fragments_count = bytearray(), 0
             self._is_text = event.opcode is Opcode.TEXT
-        elif event.opcode is not Opcode.CONT:
-            return
         fragments = self._fragments
-        if fragments is None:
-            raise AssertionError("the parser passed a continuation of nothing")
+        if fragments is None or event.opcode is Opcode.CLOSE:
+            return
         fragments += event.data
         self._fragments_count += 1
         if event.fin:
@@ -522,13 +503,23 @@ class Connection(asyncio.Protocol):
             self.resume_reading()
         return True
 
-    def _closed_by_client(self, close: Close, payload: bytes) -> None:
-        """Answer once the application has taken, and so could answer, what came before the close frame."""
+    def _closed_by_client(self, payload: bytes) -> bool:
+        """Answer once the application has taken, and so could answer, what came before the close frame.
+
+        False if the frame breaks a rule.
+        """
+        try:
+            close = Close.parse(payload)
+        except (ProtocolError, UnicodeDecodeError):
+            return False
+        self._framing_over = True
+        self.parser = self._fragments = None
         self.receive_buffer.on_empty = partial(self._echo_close, close, payload)
         if self.receive_buffer.is_empty:
             self.answer_close()
         else:
             self._set_deadline(self.shared.last_answers)
+        return True
 
     def answer_close(self) -> None:
         """Answer the client's close frame, if one waits for it."""

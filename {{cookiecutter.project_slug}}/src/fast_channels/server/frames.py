@@ -9,7 +9,7 @@ Invariants of a cache
 - It holds at most ``CACHED_BYTES`` of frames and one more, and nothing once the turn is over.
 """
 
-from typing import Final
+from typing import Any, Final
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -37,7 +37,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return bytes((FINAL | opcode, 127)) + length.to_bytes(8, "big") + payload
 
 
-class FrameCache(dict[str, bytes]):
+class FrameCache(dict[str | bytes, bytes]):
     """``cache[text]`` is the frame of a text, made if it is not there."""
 
     __slots__ = ("_long", "_long_frame", "size")
@@ -47,7 +47,7 @@ class FrameCache(dict[str, bytes]):
         self._long: str | None = None
         self._long_frame = b""
 
-    def __missing__(self, text: str) -> bytes:
+    def __missing__(self, text: Any) -> bytes:
         made = self.text(text)
         self.size += len(made)
         if self.size > CACHED_BYTES:

@@ -1,19 +1,16 @@
 """The opening handshake: what uvicorn puts on the transport, until the application has answered.
 
-A plain request is read in ``request.py``, what is not plain in ``fallback.py``, which takes longer
-than all else in a short connection. Both give an ``OpeningRequest``: from there on is one way.
-
 Invariants
-- At most one response is sent. ``answered`` says that it is, or that nobody waits for it any more.
+- At most one response is sent. The receive buffer's final event says that it is, or that nobody waits
+  for it any more.
 - After an accept the ``Connection`` has the transport; after any other response, or when the
   application has ended, the connection is released. Then nothing refers to this object.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Literal, cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
@@ -26,16 +23,15 @@ from uvicorn.protocols.utils import (
     is_ssl,
 )
 from uvicorn.server import ServerState
-from websockets.extensions import Extension, ServerExtensionFactory
+from websockets.frames import CloseCode
 
 from ..type_defs import Event, Headers
 from .connection import Application, Connection
-from .fallback import negotiate
+from .deflate import FACTORY, MINIMUM, deflated_frames
 from .receive_buffer import disconnect
-from .request import OpeningRequest, acceptance, head, parse, response
+from .request import OpeningRequest, acceptance, head, negotiate, parse, response
 from .shared import shared_state
 
-ABNORMAL_CLOSURE = 1006
 # Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
 SOCKETS_SHARE = 0.9
 
@@ -48,6 +44,8 @@ class WebSocketProtocol(asyncio.Protocol):
     64 KiB where uvicorn has its default. With ``limit_concurrency``, sockets take nine tenths of it at
     most: uvicorn itself counts them, but refuses none.
     """
+
+    minimum: int | None = None  # bytes of a message from which on it is compressed, if ever
 
     transport: asyncio.Transport
     request: OpeningRequest
@@ -64,39 +62,20 @@ class WebSocketProtocol(asyncio.Protocol):
         self.app_state = app_state
         self.loop = _loop or asyncio.get_running_loop()
         self.connection = Connection(shared_state(config, server_state, self.loop), self)
-        self.server: tuple[str, int | None] | None = None
-        self.client: tuple[str, int] | None = None
-        self.scheme: Literal["wss", "ws"] = "ws"
         self.scope: dict[str, Any] = {}  # empty until the request is there
-        self.answered = False
         self._client_gone = False
         self._denial: tuple[int, Headers, bytearray] | None = None  # begun by the application
-
-    def extensions(self) -> Sequence[ServerExtensionFactory]:
-        """What is accepted of the extensions that a client offers."""
-        return ()
-
-    def agreed(self, connection: Connection, extensions: Sequence[Extension]) -> None:
-        """These extensions were negotiated."""
 
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = self.connection.transport = cast(asyncio.Transport, transport)
         self.server_state.connections.add(cast(Any, self))
-        http: Any = self.transport.get_protocol()
-        if getattr(http, "client", None) is not None:  # uvicorn's HTTP side has asked already
-            self.server, self.client = http.server, http.client
-            self.scheme = "wss" if http.scheme == "https" else "ws"
-        else:
-            self.server = get_local_addr(self.transport)
-            self.client = get_remote_addr(self.transport)
-            self.scheme = "wss" if is_ssl(self.transport) else "ws"
 
     def data_received(self, data: bytes) -> None:
         if self.scope:
             self.connection.keep_early(data)
-        elif not self.answered:
+        elif not self._answered:
             request = self._read(data)
             if isinstance(request, OpeningRequest):
                 self._start(request)
@@ -109,9 +88,10 @@ class WebSocketProtocol(asyncio.Protocol):
         limit = self.config.limit_concurrency
         if limit is not None and len(self.server_state.connections) > limit * SOCKETS_SHARE:
             return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
+        compresses = self.minimum is not None and self.config.ws_per_message_deflate
         request = parse(data)
-        if request is None or (request.offers_extensions and self.extensions()):
-            return negotiate(data, self.extensions())
+        if request is None or (request.offers_extensions and compresses):
+            return negotiate(data, (FACTORY,) if compresses else ())
         return request
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,8 +99,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self.server_state.connections.discard(cast(Any, self))
 
     def _client_is_gone(self) -> None:
-        self.answered = self._client_gone = True
-        self.connection.receive_buffer.put(disconnect(ABNORMAL_CLOSURE))
+        self._client_gone = True
+        self.connection.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
 
     def pause_writing(self) -> None:
         self.connection.pause_writing()
@@ -144,9 +124,9 @@ class WebSocketProtocol(asyncio.Protocol):
             "type": "websocket",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
             "http_version": "1.1",
-            "scheme": self.scheme,
-            "server": self.server,
-            "client": self.client,
+            "scheme": "wss" if is_ssl(self.transport) else "ws",
+            "server": get_local_addr(self.transport),
+            "client": get_remote_addr(self.transport),
             "root_path": root,
             "path": root + unquote(raw_path),
             "raw_path": (root + raw_path).encode("ascii"),
@@ -162,6 +142,10 @@ class WebSocketProtocol(asyncio.Protocol):
         task.add_done_callback(self.server_state.tasks.discard)
         self.server_state.tasks.add(task)
 
+    @property
+    def _answered(self) -> bool:
+        return self.connection.receive_buffer.final is not None
+
     def send(self, event: Event) -> None:
         """What the application sends before it is connected.
 
@@ -169,19 +153,18 @@ class WebSocketProtocol(asyncio.Protocol):
         fit, ``ValueError`` for a header that may not be sent.
         """
         kind = event["type"]
-        if self._client_gone or (self.transport.is_closing() and not self.answered):
+        if self._client_gone or (self.transport.is_closing() and not self._answered):
             raise ClientDisconnected
-        if self.answered:
+        if self._answered:
             raise RuntimeError(
                 f"Unexpected ASGI message '{kind}', after sending 'websocket.close'."
             )
         if self._denial is not None:
-            self._continue_denial(self._denial, event)
+            self._continue_denial(*self._denial, event)
         elif kind == "websocket.accept":
             self._accept(event)
         elif kind == "websocket.close":
-            self._log(HTTPStatus.FORBIDDEN.value)
-            self._respond(response(HTTPStatus.FORBIDDEN, b""))
+            self._refuse(HTTPStatus.FORBIDDEN, b"")
         elif kind == "websocket.http.response.start":
             self._begin_denial(event)
         else:
@@ -196,10 +179,13 @@ class WebSocketProtocol(asyncio.Protocol):
         if subprotocol := event.get("subprotocol"):
             headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         self.connection.send_frame(acceptance(self.request, headers))
-        self.answered = True
         self._log("[accepted]")
         self.server_state.connections.discard(cast(Any, self))
-        self.agreed(self.connection, self.request.extensions)
+        if self.request.extensions and self.minimum is not None:
+            self.connection.extensions = self.request.extensions
+            self.connection.frames = deflated_frames(
+                self.connection.shared, self.request.extensions, self.minimum
+            )
         self.connection.begin()
 
     def _begin_denial(self, event: Event) -> None:
@@ -207,30 +193,32 @@ class WebSocketProtocol(asyncio.Protocol):
         if not 100 <= status < 600:
             raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
         head(b"", headers)
-        self._log(status)
         self._denial = status, headers, bytearray()
 
-    def _continue_denial(self, denial: tuple[int, Headers, bytearray], event: Event) -> None:
+    def _continue_denial(
+        self, status: int, headers: Headers, body: bytearray, event: Event
+    ) -> None:
         if event["type"] != "websocket.http.response.body":
             raise RuntimeError(
                 f"Expected ASGI message 'websocket.http.response.body' but got '{event['type']}'."
             )
-        status, headers, body = denial
         body += event["body"]
         if not event.get("more_body", False):
-            self._respond(response(status, bytes(body), headers))
+            self._refuse(status, bytes(body), headers)
+
+    def _refuse(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        self._log(int(status))
+        self._respond(response(status, body, headers or ()))
 
     def _respond(self, answer: bytes) -> None:
         """Send a response that is no accept, and close."""
-        self.answered = True
-        self.connection.receive_buffer.put(disconnect(ABNORMAL_CLOSURE))
+        self.connection.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
         self.transport.write(answer)
         self.transport.close()
 
     def _respond_with_error(self) -> None:
-        if not self.answered:
-            self._log(HTTPStatus.INTERNAL_SERVER_ERROR.value)
-            self._respond(response(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error"))
+        if not self._answered:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
 
     def refuse(self) -> None:
         """The application has ended, and has not accepted."""
@@ -247,3 +235,13 @@ class WebSocketProtocol(asyncio.Protocol):
                 get_path_with_query_string(scope),
                 outcome,
             )
+
+
+class CompressedWebSocketProtocol(WebSocketProtocol):
+    """For ``uvicorn --ws fast_channels.server:CompressedWebSocketProtocol``.
+
+    Compression is used with clients that offer it, unless uvicorn's ``ws_per_message_deflate`` is
+    off. A subclass may set ``minimum``, in bytes.
+    """
+
+    minimum = MINIMUM

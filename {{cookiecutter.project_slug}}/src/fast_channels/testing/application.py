@@ -1,6 +1,7 @@
 """One run of an ASGI application, with the server's side in the hands of a test."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Self
@@ -70,12 +71,7 @@ class ApplicationCommunicator:
 
         `interval` is there for code that comes from Django Channels; nothing is polled here.
         """
-        await self._until(self._has_news, timeout)
-        if self._output:
-            await self._before(self._output[0], timeout)
-            return False
-        self._raise_error()
-        return True
+        return await self._peek(timeout) is None
 
     async def wait(self, timeout: float = 1) -> None:
         """Wait for the application to return, and raise its exception if it failed.
@@ -102,22 +98,25 @@ class ApplicationCommunicator:
     # For subclasses
 
     async def _next_output(self, timeout: float, what: str) -> Event:
-        if not await self._until(self._has_news, timeout):
+        if await self._peek(timeout) is None:
+            if self._is_done():
+                raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
             raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name()}")
+        return self._output.popleft()
+
+    async def _peek(self, timeout: float) -> Event | None:
+        """The next event, which stays; None if there is none in time. Behind the last, the exception."""
+        await self._until(lambda: bool(self._output or self._refused or self._is_done()), timeout)
         if self._output:
-            await self._before(self._output[0], timeout)
-            return self._output.popleft()
+            return self._output[0]
         self._raise_error()
-        raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
+        return None
 
     async def _until_done(self, timeout: float) -> None:
         if not await self._until(self._is_done, timeout):
             await self.stop(exceptions=False)
             late = TimeoutError(f"waited {timeout:g} s for {self._name()} to return")
             raise late from self._error()
-
-    async def _before(self, event: Event, timeout: float) -> None:
-        """Called before `event` is handed out."""
 
     def _sent(self, event: Event) -> None:
         """The application sends `event`; a server's reaction to it belongs here."""
@@ -126,17 +125,12 @@ class ApplicationCommunicator:
 
     async def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
         self._start()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
-        except TimeoutError:
-            return condition()
-        return True
-
-    def _has_news(self) -> bool:
-        return bool(self._output) or self._refused is not None or self._is_done()
+        return condition()
 
     def _is_done(self) -> bool:
         return self._task is not None and self._task.done()

@@ -8,7 +8,7 @@ from ..consumer.websocket import INTERNAL_ERROR, NORMAL_CLOSURE
 from ..exceptions import FastChannelsError
 from ..type_defs import Application, Event, Headers, HeadersInput
 from .application import ApplicationCommunicator
-from .server_rules import HttpRules, UnexpectedEvent, WebsocketRules, connection_scope
+from .server_rules import ServerRules, UnexpectedEvent, connection_scope
 
 # RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
 ABNORMAL_CLOSURE = 1006
@@ -59,9 +59,8 @@ class WebsocketCommunicator(ApplicationCommunicator):
         )
         super().__init__(application, scope)
         self.response_headers: Headers = []
-        self._rules = WebsocketRules()
+        self._rules = ServerRules(scope)
         self._disconnect_sent = False
-        self._left = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -143,7 +142,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """
         if not self._is_done():
             if not self._disconnect_sent:
-                self._disconnect_sent = self._left = True
+                self._disconnect_sent = True
                 await self.send_input(_disconnect_event(code))
             await self._until_done(timeout)
         self._raise_unseen_error()
@@ -151,7 +150,8 @@ class WebsocketCommunicator(ApplicationCommunicator):
     # The server's reactions
 
     def _sent(self, event: Event) -> None:
-        if self._left and self.scope["asgi"]["spec_version"] >= "2.4":
+        has_left = self._disconnect_sent and not self._rules.is_over
+        if has_left and self.scope["asgi"]["spec_version"] >= "2.4":
             raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
         was_open = self._rules.is_open
         self._rules.check(event)
@@ -161,10 +161,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
             code = _close_code(event) if was_open else ABNORMAL_CLOSURE
             self._input.put_nowait(_disconnect_event(code))
 
-    async def _before(self, event: Event, timeout: float) -> None:
-        if event["type"] == "websocket.close" and event.get("code") == INTERNAL_ERROR:
+    async def _peek(self, timeout: float) -> Event | None:
+        event = await super()._peek(timeout)
+        if event and event["type"] == "websocket.close" and event.get("code") == INTERNAL_ERROR:
             await self._until(self._is_done, timeout)
             self._raise_unseen_error()
+        return event
 
 
 def _close_code(event: Event) -> int:
@@ -209,7 +211,7 @@ class HttpCommunicator(ApplicationCommunicator):
         super().__init__(application, scope)
         self._body = body.encode() if isinstance(body, str) else body
         self._request_sent = False
-        self._rules = HttpRules(scope["method"])
+        self._rules = ServerRules(scope)
 
     async def send_request(self) -> None:
         """Send the request without waiting for the response; a second call does nothing."""
