@@ -152,24 +152,28 @@ class Connection(asyncio.Protocol):
 
     async def run(self, app: Application, scope: Scope) -> None:
         """Run the application; when it is done, so is the connection."""
+        code = CloseCode.NORMAL_CLOSURE
         try:
             result = await app(scope, self.receive_buffer.receive, self.send)
         except ClientDisconnected:
-            self._application_ended(CloseCode.NORMAL_CLOSURE)
+            pass
         except Exception:
             self.shared.logger.exception("Exception in ASGI application\n")
-            self._application_ended(CloseCode.INTERNAL_ERROR)
+            code = CloseCode.INTERNAL_ERROR
         except BaseException:
-            self._application_ended(SHUTDOWN)
+            code = SHUTDOWN
             raise
         else:
-            if self.handshake is not None and self.receive_buffer.final is None:
-                self.shared.logger.error("ASGI callable returned without completing handshake.")
-            elif result is not None:
-                self.shared.logger.error(
-                    "ASGI callable should return None, but returned %r.", result
-                )
-            self._application_ended(CloseCode.NORMAL_CLOSURE)
+            self._check_result(result)
+        finally:
+            self._application_ended(code)
+
+    def _check_result(self, result: object) -> None:
+        error = self.shared.logger.error
+        if self.handshake is not None and self.receive_buffer.final is None:
+            error("ASGI callable returned without completing handshake.")
+        elif result is not None:
+            error("ASGI callable should return None, but returned %r.", result)
 
     def _application_ended(self, code: int) -> None:
         if self.handshake is not None:
@@ -210,7 +214,10 @@ class Connection(asyncio.Protocol):
                 f"Expected ASGI message 'websocket.send' or 'websocket.close', "
                 f"but got '{event['type']}'{after}."
             )
-        await self._writable()
+        while self._paused and self.phase is Phase.OPEN:
+            waiter = self.shared.loop.create_future()
+            self._blocked = [*(self._blocked or ()), waiter]
+            await waiter
         if self.phase is not Phase.OPEN:
             raise ClientDisconnected
 
@@ -332,7 +339,10 @@ class Connection(asyncio.Protocol):
     def _handle(self, first: int, payload: bytes) -> bool:
         """Handle a whole frame, or say that only the parser can."""
         if first == WHOLE_PING:
-            self.pong(payload)
+            if self._paused:
+                self._pong = payload
+            else:
+                self.send_frame(frame(PONG, payload))
         elif first == WHOLE_PONG:
             self._ponged(payload)
         elif first == WHOLE_CLOSE:
@@ -435,13 +445,6 @@ class Connection(asyncio.Protocol):
             outbox.clear()
             self._queued = 0
 
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping."""
-        if self._paused:
-            self._pong = payload
-        else:
-            self.send_frame(frame(PONG, payload))
-
     def pause_writing(self) -> None:
         self._paused = True
         self.ready = False
@@ -453,15 +456,6 @@ class Connection(asyncio.Protocol):
             self.send_frame(frame(PONG, self._pong))
         self._pong = None
         self._wake_senders()
-
-    async def _writable(self) -> None:
-        """Wait until the client has read enough, or is gone."""
-        while self._paused and self.phase is Phase.OPEN:
-            if self._blocked is None:
-                self._blocked = []
-            waiter = self.shared.loop.create_future()
-            self._blocked.append(waiter)
-            await waiter
 
     def _wake_senders(self) -> None:
         blocked, self._blocked = self._blocked, None

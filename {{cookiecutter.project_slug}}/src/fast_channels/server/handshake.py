@@ -9,8 +9,10 @@ Invariants
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
@@ -26,7 +28,7 @@ from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
 from ..type_defs import Event, Headers
-from .connection import Application, Connection
+from .connection import Application, Connection, Phase
 from .deflate import FACTORY, MINIMUM, deflated_frames
 from .receive_buffer import disconnect
 from .request import OpeningRequest, acceptance, head, negotiate, parse, response
@@ -36,6 +38,7 @@ from .shared import shared_state
 SOCKETS_SHARE = 0.9
 
 
+@dataclass(eq=False, repr=False)
 class WebSocketProtocol(asyncio.Protocol):
     """For ``uvicorn --ws fast_channels.server:WebSocketProtocol``; compression is never negotiated.
 
@@ -45,32 +48,26 @@ class WebSocketProtocol(asyncio.Protocol):
     most: uvicorn itself counts them, but refuses none.
     """
 
-    minimum: int | None = None  # bytes of a message from which on it is compressed, if ever
+    minimum: ClassVar[int | None] = None  # bytes of a message from which on it is compressed
 
-    transport: asyncio.Transport
-    request: OpeningRequest
+    config: Config
+    server_state: ServerState
+    app_state: dict[str, Any]
+    transport: asyncio.Transport = field(init=False)
+    request: OpeningRequest = field(init=False)
+    # Empty until the request is there.
+    scope: Any = field(init=False, default_factory=dict)
+    _denial: tuple[int, Headers, bytearray] | None = field(init=False, default=None)
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        self.config = config
-        self.server_state = server_state
-        self.app_state = app_state
-        self.loop = _loop or asyncio.get_running_loop()
-        self.connection = Connection(shared_state(config, server_state, self.loop), self)
-        self.scope: dict[str, Any] = {}  # empty until the request is there
-        self._client_gone = False
-        self._denial: tuple[int, Headers, bytearray] | None = None  # begun by the application
+    def __post_init__(self) -> None:
+        self.shared = shared_state(self.config, self.server_state, asyncio.get_running_loop())
+        self.connection = Connection(self.shared, self)
 
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = self.connection.transport = cast(asyncio.Transport, transport)
-        self.server_state.connections.add(cast(Any, self))
+        self.shared.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self.scope:
@@ -86,7 +83,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _read(self, data: bytes) -> OpeningRequest | bytes:
         """The request, or the response that refuses it."""
         limit = self.config.limit_concurrency
-        if limit is not None and len(self.server_state.connections) > limit * SOCKETS_SHARE:
+        if limit is not None and len(self.shared.connections) > limit * SOCKETS_SHARE:
             return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
         compresses = self.minimum is not None and self.config.ws_per_message_deflate
         request = parse(data)
@@ -96,10 +93,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client_is_gone()
-        self.server_state.connections.discard(cast(Any, self))
+        self.shared.connections.discard(self)
 
     def _client_is_gone(self) -> None:
-        self._client_gone = True
+        self.connection.phase = Phase.LOST
         self.connection.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
 
     def pause_writing(self) -> None:
@@ -138,7 +135,7 @@ class WebSocketProtocol(asyncio.Protocol):
         }
         self.connection.receive_buffer.put({"type": "websocket.connect"})
         app = cast(Application, self.config.loaded_app)
-        task = self.loop.create_task(self.connection.run(app, self.scope))
+        task = self.shared.loop.create_task(self.connection.run(app, self.scope))
         task.add_done_callback(self.server_state.tasks.discard)
         self.server_state.tasks.add(task)
 
@@ -153,14 +150,15 @@ class WebSocketProtocol(asyncio.Protocol):
         fit, ``ValueError`` for a header that may not be sent.
         """
         kind = event["type"]
-        if self._client_gone or (self.transport.is_closing() and not self._answered):
+        answered = self._answered
+        if self.connection.phase is Phase.LOST or (self.transport.is_closing() and not answered):
             raise ClientDisconnected
-        if self._answered:
+        if answered:
             raise RuntimeError(
                 f"Unexpected ASGI message '{kind}', after sending 'websocket.close'."
             )
         if self._denial is not None:
-            self._continue_denial(*self._denial, event)
+            self._continue_denial(event, *self._denial)
         elif kind == "websocket.accept":
             self._accept(event)
         elif kind == "websocket.close":
@@ -180,11 +178,11 @@ class WebSocketProtocol(asyncio.Protocol):
             headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         self.connection.send_frame(acceptance(self.request, headers))
         self._log("[accepted]")
-        self.server_state.connections.discard(cast(Any, self))
+        self.shared.connections.discard(self)
         if self.request.extensions and self.minimum is not None:
             self.connection.extensions = self.request.extensions
             self.connection.frames = deflated_frames(
-                self.connection.shared, self.request.extensions, self.minimum
+                self.shared, self.request.extensions, self.minimum
             )
         self.connection.begin()
 
@@ -196,7 +194,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._denial = status, headers, bytearray()
 
     def _continue_denial(
-        self, status: int, headers: Headers, body: bytearray, event: Event
+        self, event: Event, status: int, headers: Headers, body: bytearray
     ) -> None:
         if event["type"] != "websocket.http.response.body":
             raise RuntimeError(
@@ -206,9 +204,11 @@ class WebSocketProtocol(asyncio.Protocol):
         if not event.get("more_body", False):
             self._refuse(status, bytes(body), headers)
 
-    def _refuse(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+    def _refuse(
+        self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         self._log(int(status))
-        self._respond(response(status, body, headers or ()))
+        self._respond(response(status, body, headers))
 
     def _respond(self, answer: bytes) -> None:
         """Send a response that is no accept, and close."""
@@ -226,15 +226,10 @@ class WebSocketProtocol(asyncio.Protocol):
         self.connection.release()
 
     def _log(self, outcome: object) -> None:
-        logger = self.connection.shared.logger
+        logger = self.shared.logger
         if logger.isEnabledFor(logging.INFO):
-            scope = cast(Any, self.scope)
-            logger.info(
-                '%s - "WebSocket %s" %s',
-                get_client_addr(scope),
-                get_path_with_query_string(scope),
-                outcome,
-            )
+            client, path = get_client_addr(self.scope), get_path_with_query_string(self.scope)
+            logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
 
 class CompressedWebSocketProtocol(WebSocketProtocol):
