@@ -2,19 +2,17 @@
 
 It takes the place of ``handshake.py`` on the transport once the application has accepted, so that
 what only a handshake needs is freed: an idle socket of a bare application holds 6 KiB instead of
-uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows of the handshake only what
-``Handshake`` names, and nothing of consumers or layers.
+uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows nothing of consumers or layers.
 
     HANDSHAKE --accept--> OPEN --application's close--> CLOSED_BY_APPLICATION --.
         |                  |--client's close, answered; broken rule;            |
         |                  |  application's end; shutdown------> CLOSED --------|
         `--refused---------'--transport lost------------------------------------'--> LOST
 
-Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame, which
-is all that most clients ever send, are handled here. Everything else goes to the parser of
-``websockets``: fragments, compressed messages, the answer to our own close frame, and whatever breaks a
-rule, which it then names. It is made when it is needed and dropped after the last fragment. A short
-message costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
+Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame are
+handled here. Everything else goes to the parser of ``websockets``, made when it is needed: fragments,
+compressed messages, and whatever breaks a rule, which it then names.
+A short message costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
 
 Invariants
 - The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: the
@@ -45,7 +43,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
 from websockets.frames import Close, CloseCode, Frame, Opcode
-from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol as Parser
+from websockets.protocol import OPEN, SERVER, Protocol as Parser
 
 from ..type_defs import Event, Receive, Scope, Send
 from .frames import BINARY, CLOSE, FINAL, LONG, PING, PONG, SHORT, TEXT, FrameCache, frame
@@ -86,8 +84,6 @@ SHUTDOWN = CloseCode.SERVICE_RESTART
 
 
 class Phase(enum.Enum):
-    """Where a connection is between its opening request and its end."""
-
     HANDSHAKE = enum.auto()
     OPEN = enum.auto()  # also while the client's close frame waits for the application's answers
     CLOSED_BY_APPLICATION = enum.auto()  # so a further event of the application is an error
@@ -346,7 +342,7 @@ class Connection(asyncio.Protocol):
         elif first == WHOLE_PONG:
             self._ponged(payload)
         elif first == WHOLE_CLOSE:
-            return self.phase is Phase.OPEN and self._closed_by_client(payload)
+            return self._closed_by_client(payload)
         elif self.parser is None:
             self._message(payload, is_text=first == WHOLE_TEXT)
         else:  # a message between the fragments of another
@@ -366,23 +362,24 @@ class Connection(asyncio.Protocol):
         self.receive_buffer.put_message({"type": "websocket.receive", "text": text}, len(text))
 
     def _feed(self, data: bytes | bytearray) -> None:
-        """Let the parser handle this, and keep it while a message's fragments or an end are due."""
-        parser = self._need_parser()
+        """Let the parser handle this, and keep it while a message's fragments or an error are due."""
+        parser = self.parser
+        if parser is None:
+            parser = self.parser = Parser(SERVER, state=OPEN, max_size=self.shared.max_size)
+            parser.extensions = list(self.extensions)
         parser.receive_data(data)
         for event in parser.events_received():
-            if isinstance(event, Frame):
-                self._fragment(event)
-        self._send_answers(parser)
-        if self._fragments is None and self.phase is Phase.OPEN and not self._framing_over:
+            self._fragment(cast(Frame, event))
+        if (close := parser.close_sent) is not None:
+            self._fail(close.code, close.reason)
+        elif self._fragments is None and not self._framing_over:
             self.parser = None
 
     def _fragment(self, event: Frame) -> None:
-        if event.opcode in (Opcode.TEXT, Opcode.BINARY):
+        if event.opcode is not Opcode.CONT:
             self._fragments, self._fragments_count = bytearray(), 0
             self._is_text = event.opcode is Opcode.TEXT
-        fragments = self._fragments
-        if fragments is None or event.opcode is Opcode.CLOSE:
-            return
+        fragments = cast(bytearray, self._fragments)
         fragments += event.data
         self._fragments_count += 1
         if event.fin:
@@ -393,36 +390,13 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(CloseCode.POLICY_VIOLATION, "too many fragments")
 
-    def _need_parser(self) -> Parser:
-        """The parser, made if there is none."""
-        parser = self.parser
-        if parser is None:
-            shared = self.shared
-            parser = Parser(SERVER, state=OPEN, max_size=shared.max_size, logger=shared.logger)
-            parser.extensions = list(self.extensions)
-            self.parser = parser
-        return parser
-
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """Close because the client broke a rule, or does not answer."""
-        parser = self._need_parser()
-        parser.fail(code, reason)
-        self._send_answers(parser)
-
-    def _send_answers(self, parser: Parser) -> None:
-        """Queue what the parser has to say; the client has closed or broken a rule if it is over."""
-        over = False
-        for data in parser.data_to_send():
-            if data == SEND_EOF:
-                over = True
-            else:
-                self.send_frame(data)
-        if over:
-            self._framing_over = True
-            self.parser = None
-            received, sent = parser.close_rcvd, parser.close_sent
-            clean = received is not None and parser.parser_exc is None
-            self._end_by_client(cast(Close, received if clean else sent), clean=clean)
+        if self.phase is Phase.OPEN:
+            self.send_frame(frame(CLOSE, Close(code, reason).serialize()))
+        self._framing_over = True
+        self.parser = self._fragments = None
+        self._end_by_client(Close(code, reason), clean=False)
 
     # Outgoing frames
 
@@ -474,33 +448,32 @@ class Connection(asyncio.Protocol):
                 "Unexpected ASGI message 'websocket.close', after sending it before."
             )
         code, reason = event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or ""
-        if self._close(code, reason):
-            self.phase = Phase.CLOSED_BY_APPLICATION
+        self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
 
-    def _close(self, code: int | None, reason: str = "") -> bool:
+    def _close(self, code: int | None, reason: str = "", phase: Phase = Phase.CLOSED) -> None:
         """Begin the closing handshake unless the client has, which is answered instead.
 
-        Whether it was begun; ``ProtocolError`` for a code that must not be sent.
+        ``ProtocolError`` for a code that must not be sent.
         """
         if self.phase is not Phase.OPEN:
-            return False
+            return
         if self.receive_buffer.on_empty is not None:
             self.answer_close()
-            return False
-        parser = self._need_parser()
+            return
+        parser = Parser(SERVER, state=OPEN)  # it checks what is sent
         parser.send_close(code, reason)
-        self._send_answers(parser)
+        self.send_frame(b"".join(parser.data_to_send()))
+        self.phase = phase
         self._end(disconnect(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
         self._set_deadline(self.shared.close_answers)
         if self._reading_paused:  # the client's answer may be behind what nobody will receive
             self.receive_buffer.full = False
             self.resume_reading()
-        return True
 
     def _closed_by_client(self, payload: bytes) -> bool:
         """Answer once the application has taken, and so could answer, what came before the close frame.
 
-        False if the frame breaks a rule.
+        Unless it answers ours. False if the frame breaks a rule.
         """
         try:
             close = Close.parse(payload)
@@ -508,6 +481,9 @@ class Connection(asyncio.Protocol):
             return False
         self._framing_over = True
         self.parser = self._fragments = None
+        if self.phase is not Phase.OPEN:
+            self._end_by_client(close, clean=True)
+            return True
         self.receive_buffer.on_empty = partial(self._echo_close, close, payload)
         if self.receive_buffer.is_empty:
             self.answer_close()
@@ -526,28 +502,20 @@ class Connection(asyncio.Protocol):
         self._end_by_client(close, clean=True)
 
     def _end_by_client(self, close: Close, *, clean: bool) -> None:
-        """The client has closed, or broken a rule (not ``clean``); our close frame is queued."""
-        self._end(disconnect(close.code, close.reason))
-        if clean:
-            self.transport.close()
-            self._set_deadline(self.shared.close_answers)
-        else:
-            self._linger()
+        """The client has closed, or broken a rule (not ``clean``); our close frame is queued.
 
-    def _linger(self) -> None:
-        """Say that nothing more is sent, and read on until the client closes.
-
-        Closing at once, with bytes unread, would reset the connection, and the reset may overtake
-        the close frame that tells the client why.
+        After a broken rule nothing more is sent, and read on until the client closes. Closing at once, with
+        bytes unread, would reset the connection, and the reset may overtake the frame that says why.
         """
-        if not self.transport.can_write_eof():  # TLS
+        self._end(disconnect(close.code, close.reason))
+        if clean or not self.transport.can_write_eof():  # TLS
             self.transport.close()
         else:
             self.transport.write_eof()
             if self._reading_paused:
                 self._reading_paused = False
                 self.transport.resume_reading()
-        self._set_deadline(self.shared.lingering)
+        self._set_deadline(self.shared.close_answers if clean else self.shared.lingering)
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
@@ -587,7 +555,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """Send a ping; its answer is due within ``ws_ping_timeout`` seconds."""
-        self._ping = random.getrandbits(32).to_bytes(4, "big")
+        self._ping = random.randbytes(4)
         self.send_frame(frame(PING, self._ping))
         shared = self.shared
         self._set_deadline(shared.pongs if shared.pongs.delay else shared.pings)

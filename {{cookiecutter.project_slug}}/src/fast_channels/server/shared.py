@@ -1,6 +1,6 @@
-"""What the connections of one process share: its limits, the frames of a loop turn, deadlines.
+"""What the connections of one server share: its limits, the frames of a loop turn, deadlines.
 
-It knows of a connection only what ``Member`` names, and nothing of the bytes that it reads or writes.
+It knows nothing of the bytes that a connection reads or writes.
 
 Invariants
 - A connection whose frames wait to be written is in ``dirty``, and a flush is scheduled.
@@ -111,13 +111,12 @@ class SharedState:
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Member] = []
-        # A connection is in one of these at a time. When a ping is due, and when its answer is.
+        # When a ping is due, and its answer.
         self.pings = Deadlines[Member](loop, config.ws_ping_interval, lambda each: each.ping())
         self.pongs = Deadlines[Member](
             loop, config.ws_ping_timeout, lambda each: each.ping_unanswered()
         )
-        # When the client's answer to our close frame is due, and the application's to what came before
-        # the client's.
+        # When the client's answer to our close frame is due, and the application's to what came before one.
         self.close_answers = Deadlines[Member](
             loop, CLOSE_TIMEOUT, lambda each: each.transport.abort()
         )

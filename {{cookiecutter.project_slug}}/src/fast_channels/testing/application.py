@@ -144,6 +144,11 @@ class ApplicationCommunicator:
         if not self._error_seen:
             self._raise_error()
 
+    async def _raise_late_error(self, timeout: float) -> None:
+        """Its last event is there; it may still fail."""
+        await self._until(self._is_done, timeout)
+        self._raise_unseen_error()
+
     # Internals
 
     def _error(self) -> BaseException | None:
@@ -157,16 +162,16 @@ class ApplicationCommunicator:
             self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
-        async def send(event: Event) -> None:
-            try:
-                self._sent(event)
-            except UnexpectedEvent as refused:
-                self._refused = self._refused or refused
-                self._changed.set()
-                raise
-
         strict.set(True)
-        await self.application(self.scope, self._input.get, send)
+        await self.application(self.scope, self._input.get, self._send)
+
+    async def _send(self, event: Event) -> None:
+        try:
+            self._sent(event)
+        except UnexpectedEvent as refused:
+            self._refused = self._refused or refused
+            self._changed.set()
+            raise
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._changed.set()

@@ -66,8 +66,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         try:
             connected, code = await self.connect()
             if not connected:
-                await self._until(self._is_done, REFUSAL_SECONDS)
-                self._raise_unseen_error()
+                await self._raise_late_error(REFUSAL_SECONDS)
                 raise ConnectionRefused(self.scope["path"], code if isinstance(code, int) else None)
         except BaseException:
             await self.stop(exceptions=False)
@@ -120,12 +119,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""
         event = await self._next_output(timeout, "a WebSocket frame")
         if event["type"] != "websocket.send":
-            if event["type"] == "websocket.close":  # its last event; it may still fail
-                await self._until(self._is_done, timeout)
+            if event["type"] == "websocket.close":
+                await self._raise_late_error(timeout)
             self._raise_unseen_error()
             raise UnexpectedEvent("a WebSocket frame", event)
         text: str | None = event.get("text")
-        return text if text is not None else bytes(event["bytes"])
+        return bytes(event["bytes"]) if text is None else text
 
     async def receive_json_from(self, timeout: float = 1) -> Any:
         """The next frame, which must be text, decoded from JSON."""
@@ -164,8 +163,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
     async def _peek(self, timeout: float) -> Event | None:
         event = await super()._peek(timeout)
         if event and event["type"] == "websocket.close" and event.get("code") == INTERNAL_ERROR:
-            await self._until(self._is_done, timeout)
-            self._raise_unseen_error()
+            await self._raise_late_error(timeout)
         return event
 
 
