@@ -25,13 +25,14 @@ from uvicorn.protocols.utils import (
     is_ssl,
 )
 from uvicorn.server import ServerState
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode
 
 from ..type_defs import Event, Headers
 from .connection import Application, Connection, Phase
-from .deflate import FACTORY, MINIMUM, deflated_frames
+from .frames import DEFLATE, MINIMUM
 from .receive_buffer import disconnect
-from .request import OpeningRequest, acceptance, head, negotiate, parse, response
+from .request import OpeningRequest, acceptance, head, read, response
 from .shared import shared_state
 
 # Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
@@ -86,10 +87,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if limit is not None and len(self.shared.connections) > limit * SOCKETS_SHARE:
             return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
         compresses = self.minimum is not None and self.config.ws_per_message_deflate
-        request = parse(data)
-        if request is None or (request.offers_extensions and compresses):
-            return negotiate(data, (FACTORY,) if compresses else ())
-        return request
+        return read(data, (DEFLATE,) if compresses else ())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client_is_gone()
@@ -180,10 +178,9 @@ class WebSocketProtocol(asyncio.Protocol):
         self._log("[accepted]")
         self.shared.connections.discard(self)
         if self.request.extensions and self.minimum is not None:
+            window = cast(PerMessageDeflate, self.request.extensions[0]).local_max_window_bits
             self.connection.extensions = self.request.extensions
-            self.connection.frames = deflated_frames(
-                self.shared, self.request.extensions, self.minimum
-            )
+            self.connection.frames = self.shared.deflated_frames(window, self.minimum)
         self.connection.begin()
 
     def _begin_denial(self, event: Event) -> None:

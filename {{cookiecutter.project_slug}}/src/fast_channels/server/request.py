@@ -33,7 +33,6 @@ _PLAIN = re.compile(
     % TOKEN.pattern
 )
 _HEADER = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
-_TOKENS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b)*" % (TOKEN.pattern, TOKEN.pattern))
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in Base64
 
 
@@ -42,13 +41,17 @@ class OpeningRequest(NamedTuple):
     headers: Headers
     key: str
     subprotocols: list[str]
-    offers_extensions: bool
     # What was agreed to of the offer: the header that says so, and what then reads and writes frames.
     agreement: Sequence[tuple[bytes, bytes]] = ()
     extensions: Sequence[Extension] = ()
 
 
-def parse(data: bytes) -> OpeningRequest | None:
+def read(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> OpeningRequest | bytes:
+    """The request, with what of these extensions was agreed; or the whole response that refuses it."""
+    return parse(data, takes_extensions=bool(extensions)) or negotiate(data, extensions)
+
+
+def parse(data: bytes, *, takes_extensions: bool = False) -> OpeningRequest | None:
     """None for a request that has to be refused, or about which there is any question."""
     match = _PLAIN.fullmatch(data) if len(data) <= MAX_BYTES else None
     if match is None:
@@ -60,24 +63,25 @@ def parse(data: bytes) -> OpeningRequest | None:
         headers.append((name, value))
         values[name] = b"%b, %b" % (values[name], value) if name in values else value
     key = values.get(b"sec-websocket-key", b"")
-    subprotocols = values.get(b"sec-websocket-protocol")
+    offered = values.get(b"sec-websocket-protocol")
+    subprotocols = [] if offered is None else _list(offered)
     if (
         values.get(b"upgrade", b"").lower() != b"websocket"
         or b"upgrade" not in _list(values.get(b"connection", b"").lower())
         or values.get(b"sec-websocket-version") != b"13"
         or not _KEY.fullmatch(key)
-        or not (subprotocols is None or _TOKENS.fullmatch(subprotocols))
+        or not all(map(TOKEN.fullmatch, subprotocols))
         or b"," in values.get(b"origin", b"")  # there are two
         or b"content-length" in values
         or b"transfer-encoding" in values
+        or (takes_extensions and b"sec-websocket-extensions" in values)
     ):
         return None
     return OpeningRequest(
         target=match[1].decode(),
         headers=headers,
         key=key.decode(),
-        subprotocols=[one.decode() for one in _list(subprotocols)] if subprotocols else [],
-        offers_extensions=b"sec-websocket-extensions" in values,
+        subprotocols=[one.decode() for one in subprotocols],
     )
 
 
@@ -92,7 +96,6 @@ def _shared(name: bytes) -> bytes:
 
 
 def negotiate(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> OpeningRequest | bytes:
-    """Any request, with what of these extensions was agreed; or the whole response that refuses it."""
     protocol = ServerProtocol(extensions=extensions, logger=_LOGGER)
     protocol.receive_data(data)
     event = next(iter(protocol.events_received()), None)
@@ -113,7 +116,6 @@ def negotiate(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> Open
         ],
         key=event.headers["Sec-WebSocket-Key"],
         subprotocols=[one.strip() for value in offered for one in value.split(",")],
-        offers_extensions=bool(event.headers.get_all("Sec-WebSocket-Extensions")),
         agreement=[(b"sec-websocket-extensions", value.encode()) for value in agreed],
         extensions=protocol.extensions,
     )

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from .frames import FrameCache
+from .frames import DeflatedFrames, FrameCache
 
 T = TypeVar("T")
 
@@ -125,6 +125,12 @@ class SharedState:
         self.requests = Deadlines[Requester](
             loop, REQUEST_TIMEOUT, lambda each: each.request_expired()
         )
+
+    def deflated_frames(self, window: int, minimum: int) -> FrameCache:
+        """The cache of all sockets that have agreed on this window."""
+        if (window, minimum) not in self.deflated:
+            self.deflated[window, minimum] = DeflatedFrames(window, minimum)
+        return self.deflated[window, minimum]
 
     def mark_dirty(self, connection: Member) -> None:
         """Flush this connection when all that runs in this loop turn has run."""
