@@ -80,6 +80,7 @@ FRAMES_PER_TURN = 256
 MIN_FRAGMENTS = 1024
 BYTES_PER_FRAGMENT = 16
 
+NO_MORE = "none after sending 'websocket.close'"
 SHUTDOWN = CloseCode.SERVICE_RESTART
 
 
@@ -99,6 +100,10 @@ class Handshake(Protocol):
 
     def refuse(self) -> None:
         """The application has ended, and has not accepted; calls `Connection.release`."""
+
+
+def unexpected(event: Event, expected: str) -> RuntimeError:
+    return RuntimeError(f"Expected ASGI message {expected}, but got '{event['type']}'.")
 
 
 def _unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
@@ -187,10 +192,14 @@ class Connection(asyncio.Protocol):
             if self.handshake is not None:
                 self.handshake.send(event)
                 return
+            if self.phase is Phase.CLOSED_BY_APPLICATION:
+                raise unexpected(event, NO_MORE)
             if event["type"] == "websocket.close":
                 self._close_by_application(event)
                 return
-            await self._expect_send(event)
+            if event["type"] != "websocket.send":
+                raise unexpected(event, "'websocket.send' or 'websocket.close'")
+            await self._writable()
         data = event.get("bytes")
         if data is not None:
             self.send_frame(self.frames.binary(data))
@@ -201,15 +210,8 @@ class Connection(asyncio.Protocol):
         elif text is not None:
             self.send_frame(self.frames.text(text))
 
-    async def _expect_send(self, event: Event) -> None:
-        """Wait until a message may be queued."""
-        closed = self.phase is Phase.CLOSED_BY_APPLICATION
-        if event["type"] != "websocket.send" or closed:
-            after = ", after sending 'websocket.close'" if closed else ""
-            raise RuntimeError(
-                f"Expected ASGI message 'websocket.send' or 'websocket.close', "
-                f"but got '{event['type']}'{after}."
-            )
+    async def _writable(self) -> None:
+        """Wait until the client has read enough; ``ClientDisconnected`` if it is gone."""
         while self._paused and self.phase is Phase.OPEN:
             waiter = self.shared.loop.create_future()
             self._blocked = [*(self._blocked or ()), waiter]
@@ -443,10 +445,6 @@ class Connection(asyncio.Protocol):
         """The application closes; what the client does meanwhile is no error of the application's."""
         if self.phase is Phase.LOST:
             raise ClientDisconnected
-        if self.phase is Phase.CLOSED_BY_APPLICATION:
-            raise RuntimeError(
-                "Unexpected ASGI message 'websocket.close', after sending it before."
-            )
         code, reason = event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or ""
         self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
 

@@ -16,20 +16,13 @@ from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import (
-    ClientDisconnected,
-    get_client_addr,
-    get_local_addr,
-    get_path_with_query_string,
-    get_remote_addr,
-    is_ssl,
-)
+from uvicorn.protocols import utils
 from uvicorn.server import ServerState
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode
 
 from ..type_defs import Event, Headers
-from .connection import Application, Connection, Phase
+from .connection import NO_MORE, Application, Connection, Phase, unexpected
 from .frames import DEFLATE, MINIMUM
 from .receive_buffer import disconnect
 from .request import OpeningRequest, acceptance, head, read, response
@@ -119,9 +112,9 @@ class WebSocketProtocol(asyncio.Protocol):
             "type": "websocket",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
             "http_version": "1.1",
-            "scheme": "wss" if is_ssl(self.transport) else "ws",
-            "server": get_local_addr(self.transport),
-            "client": get_remote_addr(self.transport),
+            "scheme": "wss" if utils.is_ssl(self.transport) else "ws",
+            "server": utils.get_local_addr(self.transport),
+            "client": utils.get_remote_addr(self.transport),
             "root_path": root,
             "path": root + unquote(raw_path),
             "raw_path": (root + raw_path).encode("ascii"),
@@ -150,11 +143,9 @@ class WebSocketProtocol(asyncio.Protocol):
         kind = event["type"]
         answered = self._answered
         if self.connection.phase is Phase.LOST or (self.transport.is_closing() and not answered):
-            raise ClientDisconnected
+            raise utils.ClientDisconnected
         if answered:
-            raise RuntimeError(
-                f"Unexpected ASGI message '{kind}', after sending 'websocket.close'."
-            )
+            raise unexpected(event, NO_MORE)
         if self._denial is not None:
             self._continue_denial(event, *self._denial)
         elif kind == "websocket.accept":
@@ -164,10 +155,8 @@ class WebSocketProtocol(asyncio.Protocol):
         elif kind == "websocket.http.response.start":
             self._begin_denial(event)
         else:
-            raise RuntimeError(
-                "Expected ASGI message 'websocket.accept', 'websocket.close' "
-                f"or 'websocket.http.response.start' but got '{kind}'."
-            )
+            first = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+            raise unexpected(event, first)
 
     def _accept(self, event: Event) -> None:
         """The connection takes this object's place."""
@@ -194,9 +183,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self, event: Event, status: int, headers: Headers, body: bytearray
     ) -> None:
         if event["type"] != "websocket.http.response.body":
-            raise RuntimeError(
-                f"Expected ASGI message 'websocket.http.response.body' but got '{event['type']}'."
-            )
+            raise unexpected(event, "'websocket.http.response.body'")
         body += event["body"]
         if not event.get("more_body", False):
             self._refuse(status, bytes(body), headers)
@@ -225,7 +212,10 @@ class WebSocketProtocol(asyncio.Protocol):
     def _log(self, outcome: object) -> None:
         logger = self.shared.logger
         if logger.isEnabledFor(logging.INFO):
-            client, path = get_client_addr(self.scope), get_path_with_query_string(self.scope)
+            client, path = (
+                utils.get_client_addr(self.scope),
+                utils.get_path_with_query_string(self.scope),
+            )
             logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
 

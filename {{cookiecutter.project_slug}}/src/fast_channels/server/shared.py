@@ -28,7 +28,6 @@ MAX_SIZE = 64 * 1024
 UVICORNS_MAX_SIZE = 16 * 1024 * 1024
 CLOSE_TIMEOUT = 10.0  # seconds for the client's answer to our close frame, as in uvicorn
 PATIENCE = 2.0  # seconds for the application to take what came before the client's close frame
-REQUEST_TIMEOUT = 20.0  # seconds for the head of an HTTP request
 LINGER = 2.0  # seconds to read on after the last frame, so that a reset does not overtake it
 
 # What expires within this part of the delay, or this time, expires together.
@@ -91,12 +90,6 @@ class Member(Protocol):
     def answer_close(self) -> None: ...
 
 
-class Requester(Protocol):
-    """A connection that waits for a request."""
-
-    def request_expired(self) -> None: ...
-
-
 class SharedState:
     """One per server, and with it per event loop."""
 
@@ -122,9 +115,6 @@ class SharedState:
         )
         self.last_answers = Deadlines[Member](loop, PATIENCE, lambda each: each.answer_close())
         self.lingering = Deadlines[Member](loop, LINGER, lambda each: each.transport.abort())
-        self.requests = Deadlines[Requester](
-            loop, REQUEST_TIMEOUT, lambda each: each.request_expired()
-        )
 
     def deflated_frames(self, window: int, minimum: int) -> FrameCache:
         """The cache of all sockets that have agreed on this window."""
