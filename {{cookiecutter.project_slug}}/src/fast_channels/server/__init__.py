@@ -5,6 +5,6 @@ socket's frames of one loop turn leave in one write, and an idle socket keeps li
 only part of this package that needs uvicorn and websockets.
 """
 
-from .handshake import CompressedWebSocketProtocol, WebSocketProtocol
+from .connection import CompressedWebSocketProtocol, WebSocketProtocol
 
 __all__ = ["CompressedWebSocketProtocol", "WebSocketProtocol"]

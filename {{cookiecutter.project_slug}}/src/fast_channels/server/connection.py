@@ -1,13 +1,15 @@
-"""One WebSocket connection, whole: bytes to messages, messages to frames, flow control, the endings.
+"""One WebSocket connection, whole: handshake, bytes to messages, messages to frames, flow control, endings.
 
-It takes the place of ``handshake.py`` on the transport once the application has accepted, so that
-what only a handshake needs is freed: an idle socket of a bare application holds 6 KiB instead of
+uvicorn puts it on the transport with the opening request, which ``request.py`` reads. What only the
+handshake needs is let go of after it: an idle socket of a bare application holds 6 KiB instead of
 uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows nothing of consumers or layers.
 
     HANDSHAKE --accept--> OPEN --application's close--> CLOSED_BY_APPLICATION --.
-        |                  |--client's close, answered; broken rule;            |
-        |                  |  application's end; shutdown------> CLOSED --------|
-        `--refused---------'--transport lost------------------------------------'--> LOST
+        |                  |--client's close, answered; broken rule;     ^      |
+        |                  |  application's end; shutdown----> CLOSED ---|------|
+        |                  `--transport lost-----------------------------|------|
+        |--refused by the application------------------------------------'      |
+        `--refused otherwise; transport lost------------------------------------'--> LOST
 
 Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame are
 handled here. Everything else goes to the parser of ``websockets``, made when it is needed: fragments,
@@ -15,8 +17,9 @@ compressed messages, and whatever breaks a rule, which it then names.
 A short message costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
 
 Invariants
-- The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: the
-  client's close frame, its own close, a broken rule, the server's shutdown, or the lost connection.
+- At most one response is sent to the opening request.
+- The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: its own
+  refusal or close, the client's close frame, a broken rule, the shutdown, or the lost connection.
 - After our last frame the transport is closed, or aborted within ``CLOSE_TIMEOUT`` seconds.
 - A connection has at most one deadline: a ping's or pong's, and after the first close frame its end's.
 - ``ready`` if and only if the phase is OPEN and the transport takes more: a message may be queued.
@@ -28,49 +31,57 @@ Invariants
   holds at most one frame, or what came in one read while the buffer was full or the turn was over.
 - While ``_reading_paused`` the transport reads nothing, and ``_read_on`` is scheduled or the receive
   buffer full.
-- The parser gets whole frames; or, once ``_framing_over``, all bytes that follow.
+- The parser gets whole frames; or, when ``_framing`` is over, all bytes that follow.
 """
 
 import asyncio
 import enum
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias, cast
+from http import HTTPStatus
+from typing import Any, ClassVar, TypeAlias, cast
 
-from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.config import Config
+from uvicorn.protocols import utils
+from uvicorn.server import ServerState
 from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol as Parser
 
-from ..type_defs import Event, Receive, Scope, Send
-from .frames import BINARY, CLOSE, FINAL, LONG, PING, PONG, SHORT, TEXT, FrameCache, frame
+from ..type_defs import Event, Headers, Receive, Scope, Send
+from .frames import (
+    CLOSE,
+    CONTROL,
+    DEFLATE,
+    LONG,
+    MASKED,
+    MINIMUM,
+    PING,
+    PLAIN,
+    PONG,
+    SHORT,
+    WHOLE,
+    WHOLE_CLOSE,
+    WHOLE_PING,
+    WHOLE_PONG,
+    WHOLE_TEXT,
+    WITH_DEFLATE,
+    FrameCache,
+    frame,
+    unmask,
+)
 from .receive_buffer import ReceiveBuffer, disconnect
-from .shared import Deadlines, Member, SharedState
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    from websockets.utils import apply_mask
+from .request import OpeningRequest, acceptance, head, read, response
+from .shared import Deadlines, Member, SharedState, shared_state
 
 # One that does not return None is reported; so its type allows it to.
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
-MASKED = 0x80
-RSV1 = 0x40
-CONTROL = 0x08
-WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
-WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE = FINAL | PING, FINAL | PONG, FINAL | CLOSE
-WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE))
-
-# First bytes that break no rule: messages, their fragments, whole control frames; and with
-# permessage-deflate also messages and first fragments with RSV1 (RFC 7692, 6).
-PLAIN = frozenset((0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x88, 0x89, 0x8A))
-WITH_DEFLATE = PLAIN | {RSV1 | first for first in (0x01, 0x81, 0x02, 0x82)}
-
-MIN_VIEW = 2048  # bytes; to copy less than these is faster than a memoryview
 OUTBOX = 64 * 1024  # bytes; more than this is written before the loop turn is over
 
 # Frames of one connection in one loop turn: 2 ms of pings or fragments, then the others have theirs. libuv
@@ -81,6 +92,8 @@ MIN_FRAGMENTS = 1024
 BYTES_PER_FRAGMENT = 16
 
 NO_MORE = "none after sending 'websocket.close'"
+# Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
+SOCKETS_SHARE = 0.9
 SHUTDOWN = CloseCode.SERVICE_RESTART
 
 
@@ -92,43 +105,37 @@ class Phase(enum.Enum):
     LOST = enum.auto()
 
 
-class Handshake(Protocol):
-    """What has the transport until the application has answered the opening request."""
-
-    def send(self, event: Event, /) -> None:
-        """Take an event of the application; an accept calls `Connection.begin`."""
-
-    def refuse(self) -> None:
-        """The application has ended, and has not accepted; calls `Connection.release`."""
-
-
 def unexpected(event: Event, expected: str) -> RuntimeError:
     return RuntimeError(f"Expected ASGI message {expected}, but got '{event['type']}'.")
 
 
-def _unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
-    """The payload between start and stop; the mask lies before it."""
-    mask = data[start - 4 : start]
-    if stop - start < MIN_VIEW:
-        return apply_mask(data[start:stop], mask)
-    with memoryview(data) as view, view[start:stop] as payload:
-        return apply_mask(payload, mask)
-
-
 @dataclass(eq=False, repr=False, slots=True)
-class Connection(asyncio.Protocol):
-    """The ``send`` of an application, the reader of a client's frames, and what ends both."""
+class WebSocketProtocol(asyncio.Protocol):
+    """For ``uvicorn --ws fast_channels.server:WebSocketProtocol``; compression is never negotiated.
 
-    shared: SharedState
-    handshake: Handshake | None
+    ``ws_max_size``, ``ws_max_queue``, ``ws_ping_interval`` and ``ws_ping_timeout`` mean what they
+    mean to uvicorn; ``ws_max_queue`` is the number of messages that are read ahead. ``ws_max_size`` is
+    64 KiB where uvicorn has its default. With ``limit_concurrency``, sockets take nine tenths of it at
+    most: uvicorn itself counts them, but refuses none.
+    """
+
+    minimum: ClassVar[int | None] = None  # bytes of a message from which on it is compressed
+
+    config: Config
+    server_state: ServerState
+    app_state: dict[str, Any]
+    shared: SharedState = field(init=False)
     transport: asyncio.Transport = field(init=False)
     phase: Phase = Phase.HANDSHAKE
-    _deadline: Deadlines[Member] | None = None
+    # During the handshake; the denial is what the application has begun to respond.
+    request: OpeningRequest | None = None
+    scope: Any = None
+    _denial: tuple[int, Headers, bytearray] | None = None
     # Incoming
     receive_buffer: ReceiveBuffer = field(init=False)
     extensions: Sequence[Extension] = ()
     parser: Parser | None = None
-    _framing_over: bool = False
+    _framing: bool = False
     _unread: bytearray | None = None
     _needed: int = 0
     _fragments: bytearray | None = None
@@ -144,9 +151,12 @@ class Connection(asyncio.Protocol):
     _blocked: "list[asyncio.Future[None]] | None" = None
     _ping: bytes | None = None
     _pong: bytes | None = None
+    _deadline: Deadlines[Member] | None = None
 
     def __post_init__(self) -> None:
-        self.receive_buffer = ReceiveBuffer(self.shared.loop, self.shared.max_queue, self)
+        loop = asyncio.get_running_loop()
+        self.shared = shared_state(self.config, self.server_state, loop)
+        self.receive_buffer = ReceiveBuffer(loop, self.shared.max_queue, self)
         self.frames = self.shared.frames
 
     # The application
@@ -156,7 +166,7 @@ class Connection(asyncio.Protocol):
         code = CloseCode.NORMAL_CLOSURE
         try:
             result = await app(scope, self.receive_buffer.receive, self.send)
-        except ClientDisconnected:
+        except utils.ClientDisconnected:
             pass
         except Exception:
             self.shared.logger.exception("Exception in ASGI application\n")
@@ -171,14 +181,14 @@ class Connection(asyncio.Protocol):
 
     def _check_result(self, result: object) -> None:
         error = self.shared.logger.error
-        if self.handshake is not None and self.receive_buffer.final is None:
+        if self.phase is Phase.HANDSHAKE:
             error("ASGI callable returned without completing handshake.")
         elif result is not None:
             error("ASGI callable should return None, but returned %r.", result)
 
     def _application_ended(self, code: int) -> None:
-        if self.handshake is not None:
-            self.handshake.refuse()
+        if self.phase is Phase.HANDSHAKE:
+            self._refuse_with_error()
         else:
             self._close(code)
 
@@ -189,11 +199,13 @@ class Connection(asyncio.Protocol):
         that does not fit the connection's state.
         """
         if not self.ready or event["type"] != "websocket.send":
-            if self.handshake is not None:
-                self.handshake.send(event)
-                return
+            if self.phase is Phase.LOST:
+                raise utils.ClientDisconnected
             if self.phase is Phase.CLOSED_BY_APPLICATION:
                 raise unexpected(event, NO_MORE)
+            if self.phase is Phase.HANDSHAKE:
+                self._answer(event)
+                return
             if event["type"] == "websocket.close":
                 self._close_by_application(event)
                 return
@@ -217,11 +229,47 @@ class Connection(asyncio.Protocol):
             self._blocked = [*(self._blocked or ()), waiter]
             await waiter
         if self.phase is not Phase.OPEN:
-            raise ClientDisconnected
+            raise utils.ClientDisconnected
 
     # The handshake
 
-    def keep_early(self, data: bytes) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.shared.connections.add(self)
+
+    def _open(self, data: bytes) -> None:
+        """Run the application if this is a request; the scope is that of uvicorn's own protocol."""
+        request = self._read(data)
+        if not isinstance(request, OpeningRequest):
+            self._respond(request, Phase.LOST)
+            return
+        self.request = request
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if utils.is_ssl(self.transport) else "ws",
+            "server": utils.get_local_addr(self.transport),
+            "client": utils.get_remote_addr(self.transport),
+            **request.scope(self.config.root_path),
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        self.receive_buffer.put({"type": "websocket.connect"})
+        app = cast(Application, self.config.loaded_app)
+        task = self.shared.loop.create_task(self.run(app, self.scope))
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+
+    def _read(self, data: bytes) -> OpeningRequest | bytes:
+        """The request, or the response that refuses it."""
+        limit = self.config.limit_concurrency
+        if limit is not None and len(self.shared.connections) > limit * SOCKETS_SHARE:
+            return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
+        compresses = self.minimum is not None and self.config.ws_per_message_deflate
+        return read(data, (DEFLATE,) if compresses else ())
+
+    def _keep_early(self, data: bytes | bytearray) -> None:
         """Keep what a client sends before it is accepted; no more is read until then."""
         if self._unread is None:
             self._unread = bytearray()
@@ -229,28 +277,87 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         self._unread += data
 
+    def _answer(self, event: Event) -> None:
+        """What the application sends before it is connected; ``ValueError`` for a header not to be sent."""
+        kind = event["type"]
+        if self.transport.is_closing():
+            raise utils.ClientDisconnected
+        if self._denial is not None:
+            self._continue_denial(event, *self._denial)
+        elif kind == "websocket.accept":
+            self._accept(event, cast(OpeningRequest, self.request))
+        elif kind == "websocket.close":
+            self._refuse(HTTPStatus.FORBIDDEN, b"")
+        elif kind == "websocket.http.response.start":
+            self._begin_denial(event)
+        else:
+            first = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+            raise unexpected(event, first)
+
+    def _accept(self, event: Event, request: OpeningRequest) -> None:
+        headers = [*self.server_state.default_headers, *(event.get("headers") or ())]
+        if subprotocol := event.get("subprotocol"):
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        self.send_frame(acceptance(request, headers))
+        self._log("[accepted]")
+        if request.extensions and self.minimum is not None:
+            window = cast(PerMessageDeflate, request.extensions[0]).local_max_window_bits
+            self.extensions = request.extensions
+            self.frames = self.shared.deflated_frames(window, self.minimum)
+        self.begin()
+
     def begin(self) -> None:
-        """The accept is queued: take over, and let go of all that was only there for the handshake."""
-        self.handshake = None
+        """The accept is queued: go on with frames, and let go of all that was only for the handshake."""
+        self.request = self.scope = None
         self.phase = Phase.OPEN
+        self._framing = True
         self.ready = not self._paused
-        self.shared.connections.add(self)
-        self.transport.set_protocol(self)
         self._set_deadline(self.shared.pings)
         if self._reading_paused:
             self.resume_reading()
 
-    def release(self) -> None:
-        """Let go of a handshake that came to nothing, so that both are freed at once."""
-        self.phase = Phase.LOST
-        self.handshake = self.receive_buffer.source = None
+    def _begin_denial(self, event: Event) -> None:
+        status, headers = event["status"], list(event.get("headers", ()))
+        if not 100 <= status < 600:
+            raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
+        head(b"", headers)
+        self._denial = status, headers, bytearray()
+
+    def _continue_denial(
+        self, event: Event, status: int, headers: Headers, body: bytearray
+    ) -> None:
+        if event["type"] != "websocket.http.response.body":
+            raise unexpected(event, "'websocket.http.response.body'")
+        body += event["body"]
+        if not event.get("more_body", False):
+            self._refuse(status, bytes(body), headers)
+
+    def _refuse(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        self._log(int(status))
+        self._respond(response(status, body, headers or ()), Phase.CLOSED_BY_APPLICATION)
+
+    def _refuse_with_error(self) -> None:
+        self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
+
+    def _respond(self, answer: bytes, phase: Phase) -> None:
+        """Send a response that is no accept, and close."""
+        self.phase = phase
+        self.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
+        self.transport.write(answer)
+        self.transport.close()
+
+    def _log(self, outcome: object) -> None:
+        logger = self.shared.logger
+        if logger.isEnabledFor(logging.INFO):
+            path = utils.get_path_with_query_string(self.scope)
+            client = utils.get_client_addr(self.scope)
+            logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
     # Incoming bytes
 
     def data_received(self, data: bytes | bytearray) -> None:
-        if self._framing_over:
-            if self.parser is not None:
-                self._feed(data)
+        if not self._framing:
+            self._unframed(data)
             return
         unread = self._unread
         if unread is not None:
@@ -262,6 +369,16 @@ class Connection(asyncio.Protocol):
         if self._consume(data) and not self.transport.is_closing():
             self._reading_paused = True
             self.transport.pause_reading()
+
+    def _unframed(self, data: bytes | bytearray) -> None:
+        """Before the frames begin, or after they are over."""
+        if self.phase is not Phase.HANDSHAKE:
+            if self.parser is not None:
+                self._feed(data)
+        elif self.request is None:
+            self._open(bytes(data))
+        else:
+            self._keep_early(data)
 
     def resume_reading(self) -> None:
         """Read on in the next loop turn, so that an application that is fed does not keep this one."""
@@ -296,23 +413,23 @@ class Connection(asyncio.Protocol):
                     break
                 length = int.from_bytes(data[position + 2 : position + 2 + size], "big")
             if self._breaks_a_rule(first, length):
-                self._framing_over = True
+                self._framing = False
                 self._feed(data[position:])
                 return False
             stop = start + length
             if stop > end:
                 needed = stop - position
                 break
-            if first not in WHOLE or not self._handle(first, _unmask(data, start, stop)):
+            if first not in WHOLE or not self._handle(first, unmask(data, start, stop)):
                 self._feed(data[position:stop])
             position = stop
-            if self.receive_buffer.full or self._framing_over:
+            if self.receive_buffer.full or not self._framing:
                 break
         else:
             self.resume_reading()
             self._keep(data, position, needed)
             return True
-        if position < end and not self._framing_over:
+        if position < end and self._framing:
             self._keep(data, position, needed)
         return self.receive_buffer.full
 
@@ -374,7 +491,7 @@ class Connection(asyncio.Protocol):
             self._fragment(cast(Frame, event))
         if (close := parser.close_sent) is not None:
             self._fail(close.code, close.reason)
-        elif self._fragments is None and not self._framing_over:
+        elif self._fragments is None and self._framing:
             self.parser = None
 
     def _fragment(self, event: Frame) -> None:
@@ -396,7 +513,7 @@ class Connection(asyncio.Protocol):
         """Close because the client broke a rule, or does not answer."""
         if self.phase is Phase.OPEN:
             self.send_frame(frame(CLOSE, Close(code, reason).serialize()))
-        self._framing_over = True
+        self._framing = False
         self.parser = self._fragments = None
         self._end_by_client(Close(code, reason), clean=False)
 
@@ -443,8 +560,6 @@ class Connection(asyncio.Protocol):
 
     def _close_by_application(self, event: Event) -> None:
         """The application closes; what the client does meanwhile is no error of the application's."""
-        if self.phase is Phase.LOST:
-            raise ClientDisconnected
         code, reason = event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or ""
         self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
 
@@ -477,7 +592,7 @@ class Connection(asyncio.Protocol):
             close = Close.parse(payload)
         except (ProtocolError, UnicodeDecodeError):
             return False
-        self._framing_over = True
+        self._framing = False
         self.parser = self._fragments = None
         if self.phase is not Phase.OPEN:
             self._end_by_client(close, clean=True)
@@ -517,6 +632,9 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
+        if self.phase is Phase.HANDSHAKE:
+            self._refuse_with_error()
+            self.phase = Phase.LOST
         self._close(SHUTDOWN)
         self._set_deadline(self.shared.lingering)
 
@@ -542,7 +660,7 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._framing_over = True
+        self._framing = False
         self.answer_close()  # which tells the application how the client left
         self.phase = Phase.LOST
         self.parser = self._unread = self.receive_buffer.source = None
@@ -571,3 +689,14 @@ class Connection(asyncio.Protocol):
             self._set_deadline(self.shared.pongs)
         else:
             self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+
+class CompressedWebSocketProtocol(WebSocketProtocol):
+    """For ``uvicorn --ws fast_channels.server:CompressedWebSocketProtocol``.
+
+    Compression is used with clients that offer it, unless uvicorn's ``ws_per_message_deflate`` is
+    off. A subclass may set ``minimum``, in bytes.
+    """
+
+    __slots__ = ()
+    minimum = MINIMUM

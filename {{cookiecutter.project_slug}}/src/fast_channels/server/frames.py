@@ -20,12 +20,30 @@ from websockets.extensions.permessage_deflate import (
 )
 from websockets.frames import Frame, Opcode
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
+
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 FINAL: Final = 0x80
+MASKED: Final = 0x80
+RSV1: Final = 0x40
+CONTROL: Final = 0x08
+WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
+WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE = FINAL | PING, FINAL | PONG, FINAL | CLOSE
+WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE))
+
+# First bytes that break no rule: messages, their fragments, whole control frames; and with
+# permessage-deflate also messages and first fragments with RSV1 (RFC 7692, 6).
+PLAIN = frozenset((0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x88, 0x89, 0x8A))
+WITH_DEFLATE = PLAIN | {RSV1 | first for first in (0x01, 0x81, 0x02, 0x82)}
+
+MIN_VIEW = 2048  # bytes; to copy less than these is faster than a memoryview
 
 CACHED_BYTES = 1024 * 1024
 LONG = 4096  # characters; hashing a text of this length takes as long as framing it
@@ -55,6 +73,15 @@ def frame(opcode: int, payload: bytes) -> bytes:
     if length <= MEDIUM:
         return bytes((FINAL | opcode, 126)) + length.to_bytes(2, "big") + payload
     return bytes((FINAL | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+def unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
+    """The payload between start and stop; the mask lies before it."""
+    mask = data[start - 4 : start]
+    if stop - start < MIN_VIEW:
+        return apply_mask(data[start:stop], mask)
+    with memoryview(data) as view, view[start:stop] as payload:
+        return apply_mask(payload, mask)
 
 
 class FrameCache(dict[str | bytes, bytes]):

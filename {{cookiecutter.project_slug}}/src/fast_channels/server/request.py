@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from http.client import responses
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from websockets.extensions import Extension, ServerExtensionFactory
 from websockets.http11 import Request
@@ -44,6 +45,18 @@ class OpeningRequest(NamedTuple):
     # What was agreed to of the offer: the header that says so, and what then reads and writes frames.
     agreement: Sequence[tuple[bytes, bytes]] = ()
     extensions: Sequence[Extension] = ()
+
+    def scope(self, root: str) -> dict[str, Any]:
+        """What of an ASGI scope the request says, below this root path."""
+        raw_path, _, query = self.target.partition("?")
+        return {
+            "root_path": root,
+            "path": root + unquote(raw_path),
+            "raw_path": (root + raw_path).encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": self.headers,
+            "subprotocols": self.subprotocols,
+        }
 
 
 def read(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> OpeningRequest | bytes:

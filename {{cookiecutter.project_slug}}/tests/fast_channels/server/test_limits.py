@@ -12,7 +12,7 @@ import pytest
 
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.server import WebSocketProtocol, http_protocol, shared
-from fast_channels.server.connection import MIN_FRAGMENTS, Connection
+from fast_channels.server.connection import MIN_FRAGMENTS
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
 from fast_channels.type_defs import Receive, Scope, Send
 
@@ -290,7 +290,7 @@ def test_a_refused_handshake_leaves_nothing(more: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
     gc.collect()
-    before = sum(type(each) is Connection for each in gc.get_objects())
+    before = sum(type(each) is WebSocketProtocol for each in gc.get_objects())
     gc.disable()
     try:
         for limit in (None, 1):
@@ -298,6 +298,6 @@ def test_a_refused_handshake_leaves_nothing(more: str) -> None:
             with server as address, RawClient(address, headers=more) as client:
                 assert client.status >= 400
                 client.body()
-        assert sum(type(each) is Connection for each in gc.get_objects()) == before
+        assert sum(type(each) is WebSocketProtocol for each in gc.get_objects()) == before
     finally:
         gc.enable()
