@@ -8,13 +8,13 @@ uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows noth
         |                  |--client's close, answered; broken rule;     ^      |
         |                  |  application's end; shutdown----> CLOSED ---|------|
         |                  `--transport lost-----------------------------|------|
-        |--refused by the application------------------------------------'      |
-        `--refused otherwise; transport lost------------------------------------'--> LOST
+        |--application's refusal-----------------------------------------'      |
+        `--refused for any other reason; transport lost-------------------------'--> LOST
 
 Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame are
 handled here. Everything else goes to the parser of ``websockets``, made when it is needed: fragments,
-compressed messages, and whatever breaks a rule, which it then names.
-A short message costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
+compressed messages, and whatever breaks a rule, which it then names. A short message
+costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
 
 Invariants
 - At most one response is sent to the opening request.
@@ -58,6 +58,7 @@ from .frames import (
     CLOSE,
     CONTROL,
     DEFLATE,
+    FINAL,
     LONG,
     MASKED,
     MINIMUM,
@@ -65,11 +66,8 @@ from .frames import (
     PLAIN,
     PONG,
     SHORT,
+    TEXT,
     WHOLE,
-    WHOLE_CLOSE,
-    WHOLE_PING,
-    WHOLE_PONG,
-    WHOLE_TEXT,
     WITH_DEFLATE,
     FrameCache,
     frame,
@@ -175,21 +173,12 @@ class WebSocketProtocol(asyncio.Protocol):
             code = SHUTDOWN
             raise
         else:
-            self._check_result(result)
+            if self.phase is Phase.HANDSHAKE:
+                self.shared.logger.error("ASGI callable returned without completing handshake.")
+            elif result is not None:
+                wrong = "ASGI callable should return None, but returned %r."
+                self.shared.logger.error(wrong, result)
         finally:
-            self._application_ended(code)
-
-    def _check_result(self, result: object) -> None:
-        error = self.shared.logger.error
-        if self.phase is Phase.HANDSHAKE:
-            error("ASGI callable returned without completing handshake.")
-        elif result is not None:
-            error("ASGI callable should return None, but returned %r.", result)
-
-    def _application_ended(self, code: int) -> None:
-        if self.phase is Phase.HANDSHAKE:
-            self._refuse_with_error()
-        else:
             self._close(code)
 
     async def send(self, event: Event) -> None:
@@ -207,7 +196,11 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._answer(event)
                 return
             if event["type"] == "websocket.close":
-                self._close_by_application(event)
+                code, reason = (
+                    event.get("code", CloseCode.NORMAL_CLOSURE),
+                    event.get("reason") or "",
+                )
+                self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
                 return
             if event["type"] != "websocket.send":
                 raise unexpected(event, "'websocket.send' or 'websocket.close'")
@@ -241,7 +234,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Run the application if this is a request; the scope is that of uvicorn's own protocol."""
         request = self._read(data)
         if not isinstance(request, OpeningRequest):
-            self._respond(request, Phase.LOST)
+            self._respond(request)
             return
         self.request = request
         self.scope = {
@@ -283,7 +276,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self.transport.is_closing():
             raise utils.ClientDisconnected
         if self._denial is not None:
-            self._continue_denial(event, *self._denial)
+            self._extend_denial(event, *self._denial)
         elif kind == "websocket.accept":
             self._accept(event, cast(OpeningRequest, self.request))
         elif kind == "websocket.close":
@@ -323,9 +316,7 @@ class WebSocketProtocol(asyncio.Protocol):
         head(b"", headers)
         self._denial = status, headers, bytearray()
 
-    def _continue_denial(
-        self, event: Event, status: int, headers: Headers, body: bytearray
-    ) -> None:
+    def _extend_denial(self, event: Event, status: int, headers: Headers, body: bytearray) -> None:
         if event["type"] != "websocket.http.response.body":
             raise unexpected(event, "'websocket.http.response.body'")
         body += event["body"]
@@ -334,14 +325,12 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _refuse(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self._log(int(status))
-        self._respond(response(status, body, headers or ()), Phase.CLOSED_BY_APPLICATION)
+        self._respond(response(status, body, headers or ()))
+        self.phase = Phase.CLOSED_BY_APPLICATION
 
-    def _refuse_with_error(self) -> None:
-        self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
-
-    def _respond(self, answer: bytes, phase: Phase) -> None:
+    def _respond(self, answer: bytes) -> None:
         """Send a response that is no accept, and close."""
-        self.phase = phase
+        self.phase = Phase.LOST
         self.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
         self.transport.write(answer)
         self.transport.close()
@@ -420,7 +409,7 @@ class WebSocketProtocol(asyncio.Protocol):
             if stop > end:
                 needed = stop - position
                 break
-            if first not in WHOLE or not self._handle(first, unmask(data, start, stop)):
+            if first not in WHOLE or not self._handle(first - FINAL, unmask(data, start, stop)):
                 self._feed(data[position:stop])
             position = stop
             if self.receive_buffer.full or not self._framing:
@@ -451,19 +440,19 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Incoming frames
 
-    def _handle(self, first: int, payload: bytes) -> bool:
+    def _handle(self, opcode: int, payload: bytes) -> bool:
         """Handle a whole frame, or say that only the parser can."""
-        if first == WHOLE_PING:
+        if opcode == PING:
             if self._paused:
                 self._pong = payload
             else:
                 self.send_frame(frame(PONG, payload))
-        elif first == WHOLE_PONG:
+        elif opcode == PONG:
             self._ponged(payload)
-        elif first == WHOLE_CLOSE:
+        elif opcode == CLOSE:
             return self._closed_by_client(payload)
         elif self.parser is None:
-            self._message(payload, is_text=first == WHOLE_TEXT)
+            self._message(payload, is_text=opcode == TEXT)
         else:  # a message between the fragments of another
             return False
         return True
@@ -558,16 +547,15 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Endings
 
-    def _close_by_application(self, event: Event) -> None:
-        """The application closes; what the client does meanwhile is no error of the application's."""
-        code, reason = event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or ""
-        self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
-
     def _close(self, code: int | None, reason: str = "", phase: Phase = Phase.CLOSED) -> None:
         """Begin the closing handshake unless the client has, which is answered instead.
 
-        ``ProtocolError`` for a code that must not be sent.
+        What is not accepted is refused. ``ProtocolError`` for a code that must not be sent.
         """
+        if self.phase is Phase.HANDSHAKE:
+            error = HTTPStatus.INTERNAL_SERVER_ERROR
+            self._log(error.value)
+            self._respond(response(error, error.phrase.encode()))
         if self.phase is not Phase.OPEN:
             return
         if self.receive_buffer.on_empty is not None:
@@ -632,9 +620,6 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
-        if self.phase is Phase.HANDSHAKE:
-            self._refuse_with_error()
-            self.phase = Phase.LOST
         self._close(SHUTDOWN)
         self._set_deadline(self.shared.lingering)
 

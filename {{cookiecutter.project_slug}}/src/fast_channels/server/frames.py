@@ -1,4 +1,4 @@
-"""Frames to send: a text that goes to many sockets is encoded and framed once.
+"""Frames: what they are made of, and those to send. A text to many sockets is encoded and framed once.
 
 Unfragmented and unmasked, as a server may send all its frames (RFC 6455, 5.2). Compressed ones, for servers
 whose traffic is paid for, by permessage-deflate (RFC 7692) without context takeover, in both directions: no
@@ -34,12 +34,11 @@ FINAL: Final = 0x80
 MASKED: Final = 0x80
 RSV1: Final = 0x40
 CONTROL: Final = 0x08
-WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
-WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE = FINAL | PING, FINAL | PONG, FINAL | CLOSE
-WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE))
 
-# First bytes that break no rule: messages, their fragments, whole control frames; and with
-# permessage-deflate also messages and first fragments with RSV1 (RFC 7692, 6).
+# First bytes of frames: of those that are whole; of those that break no rule, which are messages, their
+# fragments and whole control frames; and with permessage-deflate also messages and first fragments with
+# RSV1 (RFC 7692, 6).
+WHOLE = frozenset(FINAL | opcode for opcode in (TEXT, BINARY, CLOSE, PING, PONG))
 PLAIN = frozenset((0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x88, 0x89, 0x8A))
 WITH_DEFLATE = PLAIN | {RSV1 | first for first in (0x01, 0x81, 0x02, 0x82)}
 

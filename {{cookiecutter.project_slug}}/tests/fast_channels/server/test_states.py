@@ -63,7 +63,7 @@ class World:
             self.connection.answer_close()
 
     def end(self) -> None:
-        self.connection._application_ended(1000)
+        self.connection._close(1000)
 
     # The client
 
