@@ -5,6 +5,7 @@ callables are the same types as Starlette's, so that a middleware of one fits th
 of this package.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -48,3 +49,18 @@ def encode_headers(headers: HeadersInput | None) -> Headers:
 
 def _latin1(value: bytes | str) -> bytes:
     return value.encode("latin-1") if isinstance(value, str) else value
+
+
+# RFC 9110, 5.6.2, and the control characters with which a value could become another header.
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_header(name: object, value: object) -> bool:
+    """Whether this may be sent as an HTTP header: bytes, a token and a value without control characters."""
+    return (
+        isinstance(name, bytes)
+        and isinstance(value, bytes)
+        and TOKEN.fullmatch(name) is not None
+        and _CONTROLS.search(value) is None
+    )

@@ -5,8 +5,9 @@ whole, and a client that sends half of a body holds its endpoint for as long as 
 """
 
 import asyncio
+from dataclasses import dataclass
 
-from ..type_defs import Application, Event, Receive, Scope, Send, encode_headers
+from ..type_defs import Application, Event, Receive, Scope, Send
 from .wrapper import BaseMiddleware
 
 DISCONNECT: Event = {"type": "http.disconnect"}
@@ -42,55 +43,52 @@ class BodyLimit(BaseMiddleware):
                 raise  # else it is about the client that we have sent away
 
 
+@dataclass
 class _Request:
     """What the application receives and sends of one request."""
 
-    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
-        self._limit = limit
-        self.refused = False
-        self._receive = receive
-        self._send = send
-        self._size = 0
-        self._complete = False
-        self._started = False
-        self._due: float | None = None
+    limit: BodyLimit
+    inner_receive: Receive
+    inner_send: Send
+    refused: bool = False
+    complete: bool = False
+    answered: bool = False  # the response has begun
+    size: int = 0
+    due: float | None = None
 
     async def receive(self) -> Event:
-        if self._complete:
-            return await self._receive()
+        if self.complete:
+            return await self.inner_receive()
         if self.refused:
             return DISCONNECT
-        seconds = self._limit.seconds
-        self._due = self._due or asyncio.get_running_loop().time() + seconds
+        seconds = self.limit.seconds
+        self.due = self.due or asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout_at(self._due):
-                event = await self._receive()
+            async with asyncio.timeout_at(self.due):
+                event = await self.inner_receive()
         except TimeoutError:
             return await self._refuse(408, f"The body did not come within {seconds:g} seconds.")
-        self._size += len(event.get("body", b""))
-        if self._size > self._limit.max_bytes:
+        self.size += len(event.get("body", b""))
+        if self.size > self.limit.max_bytes:
             return await self.refuse_length()
-        self._complete = not event.get("more_body", False)
+        self.complete = not event.get("more_body", False)
         return event
 
     async def send(self, event: Event) -> None:
         if not self.refused:
-            self._started = True
-            await self._send(event)
+            self.answered = True
+            await self.inner_send(event)
 
     async def refuse_length(self) -> Event:
-        return await self._refuse(413, f"The body is longer than {self._limit.max_bytes} bytes.")
+        return await self._refuse(413, f"The body is longer than {self.limit.max_bytes} bytes.")
 
     async def _refuse(self, status: int, sentence: str) -> Event:
         """Answer, unless the application has begun to; to it the client has left."""
         self.refused = True
-        if not self._started:
-            headers = encode_headers(
-                [
-                    ("content-type", "text/plain; charset=utf-8"),
-                    ("content-length", str(len(sentence))),
-                ]
-            )
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
-            await self._send({"type": "http.response.body", "body": sentence.encode()})
+        if not self.answered:
+            body, content_type = sentence.encode(), (b"content-type", b"text/plain; charset=utf-8")
+            start: Event = {"type": "http.response.start", "status": status}
+            start["headers"] = [content_type, (b"content-length", b"%d" % len(body))]
+            await self.inner_send(start)
+            await self.inner_send({"type": "http.response.body", "body": body})
         return DISCONNECT

@@ -92,31 +92,30 @@ class OriginValidator(BaseMiddleware):
         """Whether the connection's Origin header matches; logs the refusal."""
         if ANY in self.allowed_origins:
             return True
-        headers = [value for name, value in scope["headers"] if name.lower() == b"origin"]
-        if len(headers) != 1:
-            logger.warning("WebSocket refused: %d Origin headers instead of one", len(headers))
+        origins = _values(scope, b"origin")
+        if len(origins) != 1:
+            logger.warning("WebSocket refused: %d Origin headers instead of one", len(origins))
             return False
-        text = headers[0].decode("latin-1")
-        if not self.valid_origin(text) and not self._is_own(text, scope):
-            logger.warning("WebSocket refused: origin %.200r is not allowed", text)
-            return False
-        return True
+        origin = parse_origin(origins[0])
+        if origin and any(pattern.matches(origin) for pattern in self._patterns):
+            return True
+        if origin and SAME in self.allowed_origins and _is_own(origin, scope):
+            return True
+        logger.warning("WebSocket refused: origin %.200r is not allowed", origins[0])
+        return False
 
-    def valid_origin(self, origin: str) -> bool:
-        """Whether the text of an Origin header matches a pattern."""
-        parsed = parse_origin(origin)
-        return parsed is not None and any(pattern.matches(parsed) for pattern in self._patterns)
 
-    def _is_own(self, text: str, scope: Scope) -> bool:
-        origin = parse_origin(text)
-        if SAME not in self.allowed_origins or not (origin and origin.scheme and origin.host):
-            return False
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and parse_origin(f"{origin.scheme}://{hosts[0]}") == origin
+def _values(scope: Scope, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == header]
+
+
+def _is_own(origin: "Origin", scope: Scope) -> bool:
+    hosts = [parse_origin(f"{origin.scheme}://{host}") for host in _values(scope, b"host")]
+    return bool(origin.host) and hosts == [origin]
 
 
 class Origin(NamedTuple):
-    """A parsed origin, `null` being one without scheme and port; or a pattern, where None allows any."""
+    """A parsed origin or, where None allows any, a pattern. `null` has neither scheme nor host: ""."""
 
     scheme: str | None
     host: str  # a pattern's, with a leading dot, includes its subdomains
@@ -124,8 +123,6 @@ class Origin(NamedTuple):
 
     def matches(self, origin: "Origin") -> bool:
         """Whether this pattern allows `origin`."""
-        if origin.scheme is None or self.host == NULL:
-            return origin.scheme is None and self.host == NULL
         return (
             self.scheme in (None, origin.scheme)
             and self.port in (None, origin.port)
@@ -136,15 +133,14 @@ class Origin(NamedTuple):
 def parse_origin(text: str) -> Origin | None:
     """The origin in a header, its default port filled in; None if it is malformed."""
     origin = _parsed(text)
-    if text == NULL or (origin and origin.scheme and not origin.host.startswith(".")):
-        return origin
-    return None
+    is_pattern = origin is None or origin.scheme is None or origin.host.startswith(".")
+    return None if is_pattern else origin
 
 
 def parse_pattern(text: object) -> Origin:
     """A pattern of `allowed_origins`; `ValueError` if it is none."""
     pattern = _parsed(text) if isinstance(text, str) else None
-    if pattern is None or (pattern.host == NULL and text != NULL):
+    if pattern is None:
         raise ValueError(
             f'{text!r} is not an origin pattern; expected "*", "self", "null", a scheme without '
             f'hosts such as "file://", or [scheme://]host[:port], where ".host" includes its '
@@ -154,6 +150,8 @@ def parse_pattern(text: object) -> Origin:
 
 
 def _parsed(text: str) -> Origin | None:
+    if text == NULL:
+        return Origin("", "", None)
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         return None
@@ -163,20 +161,17 @@ def _parsed(text: str) -> Origin | None:
         return None if has_hosts else Origin(scheme, "", None)
     host = _normalized(shape["host"])
     port = int(shape["port"]) if shape["port"] else DEFAULT_PORTS.get(scheme or "")
-    if host is None or (port is not None and not 0 < port < 65536):
+    if host in (None, NULL) or (port is not None and not 0 < port < 65536):
         return None
     return Origin(scheme, host, port)
 
 
 def _normalized(host: str) -> str | None:
     """Lower case, Punycode, the short form of an IPv6 address; None if it is no host."""
-    if host.startswith("["):
-        try:
-            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
-        except ValueError:
-            return None
-    dot, name = (".", host[1:]) if host.startswith(".") else ("", host)
     try:
-        return dot + name.encode("idna").decode("ascii").lower() if name else None
-    except UnicodeError:
+        if host.startswith("["):
+            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        name = host.removeprefix(".")
+        return host[: -len(name)] + name.encode("idna").decode("ascii").lower() if name else None
+    except ValueError:  # UnicodeError is one
         return None

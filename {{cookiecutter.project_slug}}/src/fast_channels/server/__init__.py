@@ -5,7 +5,6 @@ socket's frames of one loop turn leave in one write, and an idle socket keeps li
 only part of this package that needs uvicorn and websockets.
 """
 
-from .deflate import CompressedWebSocketProtocol
-from .handshake import WebSocketProtocol
+from .connection import CompressedWebSocketProtocol, WebSocketProtocol
 
 __all__ = ["CompressedWebSocketProtocol", "WebSocketProtocol"]

@@ -1,24 +1,25 @@
-"""One WebSocket connection, whole: bytes to messages, messages to frames, flow control, the endings.
+"""One WebSocket connection, whole: handshake, bytes to messages, messages to frames, flow control, endings.
 
-It takes the place of ``handshake.py`` on the transport once the application has accepted, so that
-what only a handshake needs is freed: an idle socket of a bare application holds 6 KiB instead of
-uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows of the handshake only what
-``Handshake`` names, and nothing of consumers or layers.
+uvicorn puts it on the transport with the opening request, which ``request.py`` reads. What only the
+handshake needs is let go of after it: an idle socket of a bare application holds 6 KiB instead of
+uvicorn's 19, of which 1.2 are uvloop's and about 2 are the scope. It knows nothing of consumers or layers.
 
     HANDSHAKE --accept--> OPEN --application's close--> CLOSED_BY_APPLICATION --.
-        |                  |--client's close, answered; broken rule;            |
-        |                  |  application's end; shutdown------> CLOSED --------|
-        `--refused---------'--transport lost------------------------------------'--> LOST
+        |                  |--client's close, answered; broken rule;     ^      |
+        |                  |  application's end; shutdown----> CLOSED ---|------|
+        |                  `--transport lost-----------------------------|------|
+        |--application's refusal-----------------------------------------'      |
+        `--refused for any other reason; transport lost-------------------------'--> LOST
 
-Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame, which
-is all that most clients ever send, are handled here. Everything else goes to the parser of
-``websockets``: fragments, compressed messages, the answer to our own close frame, and whatever breaks a
-rule, which it then names. It is made when it is needed and dropped after the last fragment. A short
-message costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
+Reading. Whole, unfragmented, uncompressed messages, pings, pongs and the client's close frame are
+handled here. Everything else goes to the parser of ``websockets``, made when it is needed: fragments,
+compressed messages, and whatever breaks a rule, which it then names. A short message
+costs 0.9 us instead of its 2.4, a third of what an echo costs besides the kernel.
 
 Invariants
-- The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: the
-  client's close frame, its own close, a broken rule, the server's shutdown, or the lost connection.
+- At most one response is sent to the opening request.
+- The application gets exactly one final event, ``websocket.disconnect``, whatever comes first: its own
+  refusal or close, the client's close frame, a broken rule, the shutdown, or the lost connection.
 - After our last frame the transport is closed, or aborted within ``CLOSE_TIMEOUT`` seconds.
 - A connection has at most one deadline: a ping's or pong's, and after the first close frame its end's.
 - ``ready`` if and only if the phase is OPEN and the transport takes more: a message may be queued.
@@ -30,50 +31,55 @@ Invariants
   holds at most one frame, or what came in one read while the buffer was full or the turn was over.
 - While ``_reading_paused`` the transport reads nothing, and ``_read_on`` is scheduled or the receive
   buffer full.
-- The parser gets whole frames; or, once ``_framing_over``, all bytes that follow.
+- The parser gets whole frames; or, when ``_framing`` is over, all bytes that follow.
 """
 
 import asyncio
 import enum
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias, cast
+from http import HTTPStatus
+from typing import Any, ClassVar, TypeAlias, cast
 
-from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.config import Config
+from uvicorn.protocols import utils
+from uvicorn.server import ServerState
 from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, CloseCode, Frame, Opcode
-from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol as Parser
+from websockets.protocol import OPEN, SERVER, Protocol as Parser
 
-from ..type_defs import Event, Receive, Scope, Send
-from .frames import BINARY, CLOSE, FINAL, LONG, PING, PONG, SHORT, TEXT, FrameCache, frame
+from ..type_defs import Event, Headers, Receive, Scope, Send
+from .frames import (
+    CLOSE,
+    CONTROL,
+    DEFLATE,
+    FINAL,
+    LONG,
+    MASKED,
+    MINIMUM,
+    PING,
+    PLAIN,
+    PONG,
+    SHORT,
+    TEXT,
+    WHOLE,
+    WITH_DEFLATE,
+    FrameCache,
+    frame,
+    unmask,
+)
 from .receive_buffer import ReceiveBuffer, disconnect
-from .shared import Deadlines, Member, SharedState
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    from websockets.utils import apply_mask
+from .request import OpeningRequest, acceptance, head, read, response
+from .shared import Deadlines, Member, SharedState, shared_state
 
 # One that does not return None is reported; so its type allows it to.
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
-MASKED = 0x80
-RSV1 = 0x40
-CONTROL = 0x08
-WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
-PINGS = WHOLE_PING, WHOLE_PONG = FINAL | PING, FINAL | PONG
-WHOLE_CLOSE = FINAL | CLOSE
-WHOLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG, WHOLE_CLOSE))
-
-# First bytes that break no rule: messages, their fragments, whole control frames; and with
-# permessage-deflate also messages and first fragments with RSV1 (RFC 7692, 6).
-PLAIN = frozenset((0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x88, 0x89, 0x8A))
-WITH_DEFLATE = PLAIN | {RSV1 | first for first in (0x01, 0x81, 0x02, 0x82)}
-
-MIN_VIEW = 2048  # bytes; to copy less than these is faster than a memoryview
 OUTBOX = 64 * 1024  # bytes; more than this is written before the loop turn is over
 
 # Frames of one connection in one loop turn: 2 ms of pings or fragments, then the others have theirs. libuv
@@ -83,12 +89,13 @@ FRAMES_PER_TURN = 256
 MIN_FRAGMENTS = 1024
 BYTES_PER_FRAGMENT = 16
 
+NO_MORE = "none after sending 'websocket.close'"
+# Of --limit-concurrency: the rest is left for HTTP, so that full is not taken for dead by a health check.
+SOCKETS_SHARE = 0.9
 SHUTDOWN = CloseCode.SERVICE_RESTART
 
 
 class Phase(enum.Enum):
-    """Where a connection is between its opening request and its end."""
-
     HANDSHAKE = enum.auto()
     OPEN = enum.auto()  # also while the client's close frame waits for the application's answers
     CLOSED_BY_APPLICATION = enum.auto()  # so a further event of the application is an error
@@ -96,44 +103,37 @@ class Phase(enum.Enum):
     LOST = enum.auto()
 
 
-class Handshake(Protocol):
-    """What has the transport until the application has answered the opening request."""
-
-    @property
-    def answered(self) -> bool:
-        """No answer of the application's is waited for any more."""
-        ...
-
-    def send(self, event: Event, /) -> None:
-        """Take an event of the application; an accept calls `Connection.begin`."""
-
-    def refuse(self) -> None:
-        """The application has ended, and has not accepted; calls `Connection.release`."""
-
-
-def _unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
-    """The payload between start and stop; the mask lies before it."""
-    mask = data[start - 4 : start]
-    if stop - start < MIN_VIEW:
-        return apply_mask(data[start:stop], mask)
-    with memoryview(data) as view, view[start:stop] as payload:
-        return apply_mask(payload, mask)
+def unexpected(event: Event, expected: str) -> RuntimeError:
+    return RuntimeError(f"Expected ASGI message {expected}, but got '{event['type']}'.")
 
 
 @dataclass(eq=False, repr=False, slots=True)
-class Connection(asyncio.Protocol):
-    """The ``send`` of an application, the reader of a client's frames, and what ends both."""
+class WebSocketProtocol(asyncio.Protocol):
+    """For ``uvicorn --ws fast_channels.server:WebSocketProtocol``; compression is never negotiated.
 
-    shared: SharedState
-    handshake: Handshake | None
+    ``ws_max_size``, ``ws_max_queue``, ``ws_ping_interval`` and ``ws_ping_timeout`` mean what they
+    mean to uvicorn; ``ws_max_queue`` is the number of messages that are read ahead. ``ws_max_size`` is
+    64 KiB where uvicorn has its default. With ``limit_concurrency``, sockets take nine tenths of it at
+    most: uvicorn itself counts them, but refuses none.
+    """
+
+    minimum: ClassVar[int | None] = None  # bytes of a message from which on it is compressed
+
+    config: Config
+    server_state: ServerState
+    app_state: dict[str, Any]
+    shared: SharedState = field(init=False)
     transport: asyncio.Transport = field(init=False)
     phase: Phase = Phase.HANDSHAKE
-    _deadline: Deadlines[Member] | None = None
+    # During the handshake; the denial is what the application has begun to respond.
+    request: OpeningRequest | None = None
+    scope: Any = None
+    _denial: tuple[int, Headers, bytearray] | None = None
     # Incoming
     receive_buffer: ReceiveBuffer = field(init=False)
     extensions: Sequence[Extension] = ()
     parser: Parser | None = None
-    _framing_over: bool = False
+    _framing: bool = False
     _unread: bytearray | None = None
     _needed: int = 0
     _fragments: bytearray | None = None
@@ -149,38 +149,36 @@ class Connection(asyncio.Protocol):
     _blocked: "list[asyncio.Future[None]] | None" = None
     _ping: bytes | None = None
     _pong: bytes | None = None
+    _deadline: Deadlines[Member] | None = None
 
     def __post_init__(self) -> None:
-        self.receive_buffer = ReceiveBuffer(self.shared.loop, self.shared.max_queue, self)
+        loop = asyncio.get_running_loop()
+        self.shared = shared_state(self.config, self.server_state, loop)
+        self.receive_buffer = ReceiveBuffer(loop, self.shared.max_queue, self)
         self.frames = self.shared.frames
 
     # The application
 
     async def run(self, app: Application, scope: Scope) -> None:
         """Run the application; when it is done, so is the connection."""
+        code = CloseCode.NORMAL_CLOSURE
         try:
             result = await app(scope, self.receive_buffer.receive, self.send)
-        except ClientDisconnected:
-            self._application_ended(CloseCode.NORMAL_CLOSURE)
+        except utils.ClientDisconnected:
+            pass
         except Exception:
             self.shared.logger.exception("Exception in ASGI application\n")
-            self._application_ended(CloseCode.INTERNAL_ERROR)
+            code = CloseCode.INTERNAL_ERROR
         except BaseException:
-            self._application_ended(SHUTDOWN)
+            code = SHUTDOWN
             raise
         else:
-            if self.handshake is not None and not self.handshake.answered:
+            if self.phase is Phase.HANDSHAKE:
                 self.shared.logger.error("ASGI callable returned without completing handshake.")
             elif result is not None:
-                self.shared.logger.error(
-                    "ASGI callable should return None, but returned %r.", result
-                )
-            self._application_ended(CloseCode.NORMAL_CLOSURE)
-
-    def _application_ended(self, code: int) -> None:
-        if self.handshake is not None:
-            self.handshake.refuse()
-        else:
+                wrong = "ASGI callable should return None, but returned %r."
+                self.shared.logger.error(wrong, result)
+        finally:
             self._close(code)
 
     async def send(self, event: Event) -> None:
@@ -190,13 +188,23 @@ class Connection(asyncio.Protocol):
         that does not fit the connection's state.
         """
         if not self.ready or event["type"] != "websocket.send":
-            if self.handshake is not None:
-                self.handshake.send(event)
+            if self.phase is Phase.LOST:
+                raise utils.ClientDisconnected
+            if self.phase is Phase.CLOSED_BY_APPLICATION:
+                raise unexpected(event, NO_MORE)
+            if self.phase is Phase.HANDSHAKE:
+                self._answer(event)
                 return
             if event["type"] == "websocket.close":
-                self._close_by_application(event)
+                code, reason = (
+                    event.get("code", CloseCode.NORMAL_CLOSURE),
+                    event.get("reason") or "",
+                )
+                self._close(code, reason, Phase.CLOSED_BY_APPLICATION)
                 return
-            await self._expect_send(event)
+            if event["type"] != "websocket.send":
+                raise unexpected(event, "'websocket.send' or 'websocket.close'")
+            await self._writable()
         data = event.get("bytes")
         if data is not None:
             self.send_frame(self.frames.binary(data))
@@ -207,22 +215,54 @@ class Connection(asyncio.Protocol):
         elif text is not None:
             self.send_frame(self.frames.text(text))
 
-    async def _expect_send(self, event: Event) -> None:
-        """Wait until a message may be queued."""
-        closed = self.phase is Phase.CLOSED_BY_APPLICATION
-        if event["type"] != "websocket.send" or closed:
-            after = ", after sending 'websocket.close'" if closed else ""
-            raise RuntimeError(
-                f"Expected ASGI message 'websocket.send' or 'websocket.close', "
-                f"but got '{event['type']}'{after}."
-            )
-        await self._writable()
+    async def _writable(self) -> None:
+        """Wait until the client has read enough; ``ClientDisconnected`` if it is gone."""
+        while self._paused and self.phase is Phase.OPEN:
+            waiter = self.shared.loop.create_future()
+            self._blocked = [*(self._blocked or ()), waiter]
+            await waiter
         if self.phase is not Phase.OPEN:
-            raise ClientDisconnected
+            raise utils.ClientDisconnected
 
     # The handshake
 
-    def keep_early(self, data: bytes) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.shared.connections.add(self)
+
+    def _open(self, data: bytes) -> None:
+        """Run the application if this is a request; the scope is that of uvicorn's own protocol."""
+        request = self._read(data)
+        if not isinstance(request, OpeningRequest):
+            self._respond(request)
+            return
+        self.request = request
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if utils.is_ssl(self.transport) else "ws",
+            "server": utils.get_local_addr(self.transport),
+            "client": utils.get_remote_addr(self.transport),
+            **request.scope(self.config.root_path),
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        self.receive_buffer.put({"type": "websocket.connect"})
+        app = cast(Application, self.config.loaded_app)
+        task = self.shared.loop.create_task(self.run(app, self.scope))
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+
+    def _read(self, data: bytes) -> OpeningRequest | bytes:
+        """The request, or the response that refuses it."""
+        limit = self.config.limit_concurrency
+        if limit is not None and len(self.shared.connections) > limit * SOCKETS_SHARE:
+            return response(HTTPStatus.SERVICE_UNAVAILABLE, b"Too many connections.")
+        compresses = self.minimum is not None and self.config.ws_per_message_deflate
+        return read(data, (DEFLATE,) if compresses else ())
+
+    def _keep_early(self, data: bytes | bytearray) -> None:
         """Keep what a client sends before it is accepted; no more is read until then."""
         if self._unread is None:
             self._unread = bytearray()
@@ -230,28 +270,83 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         self._unread += data
 
+    def _answer(self, event: Event) -> None:
+        """What the application sends before it is connected; ``ValueError`` for a header not to be sent."""
+        kind = event["type"]
+        if self.transport.is_closing():
+            raise utils.ClientDisconnected
+        if self._denial is not None:
+            self._extend_denial(event, *self._denial)
+        elif kind == "websocket.accept":
+            self._accept(event, cast(OpeningRequest, self.request))
+        elif kind == "websocket.close":
+            self._refuse(HTTPStatus.FORBIDDEN, b"")
+        elif kind == "websocket.http.response.start":
+            self._begin_denial(event)
+        else:
+            first = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+            raise unexpected(event, first)
+
+    def _accept(self, event: Event, request: OpeningRequest) -> None:
+        headers = [*self.server_state.default_headers, *(event.get("headers") or ())]
+        if subprotocol := event.get("subprotocol"):
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        self.send_frame(acceptance(request, headers))
+        self._log("[accepted]")
+        if request.extensions and self.minimum is not None:
+            window = cast(PerMessageDeflate, request.extensions[0]).local_max_window_bits
+            self.extensions = request.extensions
+            self.frames = self.shared.deflated_frames(window, self.minimum)
+        self.begin()
+
     def begin(self) -> None:
-        """The accept is queued: take over, and let go of all that was only there for the handshake."""
-        self.handshake = None
+        """The accept is queued: go on with frames, and let go of all that was only for the handshake."""
+        self.request = self.scope = None
         self.phase = Phase.OPEN
+        self._framing = True
         self.ready = not self._paused
-        self.shared.connections.add(self)
-        self.transport.set_protocol(self)
         self._set_deadline(self.shared.pings)
         if self._reading_paused:
             self.resume_reading()
 
-    def release(self) -> None:
-        """Let go of a handshake that came to nothing, so that both are freed at once."""
+    def _begin_denial(self, event: Event) -> None:
+        status, headers = event["status"], list(event.get("headers", ()))
+        if not 100 <= status < 600:
+            raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
+        head(b"", headers)
+        self._denial = status, headers, bytearray()
+
+    def _extend_denial(self, event: Event, status: int, headers: Headers, body: bytearray) -> None:
+        if event["type"] != "websocket.http.response.body":
+            raise unexpected(event, "'websocket.http.response.body'")
+        body += event["body"]
+        if not event.get("more_body", False):
+            self._refuse(status, bytes(body), headers)
+
+    def _refuse(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        self._log(int(status))
+        self._respond(response(status, body, headers or ()))
+        self.phase = Phase.CLOSED_BY_APPLICATION
+
+    def _respond(self, answer: bytes) -> None:
+        """Send a response that is no accept, and close."""
         self.phase = Phase.LOST
-        self.handshake = self.receive_buffer.source = None
+        self.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
+        self.transport.write(answer)
+        self.transport.close()
+
+    def _log(self, outcome: object) -> None:
+        logger = self.shared.logger
+        if logger.isEnabledFor(logging.INFO):
+            path = utils.get_path_with_query_string(self.scope)
+            client = utils.get_client_addr(self.scope)
+            logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
     # Incoming bytes
 
     def data_received(self, data: bytes | bytearray) -> None:
-        if self._framing_over:
-            if self.parser is not None:
-                self._feed(data)
+        if not self._framing:
+            self._unframed(data)
             return
         unread = self._unread
         if unread is not None:
@@ -263,6 +358,16 @@ class Connection(asyncio.Protocol):
         if self._consume(data) and not self.transport.is_closing():
             self._reading_paused = True
             self.transport.pause_reading()
+
+    def _unframed(self, data: bytes | bytearray) -> None:
+        """Before the frames begin, or after they are over."""
+        if self.phase is not Phase.HANDSHAKE:
+            if self.parser is not None:
+                self._feed(data)
+        elif self.request is None:
+            self._open(bytes(data))
+        else:
+            self._keep_early(data)
 
     def resume_reading(self) -> None:
         """Read on in the next loop turn, so that an application that is fed does not keep this one."""
@@ -282,7 +387,7 @@ class Connection(asyncio.Protocol):
 
     def _consume(self, data: bytes | bytearray) -> bool:
         """Handle the frames that are there, and keep the rest; whether no more may be read for now."""
-        position, end = 0, len(data)
+        position, end, needed = 0, len(data), 2
         for _ in range(FRAMES_PER_TURN):
             if end - position < 2:
                 break
@@ -293,38 +398,38 @@ class Connection(asyncio.Protocol):
                 size = 2 if length == 126 else 8
                 start += size
                 if start > end:
-                    return self._keep(data, position, start - position)
+                    needed = start - position
+                    break
                 length = int.from_bytes(data[position + 2 : position + 2 + size], "big")
             if self._breaks_a_rule(first, length):
-                self._framing_over = True
+                self._framing = False
                 self._feed(data[position:])
                 return False
             stop = start + length
             if stop > end:
-                return self._keep(data, position, stop - position)
-            if not self._is_simple(first) or not self._whole(first, _unmask(data, start, stop)):
+                needed = stop - position
+                break
+            if first not in WHOLE or not self._handle(first - FINAL, unmask(data, start, stop)):
                 self._feed(data[position:stop])
             position = stop
-            if self.receive_buffer.full or self._framing_over:
+            if self.receive_buffer.full or not self._framing:
                 break
         else:
-            if end - position >= 2:
-                self._keep(data, position, 2)
-                self.resume_reading()
-                return True
-        if position < end and not self._framing_over:
-            self._keep(data, position, 2)
+            self.resume_reading()
+            self._keep(data, position, needed)
+            return True
+        if position < end and self._framing:
+            self._keep(data, position, needed)
         return self.receive_buffer.full
 
-    def _keep(self, data: bytes | bytearray, position: int, needed: int) -> bool:
+    def _keep(self, data: bytes | bytearray, position: int, needed: int) -> None:
         """Keep what begins here until there is more; nothing can be done with less than needed."""
         if isinstance(data, bytearray):
             del data[:position]
             self._unread = data
         else:
-            self._unread = bytearray(data[position:] if position else data)
+            self._unread = bytearray(data[position:])
         self._needed = needed
-        return False
 
     def _breaks_a_rule(self, first: int, length: int) -> bool:
         allowed = WITH_DEFLATE if self.extensions else PLAIN
@@ -335,28 +440,21 @@ class Connection(asyncio.Protocol):
 
     # Incoming frames
 
-    def _is_simple(self, first: int) -> bool:
-        """The frame may need no parser: it is whole, and a message not while fragments are due."""
-        if self.parser is None:
-            return first in WHOLE
-        return first in PINGS or (first == WHOLE_CLOSE and self.phase is Phase.OPEN)
-
-    def _whole(self, first: int, payload: bytes) -> bool:
-        """Handle a frame without the parser, or say that only the parser can."""
-        if not first & CONTROL:
-            self._message(payload, is_text=first == WHOLE_TEXT)
-        elif first == WHOLE_PING:
-            self.pong(payload)
-        elif first == WHOLE_PONG:
+    def _handle(self, opcode: int, payload: bytes) -> bool:
+        """Handle a whole frame, or say that only the parser can."""
+        if opcode == PING:
+            if self._paused:
+                self._pong = payload
+            else:
+                self.send_frame(frame(PONG, payload))
+        elif opcode == PONG:
             self._ponged(payload)
-        else:
-            try:
-                close = Close.parse(payload)
-            except (ProtocolError, UnicodeDecodeError):
-                return False
-            self._framing_over = True
-            self.parser = self._fragments = None
-            self._closed_by_client(close, payload)
+        elif opcode == CLOSE:
+            return self._closed_by_client(payload)
+        elif self.parser is None:
+            self._message(payload, is_text=opcode == TEXT)
+        else:  # a message between the fragments of another
+            return False
         return True
 
     def _message(self, data: bytes | bytearray, *, is_text: bool) -> None:
@@ -372,26 +470,24 @@ class Connection(asyncio.Protocol):
         self.receive_buffer.put_message({"type": "websocket.receive", "text": text}, len(text))
 
     def _feed(self, data: bytes | bytearray) -> None:
-        """Let the parser handle this, and keep it while a message's fragments or an end are due."""
-        parser = self._need_parser()
+        """Let the parser handle this, and keep it while a message's fragments or an error are due."""
+        parser = self.parser
+        if parser is None:
+            parser = self.parser = Parser(SERVER, state=OPEN, max_size=self.shared.max_size)
+            parser.extensions = list(self.extensions)
         parser.receive_data(data)
         for event in parser.events_received():
-            if isinstance(event, Frame):
-                self._fragment(event)
-        self._send_answers(parser)
-        if self._fragments is None and self.phase is Phase.OPEN and not self._framing_over:
+            self._fragment(cast(Frame, event))
+        if (close := parser.close_sent) is not None:
+            self._fail(close.code, close.reason)
+        elif self._fragments is None and self._framing:
             self.parser = None
 
     def _fragment(self, event: Frame) -> None:
-        if event.opcode is Opcode.TEXT or event.opcode is Opcode.BINARY:
-            self._fragments = bytearray()
-            self._fragments_count = 0
+        if event.opcode is not Opcode.CONT:
+            self._fragments, self._fragments_count = bytearray(), 0
             self._is_text = event.opcode is Opcode.TEXT
-        elif event.opcode is not Opcode.CONT:
-            return
-        fragments = self._fragments
-        if fragments is None:
-            raise AssertionError("the parser passed a continuation of nothing")
+        fragments = cast(bytearray, self._fragments)
         fragments += event.data
         self._fragments_count += 1
         if event.fin:
@@ -402,36 +498,13 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(CloseCode.POLICY_VIOLATION, "too many fragments")
 
-    def _need_parser(self) -> Parser:
-        """The parser, made if there is none."""
-        parser = self.parser
-        if parser is None:
-            shared = self.shared
-            parser = Parser(SERVER, state=OPEN, max_size=shared.max_size, logger=shared.logger)
-            parser.extensions = list(self.extensions)
-            self.parser = parser
-        return parser
-
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """Close because the client broke a rule, or does not answer."""
-        parser = self._need_parser()
-        parser.fail(code, reason)
-        self._send_answers(parser)
-
-    def _send_answers(self, parser: Parser) -> None:
-        """Queue what the parser has to say; the client has closed or broken a rule if it is over."""
-        over = False
-        for data in parser.data_to_send():
-            if data == SEND_EOF:
-                over = True
-            else:
-                self.send_frame(data)
-        if over:
-            self._framing_over = True
-            self.parser = None
-            received, sent = parser.close_rcvd, parser.close_sent
-            clean = received is not None and parser.parser_exc is None
-            self._end_by_client(cast(Close, received if clean else sent), clean=clean)
+        if self.phase is Phase.OPEN:
+            self.send_frame(frame(CLOSE, Close(code, reason).serialize()))
+        self._framing = False
+        self.parser = self._fragments = None
+        self._end_by_client(Close(code, reason), clean=False)
 
     # Outgoing frames
 
@@ -454,13 +527,6 @@ class Connection(asyncio.Protocol):
             outbox.clear()
             self._queued = 0
 
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping."""
-        if self._paused:
-            self._pong = payload
-        else:
-            self.send_frame(frame(PONG, payload))
-
     def pause_writing(self) -> None:
         self._paused = True
         self.ready = False
@@ -473,15 +539,6 @@ class Connection(asyncio.Protocol):
         self._pong = None
         self._wake_senders()
 
-    async def _writable(self) -> None:
-        """Wait until the client has read enough, or is gone."""
-        while self._paused and self.phase is Phase.OPEN:
-            if self._blocked is None:
-                self._blocked = []
-            waiter = self.shared.loop.create_future()
-            self._blocked.append(waiter)
-            await waiter
-
     def _wake_senders(self) -> None:
         blocked, self._blocked = self._blocked, None
         for waiter in blocked or ():
@@ -490,45 +547,50 @@ class Connection(asyncio.Protocol):
 
     # Endings
 
-    def _close_by_application(self, event: Event) -> None:
-        """The application closes; what the client does meanwhile is no error of the application's."""
-        if self.phase is Phase.LOST:
-            raise ClientDisconnected
-        if self.phase is Phase.CLOSED_BY_APPLICATION:
-            raise RuntimeError(
-                "Unexpected ASGI message 'websocket.close', after sending it before."
-            )
-        code, reason = event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or ""
-        if self._close(code, reason):
-            self.phase = Phase.CLOSED_BY_APPLICATION
-
-    def _close(self, code: int | None, reason: str = "") -> bool:
+    def _close(self, code: int | None, reason: str = "", phase: Phase = Phase.CLOSED) -> None:
         """Begin the closing handshake unless the client has, which is answered instead.
 
-        Whether it was begun; ``ProtocolError`` for a code that must not be sent.
+        What is not accepted is refused. ``ProtocolError`` for a code that must not be sent.
         """
+        if self.phase is Phase.HANDSHAKE:
+            error = HTTPStatus.INTERNAL_SERVER_ERROR
+            self._log(error.value)
+            self._respond(response(error, error.phrase.encode()))
         if self.phase is not Phase.OPEN:
-            return False
+            return
         if self.receive_buffer.on_empty is not None:
             self.answer_close()
-            return False
-        parser = self._need_parser()
+            return
+        parser = Parser(SERVER, state=OPEN)  # it checks what is sent
         parser.send_close(code, reason)
-        self._send_answers(parser)
+        self.send_frame(b"".join(parser.data_to_send()))
+        self.phase = phase
         self._end(disconnect(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
         self._set_deadline(self.shared.close_answers)
         if self._reading_paused:  # the client's answer may be behind what nobody will receive
             self.receive_buffer.full = False
             self.resume_reading()
-        return True
 
-    def _closed_by_client(self, close: Close, payload: bytes) -> None:
-        """Answer once the application has taken, and so could answer, what came before the close frame."""
+    def _closed_by_client(self, payload: bytes) -> bool:
+        """Answer once the application has taken, and so could answer, what came before the close frame.
+
+        Unless it answers ours. False if the frame breaks a rule.
+        """
+        try:
+            close = Close.parse(payload)
+        except (ProtocolError, UnicodeDecodeError):
+            return False
+        self._framing = False
+        self.parser = self._fragments = None
+        if self.phase is not Phase.OPEN:
+            self._end_by_client(close, clean=True)
+            return True
         self.receive_buffer.on_empty = partial(self._echo_close, close, payload)
         if self.receive_buffer.is_empty:
             self.answer_close()
         else:
             self._set_deadline(self.shared.last_answers)
+        return True
 
     def answer_close(self) -> None:
         """Answer the client's close frame, if one waits for it."""
@@ -541,28 +603,20 @@ class Connection(asyncio.Protocol):
         self._end_by_client(close, clean=True)
 
     def _end_by_client(self, close: Close, *, clean: bool) -> None:
-        """The client has closed, or broken a rule (not ``clean``); our close frame is queued."""
-        self._end(disconnect(close.code, close.reason))
-        if clean:
-            self.transport.close()
-            self._set_deadline(self.shared.close_answers)
-        else:
-            self._linger()
+        """The client has closed, or broken a rule (not ``clean``); our close frame is queued.
 
-    def _linger(self) -> None:
-        """Say that nothing more is sent, and read on until the client closes.
-
-        Closing at once, with bytes unread, would reset the connection, and the reset may overtake
-        the close frame that tells the client why.
+        After a broken rule nothing more is sent, and read on until the client closes. Closing at once, with
+        bytes unread, would reset the connection, and the reset may overtake the frame that says why.
         """
-        if not self.transport.can_write_eof():  # TLS
+        self._end(disconnect(close.code, close.reason))
+        if clean or not self.transport.can_write_eof():  # TLS
             self.transport.close()
         else:
             self.transport.write_eof()
             if self._reading_paused:
                 self._reading_paused = False
                 self.transport.resume_reading()
-        self._set_deadline(self.shared.lingering)
+        self._set_deadline(self.shared.close_answers if clean else self.shared.lingering)
 
     def shutdown(self) -> None:
         """uvicorn stops. A client has ``LINGER`` seconds to take what is queued, and to answer."""
@@ -591,7 +645,7 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._framing_over = True
+        self._framing = False
         self.answer_close()  # which tells the application how the client left
         self.phase = Phase.LOST
         self.parser = self._unread = self.receive_buffer.source = None
@@ -602,7 +656,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """Send a ping; its answer is due within ``ws_ping_timeout`` seconds."""
-        self._ping = random.getrandbits(32).to_bytes(4, "big")
+        self._ping = random.randbytes(4)
         self.send_frame(frame(PING, self._ping))
         shared = self.shared
         self._set_deadline(shared.pongs if shared.pongs.delay else shared.pings)
@@ -620,3 +674,14 @@ class Connection(asyncio.Protocol):
             self._set_deadline(self.shared.pongs)
         else:
             self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+
+class CompressedWebSocketProtocol(WebSocketProtocol):
+    """For ``uvicorn --ws fast_channels.server:CompressedWebSocketProtocol``.
+
+    Compression is used with clients that offer it, unless uvicorn's ``ws_per_message_deflate`` is
+    off. A subclass may set ``minimum``, in bytes.
+    """
+
+    __slots__ = ()
+    minimum = MINIMUM

@@ -1,6 +1,6 @@
 """What the client has sent and the application has not received yet, bounded.
 
-It knows no frames: events come in, and the connection that fills it is told when to stop and go on.
+It knows no frames: events come in, and the connection that fills it is told when to go on.
 
 Invariants
 - Events are received in the order in which they were put; the final one, a disconnect, last.
@@ -19,10 +19,6 @@ MAX_BYTES = 256 * 1024  # of queued payload; with ws_max_queue messages the boun
 TURNS = 40  # of the loop: a consumer reads 17 frames ahead, and takes up to two turns for each
 
 
-def _size(event: Event) -> int:
-    return len(event.get("text") or event.get("bytes") or b"")
-
-
 class Source(Protocol):
     """What fills the buffer."""
 
@@ -39,29 +35,28 @@ class ReceiveBuffer:
     full: bool = False
     final: Event | None = None
     on_empty: Callable[[], None] | None = None  # called before a receive that finds nothing
-    _events: list[Event] = field(default_factory=list)
-    _size: int = 0  # at least the bytes queued
+    _events: list[tuple[Event, int]] = field(default_factory=list)
+    _size: int = 0
     _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)
 
     def put(self, event: Event) -> None:
-        """Add an event; a disconnect is the final one. After that, nothing is added."""
+        """Add an event that is no message; a disconnect is the final one."""
         if self.final is not None:
             return
         if event["type"] == "websocket.disconnect":
             self.final = event
         else:
-            self._events.append(event)
+            self._events.append((event, 0))
         self._wake()
 
     def put_message(self, event: Event, size: int) -> None:
         """Add a message of this many bytes, or characters."""
         if self.final is not None:
             return
-        events = self._events
-        events.append(event)
+        self._events.append((event, size))
         self._size += size
-        if len(events) >= self._limit or self._size >= MAX_BYTES:
-            self._measure()
+        if len(self._events) >= self._limit or self._size >= MAX_BYTES:
+            self.full = True
         if self._waiters:
             self._wake()
 
@@ -81,11 +76,13 @@ class ReceiveBuffer:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                 raise
-        event = events.pop(0)
-        if not events:
-            self._size = 0
-        if self.full:
-            self._make_room()
+        event, size = events.pop(0)
+        self._size -= size
+        # Half of the limits have to be free before the source goes on.
+        if self.full and len(events) <= self._limit // 2 and self._size <= MAX_BYTES // 2:
+            self.full = False
+            if self.source is not None:
+                self.source.resume_reading()
         return event
 
     async def _give_way(self) -> None:
@@ -105,22 +102,6 @@ class ReceiveBuffer:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
-
-    def _measure(self) -> None:
-        self._size = sum(map(_size, self._events))
-        self.full = len(self._events) >= self._limit or self._size >= MAX_BYTES
-
-    def _make_room(self) -> None:
-        """Have the source go on from half of the limits."""
-        if len(self._events) > self._limit // 2:
-            return
-        size = sum(map(_size, self._events))
-        if size > MAX_BYTES // 2:
-            return
-        self._size = size
-        self.full = False
-        if self.source is not None:
-            self.source.resume_reading()
 
 
 def disconnect(code: int, reason: str | None = None) -> dict[str, Any]:

@@ -1,47 +1,40 @@
-"""The opening request and its response as bytes: a plain request, and what a server may answer.
+"""The opening request and its response as bytes: a plain request is read here, any other by ``websockets``.
 
-A plain request is one that RFC 6455, 4.2.1 leaves no question about, as nearly all are. uvicorn's HTTP
-side has parsed and checked it, and put it together again with lower-case names. No I/O, no state.
+A plain one is one that RFC 6455, 4.2.1 leaves no question about, as nearly all are. uvicorn's HTTP side
+has parsed and checked it, and put it together again with lower-case names. What is not plain takes longer
+than all else in a short connection: ``ServerProtocol`` names what is wrong, and negotiates extensions. Of
+it only what is documented (https://websockets.readthedocs.io/en/stable/reference/sansio/), but for the
+list ``extensions``. No I/O, no state.
 """
 
-import binascii
+import functools
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from email.utils import formatdate
+from http import HTTPStatus
 from http.client import responses
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from websockets.extensions import Extension
+from websockets.extensions import Extension, ServerExtensionFactory
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
-from ..type_defs import Headers
+from ..type_defs import TOKEN, Headers, is_header
 
-# What is longer is left to the parser that names what is wrong.
-MAX_BYTES = 8192
-MAX_HEADERS = 100
-KEY_LENGTH = 16
+_LOGGER = logging.getLogger("uvicorn.error")
+_NOT_A_REQUEST = b"A request for a WebSocket must be well formed and have no body."
 
-TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*")
-# No part of a request, but for the tab and, in pairs, CR and LF.
-_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
-# In a header's value; a line break among them would let a client's text become a header.
-_CONTROLS_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
-_BODY = (b"content-length", b"transfer-encoding")
-_ONCE = (b"sec-websocket-key", b"sec-websocket-version", b"upgrade", b"origin")
-
-# An idle connection's scope keeps its headers; of these names all connections share one object.
-_NAMES = {
-    name: name
-    for name in (
-        b"accept accept-encoding accept-language authorization cache-control connection cookie dnt "
-        b"forwarded host origin pragma priority sec-fetch-dest sec-fetch-mode sec-fetch-site sec-gpc "
-        b"sec-websocket-extensions sec-websocket-key sec-websocket-protocol sec-websocket-version "
-        b"upgrade user-agent via x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto "
-        b"x-real-ip x-request-id"
-    ).split()
-}
+MAX_BYTES = 8192  # of a plain request, which has at most 100 headers
+# Possessive quantifiers, so that what does not fit costs no more than what does.
+_PLAIN = re.compile(
+    rb"GET ([!-~]++) HTTP/1\.1\r\n((?:%b:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n){0,100}+)\r\n"
+    % TOKEN.pattern
+)
+_HEADER = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in Base64
 
 
 class OpeningRequest(NamedTuple):
@@ -49,69 +42,96 @@ class OpeningRequest(NamedTuple):
     headers: Headers
     key: str
     subprotocols: list[str]
-    offers_extensions: bool
     # What was agreed to of the offer: the header that says so, and what then reads and writes frames.
     agreement: Sequence[tuple[bytes, bytes]] = ()
     extensions: Sequence[Extension] = ()
 
+    def scope(self, root: str) -> dict[str, Any]:
+        """What of an ASGI scope the request says, below this root path."""
+        raw_path, _, query = self.target.partition("?")
+        return {
+            "root_path": root,
+            "path": root + unquote(raw_path),
+            "raw_path": (root + raw_path).encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": self.headers,
+            "subprotocols": self.subprotocols,
+        }
 
-def parse(data: bytes) -> OpeningRequest | None:
+
+def read(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> OpeningRequest | bytes:
+    """The request, with what of these extensions was agreed; or the whole response that refuses it."""
+    return parse(data, takes_extensions=bool(extensions)) or negotiate(data, extensions)
+
+
+def parse(data: bytes, *, takes_extensions: bool = False) -> OpeningRequest | None:
     """None for a request that has to be refused, or about which there is any question."""
-    if len(data) > MAX_BYTES or not data.endswith(b"\r\n\r\n") or _is_odd(data):
-        return None
-    first, *lines = data[:-4].split(b"\r\n")
-    parts = first.split(b" ")
-    if len(parts) != 3 or parts[0] != b"GET" or parts[2] != b"HTTP/1.1" or len(lines) > MAX_HEADERS:
+    match = _PLAIN.fullmatch(data) if len(data) <= MAX_BYTES else None
+    if match is None:
         return None
     headers: Headers = []
     values: dict[bytes, bytes] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        value = value.strip(b" \t")
-        known = _NAMES.get(name)
-        if not colon or (known is None and not TOKEN.fullmatch(name)):
-            return None
-        name = known or name
-        if name in _BODY or (name in _ONCE and name in values):
-            return None
+    for name, value in _HEADER.findall(match[2]):
+        name, value = _shared(name), value.rstrip(b" \t")
         headers.append((name, value))
         values[name] = b"%b, %b" % (values[name], value) if name in values else value
     key = values.get(b"sec-websocket-key", b"")
-    subprotocols = values.get(b"sec-websocket-protocol")
+    offered = values.get(b"sec-websocket-protocol")
+    subprotocols = [] if offered is None else _list(offered)
     if (
         values.get(b"upgrade", b"").lower() != b"websocket"
         or b"upgrade" not in _list(values.get(b"connection", b"").lower())
         or values.get(b"sec-websocket-version") != b"13"
         or not _KEY.fullmatch(key)
-        or len(binascii.a2b_base64(key)) != KEY_LENGTH
-        or (subprotocols is not None and not _TOKENS.fullmatch(subprotocols))
-        or not parts[1].isascii()
+        or not all(map(TOKEN.fullmatch, subprotocols))
+        or b"," in values.get(b"origin", b"")  # there are two
+        or b"content-length" in values
+        or b"transfer-encoding" in values
+        or (takes_extensions and b"sec-websocket-extensions" in values)
     ):
         return None
     return OpeningRequest(
-        target=parts[1].decode(),
+        target=match[1].decode(),
         headers=headers,
         key=key.decode(),
-        subprotocols=[one.decode() for one in _list(subprotocols)] if subprotocols else [],
-        offers_extensions=b"sec-websocket-extensions" in values,
+        subprotocols=[one.decode() for one in subprotocols],
     )
-
-
-def _is_odd(data: bytes) -> bool:
-    """It holds a control character, or a line break that is not CR LF."""
-    breaks = data.count(b"\r\n")
-    if data.count(b"\r") != breaks or data.count(b"\n") != breaks:
-        return True
-    return len(data.translate(None, _CONTROLS)) != len(data)
 
 
 def _list(value: bytes) -> list[bytes]:
     return [one.strip(b" \t") for one in value.split(b",")]
 
 
-def shared_name(name: bytes) -> bytes:
-    """The same name, as the one object that all connections share if it is known."""
-    return _NAMES.get(name, name)
+@functools.lru_cache(maxsize=256)
+def _shared(name: bytes) -> bytes:
+    """The same name, as one object: an idle connection's scope keeps its headers."""
+    return name
+
+
+def negotiate(data: bytes, extensions: Sequence[ServerExtensionFactory]) -> OpeningRequest | bytes:
+    protocol = ServerProtocol(extensions=extensions, logger=_LOGGER)
+    protocol.receive_data(data)
+    event = next(iter(protocol.events_received()), None)
+    if not isinstance(event, Request):
+        too_long = b"".join(protocol.data_to_send())
+        return too_long or response(HTTPStatus.BAD_REQUEST, _NOT_A_REQUEST)
+    answer = protocol.accept(event)
+    if answer.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+        protocol.send_response(answer)
+        return b"".join(protocol.data_to_send())
+    offered = event.headers.get_all("Sec-WebSocket-Protocol")
+    agreed = answer.headers.get_all("Sec-WebSocket-Extensions")
+    return OpeningRequest(
+        target=event.path,
+        headers=[
+            (_shared(name.encode()), value.encode("latin-1"))
+            for name, value in event.headers.raw_items()
+        ],
+        key=event.headers["Sec-WebSocket-Key"],
+        subprotocols=[one.strip() for value in offered for one in value.split(",")],
+        agreement=[(b"sec-websocket-extensions", value.encode()) for value in agreed],
+        extensions=protocol.extensions,
+    )
 
 
 def acceptance(request: OpeningRequest, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -125,23 +145,23 @@ def acceptance(request: OpeningRequest, headers: Iterable[tuple[bytes, bytes]]) 
 
 def response(status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """A whole response to a request that goes no further; the connection is to be closed."""
-    given = {name.lower() for name, _ in headers}
-    defaults = (
-        (b"date", formatdate(usegmt=True).encode()),
-        (b"connection", b"close"),
-        (b"content-length", b"%d" % len(body)),
-        (b"content-type", b"text/plain; charset=utf-8"),
-    )
-    missing = (header for header in defaults if header[0] not in given)
+    defaults = {
+        b"date": formatdate(usegmt=True).encode(),
+        b"connection": b"close",
+        b"content-length": b"%d" % len(body),
+        b"content-type": b"text/plain; charset=utf-8",
+    }
+    for name, _ in headers:
+        defaults.pop(name.lower(), None)
     start = b"HTTP/1.1 %d %b" % (status, responses.get(status, "").encode())
-    return head(start, (*headers, *missing)) + body
+    return head(start, (*headers, *defaults.items())) + body
 
 
 def head(start: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The lines before a body; ``ValueError`` for a header that may not be sent."""
     lines = [start]
     for name, value in headers:
-        if TOKEN.fullmatch(name) is None or _CONTROLS_IN_VALUE.search(value) is not None:
+        if not is_header(name, value):
             raise ValueError(f"Not a header that may be sent: {name!r}: {value!r}")
         lines.append(b"%b: %b" % (name.lower(), value))
     return b"\r\n".join((*lines, b"", b""))

@@ -1,6 +1,6 @@
-"""What the connections of one process share: its limits, the frames of a loop turn, deadlines.
+"""What the connections of one server share: its limits, the frames of a loop turn, deadlines.
 
-It knows of a connection only what ``Member`` names, and nothing of the bytes that it reads or writes.
+It knows nothing of the bytes that a connection reads or writes.
 
 Invariants
 - A connection whose frames wait to be written is in ``dirty``, and a flush is scheduled.
@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from .frames import FrameCache
+from .frames import DeflatedFrames, FrameCache
 
 T = TypeVar("T")
 
@@ -28,7 +28,6 @@ MAX_SIZE = 64 * 1024
 UVICORNS_MAX_SIZE = 16 * 1024 * 1024
 CLOSE_TIMEOUT = 10.0  # seconds for the client's answer to our close frame, as in uvicorn
 PATIENCE = 2.0  # seconds for the application to take what came before the client's close frame
-REQUEST_TIMEOUT = 20.0  # seconds for the head of an HTTP request
 LINGER = 2.0  # seconds to read on after the last frame, so that a reset does not overtake it
 
 # What expires within this part of the delay, or this time, expires together.
@@ -86,18 +85,9 @@ class Member(Protocol):
     transport: asyncio.Transport
 
     def flush(self) -> None: ...
-
     def ping(self) -> None: ...
-
     def ping_unanswered(self) -> None: ...
-
     def answer_close(self) -> None: ...
-
-
-class Requester(Protocol):
-    """A connection that waits for a request."""
-
-    def request_expired(self) -> None: ...
 
 
 class SharedState:
@@ -114,21 +104,23 @@ class SharedState:
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
         self.dirty: list[Member] = []
-        # A connection is in one of these at a time. When a ping is due, and when its answer is.
+        # When a ping is due, and its answer.
         self.pings = Deadlines[Member](loop, config.ws_ping_interval, lambda each: each.ping())
         self.pongs = Deadlines[Member](
             loop, config.ws_ping_timeout, lambda each: each.ping_unanswered()
         )
-        # When the client's answer to our close frame is due, and the application's to what came before
-        # the client's.
+        # When the client's answer to our close frame is due, and the application's to what came before one.
         self.close_answers = Deadlines[Member](
             loop, CLOSE_TIMEOUT, lambda each: each.transport.abort()
         )
         self.last_answers = Deadlines[Member](loop, PATIENCE, lambda each: each.answer_close())
         self.lingering = Deadlines[Member](loop, LINGER, lambda each: each.transport.abort())
-        self.requests = Deadlines[Requester](
-            loop, REQUEST_TIMEOUT, lambda each: each.request_expired()
-        )
+
+    def deflated_frames(self, window: int, minimum: int) -> FrameCache:
+        """The cache of all sockets that have agreed on this window."""
+        if (window, minimum) not in self.deflated:
+            self.deflated[window, minimum] = DeflatedFrames(window, minimum)
+        return self.deflated[window, minimum]
 
     def mark_dirty(self, connection: Member) -> None:
         """Flush this connection when all that runs in this loop turn has run."""

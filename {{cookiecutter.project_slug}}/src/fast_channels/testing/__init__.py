@@ -4,8 +4,13 @@ Each communicator takes any ASGI application (a FastAPI app, a router, a plain f
 `Consumer.as_asgi()` returns) or a consumer class itself.
 """
 
-from .application import ApplicationCommunicator
-from .clients import ConnectionRefused, HttpCommunicator, HttpResponse, WebsocketCommunicator
+from .communicators import (
+    ApplicationCommunicator,
+    ConnectionRefused,
+    HttpCommunicator,
+    HttpResponse,
+    WebsocketCommunicator,
+)
 from .server_rules import UnexpectedEvent
 
 __all__ = [

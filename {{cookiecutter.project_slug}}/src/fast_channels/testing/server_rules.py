@@ -1,7 +1,7 @@
 """What a server does around an application, by the rules of uvicorn and `fast_channels.server`. No I/O.
 
-`connection_scope` fills in a scope as they do. Each `check` takes the events of one connection in their
-order and raises `UnexpectedEvent` for one with which the application would fail in production.
+`connection_scope` fills in a scope as they do. `ServerRules.check` takes the events of one connection in
+their order and raises `UnexpectedEvent` for one with which the application would fail in production.
 """
 
 import re
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from ..consumer.websocket import CLOSE_CODES, MOST_REASON
 from ..exceptions import FastChannelsError
-from ..type_defs import Event, HeadersInput, Scope, encode_headers
+from ..type_defs import Event, HeadersInput, Scope, encode_headers, is_header
 
 SERVER = ("testserver", 80)
 CLIENT = ("testclient", 50000)
@@ -19,14 +19,19 @@ CLIENT = ("testclient", 50000)
 # What a client leaves as it is when it sends a URL: everything but spaces, quotes and non-ASCII.
 URL_CHARACTERS = "!$%&'()*+,/:;=?@[]~-._"
 
-# RFC 9110, 5.6.2, and the control characters with which a value could become another header.
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BYTES = (bytes, bytearray, memoryview)
-
-_CONNECTING = ("websocket.accept", "websocket.close", "websocket.http.response.start")
 _OPEN = ("websocket.send", "websocket.close")
-_RESPONDING = ("websocket.http.response.body",)
+# What may come first, by the scope's type, and what after each event; nothing after those that are not here.
+_FIRST = {
+    "websocket": ("websocket.accept", "websocket.close", "websocket.http.response.start"),
+    "http": ("http.response.start",),
+}
+_FOLLOWING = {
+    "websocket.accept": _OPEN,
+    "websocket.send": _OPEN,
+    "websocket.http.response.start": ("websocket.http.response.body",),
+    "http.response.start": ("http.response.body",),
+}
 
 
 class UnexpectedEvent(FastChannelsError, AssertionError):
@@ -63,11 +68,13 @@ def connection_scope(
     }
 
 
-class WebsocketRules:
-    """For the events of one WebSocket."""
+class ServerRules:
+    """For what one application sends."""
 
-    def __init__(self) -> None:
-        self._next: tuple[str, ...] = _CONNECTING
+    def __init__(self, scope: Scope) -> None:
+        self._next = _FIRST[scope["type"]]
+        self._counts_body = scope["type"] == "http" and scope["method"] != "HEAD"
+        self._missing: int | None = None  # bytes of an HTTP body until its announced length
 
     @property
     def is_open(self) -> bool:
@@ -78,122 +85,94 @@ class WebsocketRules:
         return not self._next
 
     def check(self, event: Event) -> None:
-        following: tuple[str, ...] = ()
-        match _kind(event, self._next):
+        kind = event.get("type")
+        _require(kind in self._next, " or ".join(self._next) or "nothing after the end", event)
+        following = _FOLLOWING.get(str(kind), ())
+        match kind:
             case "websocket.accept":
                 _check_accept(event)
-                following = _OPEN
             case "websocket.send":
                 _check_frame(event)
-                following = _OPEN
             case "websocket.close":
                 _check_close(event, is_sent=self.is_open)
-            case "websocket.http.response.start":
+            case "websocket.http.response.start" | "http.response.start":
                 _check_start(event)
-                following = _RESPONDING
+                self._missing = _announced(event) if self._counts_body else None
             case _:
-                _require(isinstance(event.get("body"), _BYTES), "a body of bytes", event)
-                following = _RESPONDING if event.get("more_body") else ()
+                self._check_body(event)
+                following = self._next if event.get("more_body") else ()
         self._next = following
 
-
-class HttpRules:
-    """For the response to one request."""
-
-    def __init__(self, method: str) -> None:
-        self._next: tuple[str, ...] = ("http.response.start",)
-        self._has_body = method != "HEAD"
-        self._missing: int | None = None  # bytes until the announced length
-
-    def check(self, event: Event) -> None:
-        if _kind(event, self._next) == "http.response.start":
-            _check_start(event)
-            self._missing = _announced(event) if self._has_body else None
-            self._next = ("http.response.body",)
-            return
-        body, more = event.get("body", b""), event.get("more_body", False)
+    def _check_body(self, event: Event) -> None:
+        # Of a WebSocket's denial, servers take no event without one.
+        body = event.get("body", b"" if event["type"] == "http.response.body" else None)
         _require(isinstance(body, _BYTES), "a body of bytes", event)
         if self._missing is not None:
             self._missing -= len(body)
+            fits = self._missing == 0 or (self._missing > 0 and event.get("more_body"))
             expected = "as many bytes of body as its Content-Length (none with 204 and 304)"
-            _require(self._missing >= 0 and (more or self._missing == 0), expected, event)
-        if not more:
-            self._next = ()
+            _require(fits, expected, event)
 
 
-def _require(fulfilled: bool, expected: str, event: Event) -> None:
+def _require(fulfilled: object, expected: str, event: Event) -> None:
     if not fulfilled:
         raise UnexpectedEvent(expected, event)
-
-
-def _kind(event: Event, expected: tuple[str, ...]) -> str:
-    kind = event.get("type")
-    _require(kind in expected, " or ".join(expected) or "nothing after the end", event)
-    return str(kind)
 
 
 def _check_accept(event: Event) -> None:
     _check_headers(event)
     subprotocol = event.get("subprotocol")
     if subprotocol is not None:
-        is_token = isinstance(subprotocol, str) and re.fullmatch(r"[!-~]*", subprotocol)
-        _require(bool(is_token), "a subprotocol (str, a token)", event)
+        fits = isinstance(subprotocol, str) and re.fullmatch(r"[!-~]*", subprotocol)
+        _require(fits, "a subprotocol (str, a token)", event)
 
 
 def _check_headers(event: Event) -> None:
-    expected = "headers in pairs of bytes, without control characters"
     try:
-        for name, value in event.get("headers", ()):
-            _require(isinstance(name, bytes) and isinstance(value, bytes), expected, event)
-            _require(bool(_TOKEN.fullmatch(name)) and not _CONTROLS.search(value), expected, event)
+        fits = all(is_header(name, value) for name, value in event.get("headers", ()))
     except (TypeError, ValueError):  # no pairs
-        raise UnexpectedEvent(expected, event) from None
+        fits = False
+    _require(fits, "headers in pairs of bytes, without control characters", event)
 
 
 def _check_start(event: Event) -> None:
     status = event.get("status")
-    _require(isinstance(status, int) and 100 <= status < 600, "a status from 100 to 599", event)
+    fits = isinstance(status, int) and 100 <= status < 600
+    _require(fits, "a status from 100 to 599", event)
     _check_headers(event)
 
 
 def _announced(event: Event) -> int | None:
     """How long the body has to be, if something says so."""
-    length = None if event["status"] not in (204, 304) else 0
-    for name, value in event.get("headers", ()):
-        if name.lower() == b"transfer-encoding" and value.lower() == b"chunked":
-            return None
-        if name.lower() == b"content-length":
-            _require(value.isdigit(), "a Content-Length (digits)", event)
-            length = int(value)
-    return length
+    headers = {name.lower(): value for name, value in event.get("headers", ())}
+    if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
+        return None
+    length = headers.get(b"content-length", b"0" if event["status"] in (204, 304) else None)
+    _require(length is None or length.isdigit(), "a Content-Length (digits)", event)
+    return None if length is None else int(length)
 
 
 def _check_frame(event: Event) -> None:
     text, data = event.get("text"), event.get("bytes")
-    fits = isinstance(text, str) if data is None else text is None and isinstance(data, _BYTES)
-    _require(fits, "a frame with either text (str) or bytes", event)
-    _require(text is None or _is_unicode(text), "text of valid Unicode", event)
+    fits = _is_text(text) if data is None else text is None and isinstance(data, _BYTES)
+    _require(fits, "a frame with either text (str of valid Unicode) or bytes", event)
 
 
 def _check_close(event: Event, *, is_sent: bool) -> None:
     code, reason = event.get("code", 1000), event.get("reason")
     is_int = isinstance(code, int) and not isinstance(code, bool)
-    _require(code is None or is_int, "a close code (int)", event)
-    if not is_sent:
-        return
+    fits = code is None or (is_int and (code in CLOSE_CODES or not is_sent))
     ranges = "1000 to 1003, 1007 to 1014, 3000 to 4999"
-    fits = code is None or code in CLOSE_CODES
-    _require(fits, f"a close code that may be sent ({ranges})", event)
-    if reason:
-        _require(isinstance(reason, str) and _is_unicode(reason), "a close reason (str)", event)
-        _require(code is not None, "a close code with the close reason", event)
-        expected = f"a close reason of at most {MOST_REASON} bytes in UTF-8"
-        _require(len(reason.encode()) <= MOST_REASON, expected, event)
+    _require(fits, f"a close code that may be sent (int: {ranges})", event)
+    if is_sent and reason:
+        fits = code is not None and _is_text(reason, MOST_REASON)
+        expected = f"a close reason (str) of at most {MOST_REASON} bytes in UTF-8, with a code"
+        _require(fits, expected, event)
 
 
-def _is_unicode(text: str) -> bool:
+def _is_text(value: object, most: float = float("inf")) -> bool:
+    """A str of valid Unicode, of at most so many bytes in UTF-8."""
     try:
-        text.encode()
+        return isinstance(value, str) and len(value.encode()) <= most
     except UnicodeEncodeError:
         return False
-    return True

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol
-from fast_channels.server.deflate import MINIMUM, DeflatedFrames
+from fast_channels.server.frames import MINIMUM, DeflatedFrames
 
 from ..support.raw_websocket import BINARY, CLOSE, PING, TEXT, Echo, RawClient, close_frame, frame
 from ..support.uvicorn_server import serving

@@ -15,7 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ProtocolError
 
 from fast_channels.server import CompressedWebSocketProtocol, WebSocketProtocol, shared
-from fast_channels.server.connection import Connection, Phase
+from fast_channels.server.connection import Phase
+from fast_channels.server.request import OpeningRequest
 from fast_channels.type_defs import Event, Receive, Scope, Send
 
 from ..support.expect import eventually
@@ -243,12 +244,12 @@ def request() -> bytes:
     return REQUEST.format(path="", more="").encode()
 
 
-def connections() -> list[Connection]:
+def connections() -> list[WebSocketProtocol]:
     """Those that are open; others have been freed, also without the garbage collector."""
     return [
         each
         for each in gc.get_objects()
-        if type(each) is Connection and each.phase is not Phase.LOST
+        if issubclass(type(each), WebSocketProtocol) and each.phase is not Phase.LOST
     ]
 
 
@@ -354,15 +355,15 @@ async def test_nothing_is_left(protocol: Any, caplog: pytest.LogCaptureFixture) 
                 assert await client.recv() == "x"
                 (connection,) = connections()
                 assert connection.parser is None
-                assert connection.handshake is None
-                assert not any(type(each) is protocol for each in gc.get_objects())
+                assert connection.request is connection.scope is None
+                assert not any(type(each) is OpeningRequest for each in gc.get_objects())
                 del connection
                 if ending == "close":
                     await client.close()
                 else:
                     client.transport.abort()
                 await eventually(
-                    lambda: not any(type(each) is Connection for each in gc.get_objects()),
+                    lambda: not any(type(each) is protocol for each in gc.get_objects()),
                     f"the connection to be freed after {ending}",
                 )
     finally:

@@ -10,7 +10,6 @@ import pytest
 from websockets.asyncio.client import connect
 
 from fast_channels.server import WebSocketProtocol
-from fast_channels.server.connection import Connection
 from fast_channels.server.receive_buffer import MAX_BYTES
 from fast_channels.type_defs import Receive, Scope, Send
 
@@ -37,9 +36,9 @@ class App:
         await self.over.wait()
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> WebSocketProtocol:
         """The first one, on whose send the application calls."""
-        found: Connection = self.sends[0].__self__
+        found: WebSocketProtocol = self.sends[0].__self__
         return found
 
 

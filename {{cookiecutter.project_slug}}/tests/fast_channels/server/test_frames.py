@@ -88,7 +88,7 @@ async def test_one_write_per_connection_and_turn() -> None:
     subject = Subject(1000, compressed=False)
     connection = subject.connection
     await connection.send({"type": "websocket.send", "text": "a"})
-    connection.pong(b"p")
+    connection.send_frame(frame(PONG, b"p"))
     await connection.send({"type": "websocket.send", "bytes": memoryview(b"b")})
     await connection.send({"type": "websocket.send", "text": "a"})
     assert subject.wire.written == []

@@ -423,7 +423,8 @@ def test_a_request_as_browsers_send_it_is_plain() -> None:
     """With an offer of compression, which ``WebSocketProtocol`` never takes up."""
     connection = {"connection": b"connection: keep-alive, Upgrade"}
     extension = {"more": b"sec-websocket-extensions: permessage-deflate; client_max_window_bits"}
-    request = parse(request_of(PLAIN | connection | extension))
+    data = request_of(PLAIN | connection | extension)
+    request = parse(data)
     assert request is not None
-    assert request.offers_extensions
     assert request.target == "/room?a=b"
+    assert parse(data, takes_extensions=True) is None

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer import AsyncWebsocketConsumer
-from fast_channels.server import WebSocketProtocol, shared
-from fast_channels.server.connection import MIN_FRAGMENTS, Connection
+from fast_channels.server import WebSocketProtocol, http_protocol, shared
+from fast_channels.server.connection import MIN_FRAGMENTS
 from fast_channels.server.http_protocol import MAX_PENDING, HttpProtocol
 from fast_channels.type_defs import Receive, Scope, Send
 
@@ -185,7 +185,7 @@ def test_an_unfinished_head(
     monkeypatch: pytest.MonkeyPatch, request_: bytes, status: bytes
 ) -> None:
     """408, or no word to a client that has said none."""
-    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr(http_protocol, "REQUEST_TIMEOUT", 0.2)
     with limited() as address:
         began = time.monotonic()
         answer = ask(address, request_)
@@ -195,7 +195,7 @@ def test_an_unfinished_head(
 
 def test_a_body_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a 413 the rest of the body may come, and has to in time."""
-    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr(http_protocol, "REQUEST_TIMEOUT", 0.2)
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
     with limited() as address:
         assert ask(address, request, then=b"a").startswith(b"HTTP/1.1 413 ")
@@ -203,7 +203,7 @@ def test_a_body_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_response_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for a request is over when the request is there."""
-    monkeypatch.setattr(shared, "REQUEST_TIMEOUT", 0.1)
+    monkeypatch.setattr(http_protocol, "REQUEST_TIMEOUT", 0.1)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.4)
@@ -290,7 +290,7 @@ def test_a_refused_handshake_leaves_nothing(more: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
     gc.collect()
-    before = sum(type(each) is Connection for each in gc.get_objects())
+    before = sum(type(each) is WebSocketProtocol for each in gc.get_objects())
     gc.disable()
     try:
         for limit in (None, 1):
@@ -298,6 +298,6 @@ def test_a_refused_handshake_leaves_nothing(more: str) -> None:
             with server as address, RawClient(address, headers=more) as client:
                 assert client.status >= 400
                 client.body()
-        assert sum(type(each) is Connection for each in gc.get_objects()) == before
+        assert sum(type(each) is WebSocketProtocol for each in gc.get_objects()) == before
     finally:
         gc.enable()

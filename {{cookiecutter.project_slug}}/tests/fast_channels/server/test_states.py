@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
-from fast_channels.server.connection import Connection, Phase
-from fast_channels.server.shared import Deadlines, SharedState
+from fast_channels.server.connection import Phase, WebSocketProtocol
+from fast_channels.server.shared import Deadlines
 
 from ..support.properties import sequences
 from ..support.protocol_fuzz import Wire
@@ -32,9 +32,9 @@ class World:
 
     def __init__(self) -> None:
         config = uvicorn.Config(cast(Any, None), ws_max_queue=2)
-        self.shared = SharedState(config, ServerState(), asyncio.get_running_loop())
         self.wire = Wire()
-        self.connection = Connection(self.shared, cast(Any, None))
+        self.connection = WebSocketProtocol(config, ServerState(), {})
+        self.shared = self.connection.shared
         self.connection.transport = cast(Any, self.wire)
         self.connection.begin()
         self.sending: list[asyncio.Task[None]] = []
@@ -63,7 +63,7 @@ class World:
             self.connection.answer_close()
 
     def end(self) -> None:
-        self.connection._application_ended(1000)
+        self.connection._close(1000)
 
     # The client
 

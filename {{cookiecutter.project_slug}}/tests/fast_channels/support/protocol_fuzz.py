@@ -14,8 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from fast_channels.server.connection import Connection, Phase
-from fast_channels.server.shared import SharedState
+from fast_channels.server.connection import WebSocketProtocol
 
 from .raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, Answer, frame
 
@@ -222,12 +221,11 @@ class Subject(Reader):
     def __init__(self, max_size: int, compressed: bool) -> None:
         super().__init__()
         config = uvicorn.Config(cast(Any, None), ws_max_size=max_size, ws_ping_interval=None)
-        self.shared = SharedState(config, ServerState(), asyncio.get_running_loop())
-        self.connection = Connection(self.shared, cast(Any, None))
+        self.connection = WebSocketProtocol(config, ServerState(), {})
+        self.shared = self.connection.shared
         self.wire = Wire()
         self.connection.transport = cast(Any, self.wire)
-        self.connection.phase = Phase.OPEN
-        self.connection.ready = True
+        self.connection.begin()
         if compressed:
             self.connection.extensions = [deflate_extension()]
 
