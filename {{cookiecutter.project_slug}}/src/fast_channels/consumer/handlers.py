@@ -1,16 +1,20 @@
-"""Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
+"""What others reach of a consumer's class: which methods a message of the layer may call, for a sender to
+a group can send any type; and which arguments a class takes that has no ``__init__`` of its own.
 
 Invariants
-- Never what the framework's classes define, overridden or not, except what they mark as a ``layer_event``;
-  nor a name that is private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's
-  words alone.
-- Where a class declares ``handlers``, nothing else; otherwise its async methods that take one message.
+- A message calls nothing that the framework's classes define, overridden or not, except what they mark as
+  a ``layer_event``; no name that is private or of the consumer's protocol: ``websocket.*`` and ``http.*``
+  are the server's words alone. Where a class declares ``handlers``, nothing else; otherwise its async
+  methods that take one message.
 - What is refused is counted and logged at a bounded rate, and ends nothing; under a communicator it raises.
+- What ``consumer`` itself defines (``scope``, ``groups``) is no argument, nor is a method, a property or a
+  private name; so no argument changes what a consumer does by itself.
 """
 
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -19,9 +23,13 @@ from ..exceptions import UnhandledMessage
 from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event
 
+if sys.version_info >= (3, 14):
+    import annotationlib
+
 logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
+CONSUMERS = __name__.rpartition(".")[0]
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 # Types that a class remembers; of the same method there are as many as the dots in its name allow.
 MOST_TYPES = 1024
@@ -74,11 +82,9 @@ class LayerHandlers:
     def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
         self._class_name = consumer_class.__qualname__
         self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
-        ours = [one for one in consumer_class.__mro__ if one is object or _package(one) == PACKAGE]
-        values = [item for one in ours for item in vars(one).items()]
-        events = {name for name, value in values if getattr(value, "is_layer_event", False)}
-        names = {name for one in ours for name in (*vars(one), *inspect.get_annotations(one))}
-        self._framework = names - events
+        members = [item for one in _ours(consumer_class, PACKAGE) for item in _members(one).items()]
+        events = {name for name, value in members if getattr(value, "is_layer_event", False)}
+        self._framework = {name for name, _ in members} - events
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
@@ -124,10 +130,6 @@ class LayerHandlers:
         return names
 
 
-def _package(of: type) -> str:
-    return of.__module__.partition(".")[0]
-
-
 def _is_handler(value: object) -> bool:
     """Plain functions must be async, or wrap one that is; of other callables this cannot be told."""
     value = getattr(value, "__func__", value)  # of a method, class method or static method
@@ -148,3 +150,29 @@ def _takes_a_message(value: Any) -> bool:
     except ValueError:  # it has none, as what is written in C
         return True
     return True
+
+
+@functools.lru_cache(maxsize=1024)
+def arguments_of(consumer_class: type) -> frozenset[str]:
+    """What the class and its bases outside ``consumer`` annotate or set."""
+    ours = _ours(consumer_class, CONSUMERS)
+    own = [
+        item for one in consumer_class.__mro__ if one not in ours for item in _members(one).items()
+    ]
+    names = {n for n, value in own if not n.startswith("_") and not hasattr(value, "__get__")}
+    return frozenset(names.difference(*map(_members, ours)))
+
+
+def _ours(consumer_class: type, package: str) -> list[type]:
+    """Those of its classes that the package defines."""
+    bases = consumer_class.__mro__
+    return [one for one in bases if one is object or f"{one.__module__}.".startswith(f"{package}.")]
+
+
+def _members(of: type) -> dict[str, Any]:
+    """What a class itself annotates or sets; None for what it only annotates."""
+    if sys.version_info >= (3, 14):  # what is imported for a type checker only has no value there
+        annotated = annotationlib.get_annotations(of, format=annotationlib.Format.FORWARDREF)
+    else:
+        annotated = inspect.get_annotations(of)
+    return {**dict.fromkeys(annotated), **vars(of)}

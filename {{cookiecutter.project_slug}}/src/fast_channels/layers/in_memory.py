@@ -11,16 +11,29 @@ Invariants of jobs
   that gave it back. Until then it counts as leased.
 - A lease never ends by itself: a worker cannot die without the layer.
 - Each delivery is a copy: what a failed handler did to its message, the next attempt does not see.
+
+Invariants of history
+- A group has a log if ``group_history`` is for it, or since somebody joined it; other groups cost nothing.
+- The events of a log are numbered without a gap. What is dropped is dropped at its beginning, so all
+  after a number are there if the next one is.
+- A log is forgotten when nobody follows it and its history has lasted since its last event or joining;
+  a new one has another epoch, in which no position of the old one stands.
+- Delivering, keeping and joining are one step each, whichever thread does them.
+- A joining brings at most ``MOST_MESSAGES`` and ``MOST_BYTES``, as in Redis.
 """
 
 import asyncio
 import contextlib
+import itertools
+import marshal
 import re
+import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count as count_from
 from math import inf
 from typing import ClassVar
 
@@ -30,9 +43,16 @@ from ..messages import detached
 from ..names import ChannelNames
 from .base import BaseChannelLayer
 from .groups import LocalGroups, copier
-from .history import MOST_MESSAGES, Histories, History, Joined, check_joining
+from .history import (
+    MOST_BYTES,
+    MOST_MESSAGES,
+    POSITION,
+    Histories,
+    History,
+    Joined,
+    check_joining,
+)
 from .jobs import DeadLetter, Delivery, Depth, shortened
-from .memory_history import MemoryHistory
 
 DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 
@@ -74,7 +94,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         histories = Histories(group_history, History(MOST_MESSAGES, expiry))
         self._history = MemoryHistory(self._groups, histories)
         self._keeps_history = bool(group_history)  # of some groups, whoever joins them
-        self._numbers = count_from(1)
+        self._numbers = itertools.count(1)
         self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id
         self._given_back: dict[str, list[tuple[float, int, Job]]] = {}  # heaps, by channel
         self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
@@ -336,3 +356,108 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
 def _channel_full(channel: str, mailbox: Mailbox) -> ChannelFull:
     return ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+
+
+class Log:
+    """What one group has said."""
+
+    def __init__(self, history: History) -> None:
+        self.seconds = history.seconds
+        self.epoch = secrets.token_hex(4)
+        self.last = 0  # number of the newest event
+        self.used_at = time.monotonic()
+        # What makes a copy of each event, the last of which has the number ``last``.
+        self._events: deque[Callable[[], Message]] = deque(maxlen=history.messages)
+
+    def position(self, number: int) -> str:
+        return f"{self.epoch}.{number}"
+
+    def append(self, message: Message) -> str:
+        """The position of a new event."""
+        self.used_at = time.monotonic()
+        self.last += 1
+        position = self.position(self.last)
+        self._events.append(copier({**message, POSITION: position}))
+        return position
+
+    def missed(self, since: str) -> int | None:
+        """How many events came after a position; None if it proves nothing."""
+        epoch, _, number = since.partition(".")
+        if epoch != self.epoch or not number.isdecimal() or len(number) > len(str(self.last)):
+            return None
+        missed = self.last - int(number)
+        return missed if 0 <= missed <= len(self._events) else None
+
+    def newest(self, count: int) -> list[Message]:
+        """Of the newest events up to ``count``, or as many as one joining may bring; the oldest first."""
+        newest: list[Message] = []
+        room = MOST_BYTES
+        for copy in itertools.islice(reversed(self._events), min(count, MOST_MESSAGES)):
+            message = copy()
+            if (room := room - size_of(message)) < 0:
+                break
+            newest.append(message)
+        return newest[::-1]
+
+
+class MemoryHistory:
+    """The logs of a layer's groups."""
+
+    def __init__(self, groups: LocalGroups, histories: Histories) -> None:
+        self.logs: dict[str, Log] = {}
+        self._groups = groups
+        self._histories = histories
+        self._lock = threading.Lock()
+        self._swept = 100  # how many logs make it worth while to look for idle ones
+
+    def wants(self, group: str) -> bool:
+        return group in self.logs or self._histories.declared(group)
+
+    def deliver(self, group: str, message: Message) -> None:
+        """To the members, and into the log."""
+        with self._lock:
+            position = self._log(group).append(message)
+            self._groups.deliver_event(group, message, position)
+
+    def join(self, group: str, channel: str, since: str | None, history: int) -> Joined:
+        with self._lock:
+            log = self._log(group)
+            log.used_at = time.monotonic()
+            self._groups.join(group, channel)
+            self._groups.follow(group, channel, ready=True)
+            missed = None if since is None else log.missed(since)
+            messages = log.newest(history if missed is None else missed)
+            complete = since is None or len(messages) == missed
+            if missed is not None and not complete:
+                del messages[: max(len(messages) - history, 0)]
+            return Joined(messages, complete, log.position(log.last))
+
+    def clear(self) -> None:
+        self.logs.clear()
+
+    def _log(self, group: str) -> Log:
+        now = time.monotonic()
+        log = self.logs.get(group)
+        if log is None or self._is_idle(group, log, now):
+            self._sweep(now)
+            log = self.logs[group] = Log(self._histories.of(group))
+        return log
+
+    def _sweep(self, now: float) -> None:
+        if len(self.logs) < self._swept:
+            return
+        for group, log in list(self.logs.items()):
+            if self._is_idle(group, log, now):
+                del self.logs[group]
+        self._swept = max(2 * len(self.logs), 100)
+
+    def _is_idle(self, group: str, log: Log, now: float) -> bool:
+        return now - log.used_at >= log.seconds and group not in self._groups.followers
+
+
+def size_of(message: Message) -> int:
+    """In bytes, about as Redis would keep it."""
+    try:
+        return len(marshal.dumps(message))
+    except ValueError:  # it holds what a message does not carry
+        return len(repr(message))

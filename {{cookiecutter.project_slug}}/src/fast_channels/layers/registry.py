@@ -1,6 +1,8 @@
-"""Layers by alias, so that consumers name a layer instead of importing one."""
+"""Layers by alias, so that consumers name a layer instead of importing one; and what an app does with all."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..exceptions import InvalidChannelLayerError
@@ -67,6 +69,10 @@ def unregister_channel_layer(alias: str) -> None:
     channel_layers.unregister(alias)
 
 
+def has_layers() -> bool:
+    return len(channel_layers) > 0
+
+
 @asynccontextmanager
 async def open_layers(layers: Mapping[str, BaseChannelLayer]) -> AsyncIterator[None]:
     """Open each layer and register it under its alias; close them in the end.
@@ -79,5 +85,23 @@ async def open_layers(layers: Mapping[str, BaseChannelLayer]) -> AsyncIterator[N
         yield
 
 
-def has_layers() -> bool:
-    return len(channel_layers) > 0
+async def is_ready(layers: Iterable[BaseChannelLayer], timeout: float = 2.0) -> bool:
+    """Whether a message goes through each layer and comes back, within `timeout` seconds for all."""
+    try:
+        async with asyncio.timeout(timeout):
+            for layer in layers:
+                await _round_trip(layer)
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _round_trip(layer: BaseChannelLayer) -> None:
+    channel = await layer.new_channel()
+    token = uuid.uuid4().hex
+    try:
+        await layer.send(channel, {"type": "health", "token": token})
+        while (await layer.receive(channel))["token"] != token:
+            pass
+    finally:
+        await layer.close_channel(channel)
