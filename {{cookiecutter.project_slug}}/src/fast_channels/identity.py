@@ -145,18 +145,23 @@ class Ending:
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.told = False  # by an event, which no renewal puts off
-        self.over = (
-            False  # closed from here, of which the handlers know nothing; or not there any more
-        )
-
-    def expire_in(self, delay: float | None) -> None:
-        if not self.told:
-            self._close_in(delay, SESSION_EXPIRED, "The session has expired.")
+        self.over = False  # closed from here, of which the handlers know nothing; or at its end
 
     def hear(self, message: Message) -> None:
         """Whatever is put into the mailbox, in the putter's thread."""
         if message.get("type") == CLOSE and _is_meant(message, self.consumer.session):
-            self.loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
+            self.loop.call_soon_threadsafe(self.close_soon, *_code_and_reason(message))
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.close_in(PATIENCE, code, reason)
+        self.told = True
+
+    def close_in(self, delay: float | None, code: int, reason: str) -> None:
+        """Then, and not when it was to be closed until now; None for never."""
+        if not self.told:
+            self._cancel_timer()
+            if delay is not None and not self.over:
+                self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
 
     async def close(self, code: int, reason: str) -> None:
         self.over = True
@@ -165,37 +170,27 @@ class Ending:
     async def stop(self) -> None:
         """The connection has ended."""
         self.over = True
-        self._close_in(None)
+        self._cancel_timer()
         if self.task is not None and not self.task.done():
             self.task.cancel()
             await asyncio.wait([self.task])
 
-    def _close_soon(self, code: int, reason: str) -> None:
-        if not self.told:
-            self.told = True
-            self._close_in(PATIENCE, code, reason)
-
-    def _close_in(self, delay: float | None, code: int = SIGNED_OUT, reason: str = "") -> None:
-        """Then, and not when it was to be closed until now; None for never."""
+    def _cancel_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if delay is not None and not self.over:
-            self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
 
     def _close_beside_handler(self, code: int, reason: str) -> None:
         self.task = self.loop.create_task(self._close_or_let_go(code, reason))
 
     async def _close_or_let_go(self, code: int, reason: str) -> None:
-        consumer = self.consumer
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.close(code, reason)
         except Exception as error:
-            logger.warning(
-                "Socket %s is let go, for its close fails: %r", consumer.channel_name, error
-            )
-            consumer.let_go(code)
+            channel = self.consumer.channel_name
+            logger.warning("Socket %s is let go, for its close fails: %r", channel, error)
+            self.consumer.let_go(code)
 
 
 class IdentityMixin(AsyncWebsocketConsumer):
@@ -234,7 +229,7 @@ class IdentityMixin(AsyncWebsocketConsumer):
         delay = _seconds_until(expires_at)
         self.session_expires_at = expires_at
         if self._ending is not None:
-            self._ending.expire_in(delay)
+            self._ending.close_in(delay, SESSION_EXPIRED, "The session has expired.")
 
     # ASGI
 

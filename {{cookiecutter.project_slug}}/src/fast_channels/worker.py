@@ -4,19 +4,20 @@ Of a layer it knows what ``WorkQueue`` says, of sockets nothing.
 
 Invariants
 - A job is acknowledged after its handler has returned, never before.
-- A job whose handler raises is given back for another attempt, later each time; after
-  ``max_attempts`` it goes to the layer's dead letters.
+- A job whose handler raises is given back for another attempt, later each time; after ``max_attempts`` it
+  goes to the layer's dead letters.
 - The lease of a job is renewed while its handler runs; when the process dies, its leases end. A handler
   whose lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
 - Handlers begin in the order in which their jobs were leased, each in a task of its own, at most
-  ``concurrency`` at once. At most ``MOST_HELD`` times as many jobs are held: what has been handled
-  is held until its acknowledgement is confirmed.
+  ``concurrency`` at once. At most ``MOST_HELD`` times as many jobs are held, until the layer has confirmed
+  what became of them.
 - Stopping takes no new job, waits up to ``drain_timeout`` for running handlers, then cancels them and
-  gives their jobs back. A handler that goes on for ``CANCEL_TIMEOUT`` all the same is left behind: its
-  job is given back too, and nothing waits for its task, not even ``asyncio.run``.
+  gives their jobs back; also that of a handler which goes on for ``CANCEL_TIMEOUT`` all the same and is
+  left behind: nothing waits for its task, not even ``asyncio.run``.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -45,7 +46,7 @@ CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it i
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """What is held: leased, and not yet acknowledged or given back."""
+    """Leased, and not yet acknowledged or given back."""
 
     delivery: Delivery
     lost: bool = False  # its lease
@@ -220,9 +221,8 @@ class Worker:
     async def _handle(self, job: Job) -> None:
         # What follows the handler awaits nothing, so that no second cancellation can cut it off.
         try:
-            await self._make_consumer(job).dispatch(job.delivery.message)
-        except StopConsumer:
-            self._acknowledge_soon(job)
+            with contextlib.suppress(StopConsumer):
+                await self._make_consumer(job).dispatch(job.delivery.message)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 self._reject(job)
@@ -252,23 +252,14 @@ class Worker:
         return consumer
 
     def _failed(self, job: Job, error: BaseException) -> None:
-        delivery = job.delivery
-        logger.error(
-            "Attempt %d of %d at message %s of %s failed",
-            delivery.attempt,
-            self._max_attempts,
-            delivery.id,
-            delivery.channel,
-            exc_info=error,
-        )
-        doublings = min(delivery.attempt - 1, 30)  # more are no float at some time
-        self._reject(
-            job,
-            delay=min(FIRST_RETRY * 2**doublings, LONGEST_RETRY),
-            dead_of=error if delivery.attempt >= self._max_attempts else None,
-        )
+        attempt, most = job.delivery.attempt, self._max_attempts
+        where = (attempt, most, job.delivery.id, job.delivery.channel)
+        logger.error("Attempt %d of %d at message %s of %s failed", *where, exc_info=error)
+        doublings = min(attempt - 1, 30)  # more are no float at some time
+        delay = min(FIRST_RETRY * 2**doublings, LONGEST_RETRY)
+        self._reject(job, delay, error if attempt >= most else None)
 
-    # Settling: the layer confirms what becomes of a job, which is held until then
+    # Settling
 
     def _settle(self, jobs: list[Job], confirm: Callable[[], Awaitable[None]]) -> None:
         task = self._loop.create_task(self._settled(jobs, confirm))
@@ -285,9 +276,7 @@ class Worker:
             self._held.difference_update(jobs)
             self._freed.set()
 
-    def _reject(
-        self, job: Job, *, delay: float = 0.0, dead_of: BaseException | None = None
-    ) -> None:
+    def _reject(self, job: Job, delay: float = 0.0, dead_of: BaseException | None = None) -> None:
         if self._running.pop(job, None) is not None:  # else it was, when it was left behind
             self._settle([job], partial(self._give_back, job, delay, dead_of))
 

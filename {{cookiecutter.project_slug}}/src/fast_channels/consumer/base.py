@@ -2,7 +2,7 @@
 
 Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
 sends. Neither makes a task per message. A third one exists only to handle the client's disconnect
-beside a handler that does not end. ``Phase`` draws the states.
+beside a handler that does not end.
 
 Invariants
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
@@ -18,14 +18,15 @@ Invariants
   ``overflow_grace`` seconds after the mailbox overflowed, if the policy is to close.
 - At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
   does the rest. While they wait, the client's disconnect is not seen.
-- Once the run is over, nothing of it cancels the server's task.
+- A run is over when the client has disconnected and nothing else waits, or when that was handled beside
+  a handler; when ``receive()`` failed; when a handler failed, stopped the consumer, or was cancelled by
+  the server. Then no other handler is called, and nothing of the run cancels the server's task.
 
 Which handlers a message of the layer may call, and which arguments a class takes, ``handlers`` says.
 """
 
 import asyncio
 import contextlib
-import enum
 import logging
 from collections.abc import Collection
 from contextvars import Context, copy_context
@@ -197,29 +198,6 @@ class ConsumerApp:
         await consumer(scope, receive, send)
 
 
-class Phase(enum.Enum):
-    """How far a run is::
-
-    OPEN ─┬── the client has disconnected, and nothing else waits ───────────────────▶ ENDING
-      │   ├── ``receive()`` failed: the running handler is cancelled ────────────────▶ ENDING
-      ▼   ├── a handler failed, stopped the consumer, or the server cancelled it ────▶ ENDING
-    CLOSING   (the mailbox overflowed, by the policy "close"; from here as from OPEN)
-      │   │
-      ▼   ▼   the client has disconnected, and a handler runs on ``disconnect_patience``
-    DISCONNECTED, when the disconnect was handled beside the handler
-      ├── the handler ends ──────────────────────────────────────────────────────────▶ ENDING
-      └── it runs on ``disconnect_grace``, and is cancelled ─────────────────────────▶ ENDING
-    """
-
-    OPEN = enum.auto()
-    CLOSING = enum.auto()  # by overflow, and what overflows now changes nothing
-    DISCONNECTED = enum.auto()  # what waits is dropped
-    ENDING = enum.auto()  # no handler is to run any more
-
-
-OPEN, CLOSING = Phase.OPEN, Phase.CLOSING  # spares a look into the enum for each message
-
-
 @dataclass(eq=False, repr=False, slots=True)
 class ConsumerRun:
     """Runs one consumer between its client and its mailbox, in the task that makes it."""
@@ -229,7 +207,7 @@ class ConsumerRun:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     task: "asyncio.Task[None] | None" = field(default_factory=asyncio.current_task)
     context: Context = field(default_factory=copy_context)  # before the handler that runs
-    phase: Phase = OPEN
+    over: bool = False  # no handler is to be called any more, though one may still run
     frames: list[Event] = field(default_factory=list)
     room: "asyncio.Future[None] | None" = None  # set when the reader waits for room
     waiting: "asyncio.Future[None] | None" = None  # for something to handle
@@ -278,8 +256,10 @@ class ConsumerRun:
         except BaseException as error:
             if is_cancelled():
                 raise
-            self.receive_error = error
-            self.abort()
+            if not self.over:
+                self.receive_error = error
+                self.over = True
+                self.cancel_handler()
         else:
             self.disconnected(event)
 
@@ -307,9 +287,9 @@ class ConsumerRun:
         handlers, dispatch = consumer.layer_handlers(), consumer.dispatch
         types, capacity = handlers.types, mailbox.capacity
         before_a_frame, gave_way = capacity, False  # how many messages may still go first
-        while (phase := self.phase) is OPEN or phase is CLOSING:
+        while not self.over:
             try:
-                if mailbox.overflowed and phase is OPEN:
+                if mailbox.overflowed:
                     await self.close_on_overflow()
                 elif (before_a_frame or not frames) and (message := mailbox.take()) is not None:
                     if frames:
@@ -354,7 +334,8 @@ class ConsumerRun:
             await self.handle_disconnect()
 
     async def close_on_overflow(self) -> None:
-        self.phase = CLOSING
+        self.mailbox.overflow = "drop_newest"  # what overflows now changes nothing
+        self.mailbox.overflowed = False
         if self.overflow_timer is not None:
             self.overflow_timer.cancel()
         await self.consumer.overflowed()
@@ -365,7 +346,7 @@ class ConsumerRun:
                 await self.consumer.dispatch(self.disconnect_event)
 
     def end(self) -> None:
-        self.phase = Phase.ENDING
+        self.over = True
         for timer in (self.overflow_timer, self.disconnect_timer):
             if timer is not None:
                 timer.cancel()
@@ -384,20 +365,15 @@ class ConsumerRun:
             await self.handle_disconnect()
             grace = self.consumer.disconnect_grace
         finally:
-            if self.phase is not Phase.ENDING:
-                self.phase = Phase.DISCONNECTED
-                self.disconnect_timer = self.loop.call_later(grace, self.abort)
+            if not self.over:
+                self.over = True
+                self.disconnect_timer = self.loop.call_later(grace, self.cancel_handler)
 
     def start_overflow_timer(self) -> None:
         """The mailbox overflowed and its policy is to close: the running handler must end soon."""
-        if self.overflow_timer is None and self.phase in (OPEN, Phase.DISCONNECTED):
-            self.overflow_timer = self.loop.call_later(
-                self.consumer.overflow_grace, self.cancel_handler
-            )
-
-    def abort(self) -> None:
-        self.phase = Phase.ENDING
-        self.cancel_handler()
+        if self.overflow_timer is None and self.mailbox.overflow == "close" and not self.over:
+            grace = self.consumer.overflow_grace
+            self.overflow_timer = self.loop.call_later(grace, self.cancel_handler)
 
     def cancel_handler(self) -> None:
         """By cancelling the task in which it runs."""

@@ -61,6 +61,7 @@ DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 class Job:
     """A message that has been leased."""
 
+    channel: str
     message: Message  # as it was sent
     id: str
     attempt: int = 1
@@ -95,7 +96,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._history = MemoryHistory(self._groups, histories)
         self._keeps_history = bool(group_history)  # of some groups, whoever joins them
         self._numbers = itertools.count(1)
-        self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id
+        self._jobs: dict[str, Job] = {}  # by id
         self._given_back: dict[str, list[tuple[float, int, Job]]] = {}  # heaps, by channel
         self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
 
@@ -216,14 +217,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def acknowledge(self, *deliveries: Delivery) -> None:
         for delivery in deliveries:
-            self._jobs.pop((delivery.channel, delivery.id), None)
+            self._jobs.pop(delivery.id, None)
 
     async def renew(self, delivery: Delivery) -> bool:
         return True
 
     async def release(self, delivery: Delivery) -> None:
         if (job := self._leased(delivery)) is not None:
-            self._give_back(delivery.channel, job)
+            self._give_back(job)
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
@@ -231,16 +232,16 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if (job := self._leased(delivery)) is None:
             return
         if final:
-            del self._jobs[delivery.channel, job.id]
-            self._bury(delivery.channel, job, reason)
+            del self._jobs[job.id]
+            self._bury(job, reason)
         else:
             job.attempt += 1
-            self._give_back(delivery.channel, job, delay)
+            self._give_back(job, delay)
 
     async def depth(self, channel: str) -> Depth:
         self.require_valid_channel_name(channel)
         now = time.monotonic()
-        jobs = [job for (name, _), job in list(self._jobs.items()) if name == channel]
+        jobs = [job for job in list(self._jobs.values()) if job.channel == channel]
         due = sum(job.due <= now for job in jobs)
         if (mailbox := self._groups.mailboxes.get(channel)) is not None:
             mailbox.drop_expired()
@@ -266,9 +267,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
             raise _channel_full(channel, mailbox)
         found = await self.discard(channel, letter)
         if found:
-            job = Job(copier(letter.message)(), letter.id)
-            self._jobs[channel, job.id] = job
-            self._give_back(channel, job)
+            self._jobs[letter.id] = job = Job(channel, copier(letter.message)(), letter.id)
+            self._give_back(job)
         return found
 
     async def discard(self, channel: str, letter: DeadLetter) -> bool:
@@ -287,15 +287,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             if job is None:
                 if (message := mailbox.take()) is None:
                     break
-                job = Job(message, f"{self._names.process_id}{next(self._numbers):016x}")
-                self._jobs[channel, job.id] = job
+                job = Job(channel, message, f"{self._names.process_id}{next(self._numbers):016x}")
+                self._jobs[job.id] = job
             batch.append(Delivery(channel, copier(job.message)(), job.id, job.attempt))
         return batch
 
     def _next(self, channel: str) -> Message | None:
         """For a plain receiver, which acknowledges nothing."""
         if (job := self._next_given_back(channel)) is not None:
-            del self._jobs[channel, job.id]
+            del self._jobs[job.id]
             return job.message
         return self._groups.mailbox_of(channel).take()
 
@@ -305,27 +305,27 @@ class InMemoryChannelLayer(BaseChannelLayer):
             job = heappop(line)[2]
             if not line:
                 del self._given_back[channel]
-            if self._jobs.get((channel, job.id)) is job:  # not acknowledged since
+            if self._jobs.get(job.id) is job:  # not acknowledged since
                 job.due = inf
                 return job
         return None
 
     def _leased(self, delivery: Delivery) -> Job | None:
         """The job, if this delivery is the one that has it."""
-        job = self._jobs.get((delivery.channel, delivery.id))
+        job = self._jobs.get(delivery.id)
         if job is None or job.due < inf or job.attempt != delivery.attempt:
             return None
         return job
 
-    def _give_back(self, channel: str, job: Job, delay: float = 0.0) -> None:
+    def _give_back(self, job: Job, delay: float = 0.0) -> None:
         job.due = time.monotonic() + delay
-        line = self._given_back.setdefault(channel, [])
+        line = self._given_back.setdefault(job.channel, [])
         heappush(line, (job.due, next(self._numbers), job))
-        self._wake(channel)  # to take it, or to wait until it is due
+        self._groups.mailbox_of(job.channel).poke()  # to take it, or to wait until it is due
 
-    def _bury(self, channel: str, job: Job, reason: str) -> None:
+    def _bury(self, job: Job, reason: str) -> None:
         receipt = str(next(self._numbers))
-        letters = self._dead.setdefault(channel, {})
+        letters = self._dead.setdefault(job.channel, {})
         letters[receipt] = DeadLetter(
             job.id, job.message, job.attempt, shortened(reason), time.time(), receipt
         )
@@ -342,14 +342,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
             async with asyncio.timeout(line[0][0] - time.monotonic()):
                 await mailbox.wait()
 
-    def _wake(self, channel: str) -> None:
-        """The receiver that has waited longest, if there is one."""
-        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
-            mailbox.poke()
-
     def _tidy(self, channel: str) -> None:
         if channel in self._given_back:
-            self._wake(channel)  # the wake-up of a receiver that was cancelled is another's
+            # The wake-up of a receiver that was cancelled is another's.
+            self._groups.mailbox_of(channel).poke()
         elif not self._names.owns(channel):
             self._groups.close_if_idle(channel)
 
