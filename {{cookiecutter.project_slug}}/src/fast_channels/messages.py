@@ -162,23 +162,24 @@ class _Walk:
         return f"message{''.join(steps)}"
 
     def plain(self, step: object, value: Any) -> Any:
-        if len(self.path) >= MAX_DEPTH:
+        path = self.path
+        if len(path) >= MAX_DEPTH:
             raise _Refused(f"there are more than {MAX_DEPTH} levels of lists and dicts")
-        self.path.append(step)
+        path.append(step)
         for kind in type(value).__mro__:
             if kind in _CARRIED:
                 result = _CARRIED[kind](self, value)
                 break
         else:
             result = self.encoded(value)
-        self.path.pop()
+        path.pop()
         return result
 
     def as_dict(self, value: dict[Any, Any]) -> dict[Any, Any]:
         return {self.key(key): self.plain(key, part) for key, part in dict.items(value)}
 
     def key(self, key: object) -> Any:
-        result = self.plain(self.HIDDEN, key)
+        result = self.as_str(key) if type(key) is str else self.plain(self.HIDDEN, key)
         if isinstance(result, list | dict) or (self.json and type(result) is not str):
             where = "in JSON" if self.json else "of a dict"
             raise _Refused(f"{_name(key)} cannot be a key {where}, as in {key!r:.50}")
@@ -188,13 +189,15 @@ class _Walk:
         return [self.plain(index, part) for index, part in enumerate(value)]
 
     def encoded(self, value: object) -> Any:
-        encode = next((_encoders[kind] for kind in type(value).__mro__ if kind in _encoders), None)
-        if encode is None:
+        for kind in type(value).__mro__:
+            if kind in _encoders:
+                break
+        else:
             raise _Refused(
                 f"{_name(value)} is nothing that a message carries; convert it, or register an encoder"
             )
         try:
-            result = encode(value)
+            result = _encoders[kind](value)
         except Exception as error:
             raise _Refused(f"the encoder of {_name(value)} failed: {error!r:.200}") from error
         return self.plain(self.HIDDEN, result)  # which may hold what has an encoder again

@@ -17,7 +17,6 @@ Invariants
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -221,8 +220,9 @@ class Worker:
     async def _handle(self, job: Job) -> None:
         # What follows the handler awaits nothing, so that no second cancellation can cut it off.
         try:
-            with contextlib.suppress(StopConsumer):
-                await self._make_consumer(job).dispatch(job.delivery.message)
+            await self._make_consumer(job).dispatch(job.delivery.message)
+        except StopConsumer:
+            self._acknowledge_soon(job)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 self._reject(job)

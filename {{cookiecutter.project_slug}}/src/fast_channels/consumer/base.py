@@ -65,7 +65,7 @@ class AsyncConsumer:
     channel_layer_alias: ClassVar[str | None] = None
     overflow: ClassVar[Overflow] = "drop_newest"
     handlers: ClassVar[Collection[str] | None] = None
-    final_types: ClassVar[frozenset[str]] = frozenset()  # of the client's disconnect
+    final_type: ClassVar[str] = ""  # of the client's disconnect
     backlog: ClassVar[int] = 16
     disconnect_patience: ClassVar[float] = 0.25
     disconnect_grace: float = 10.0
@@ -157,14 +157,13 @@ class AsyncConsumer:
         """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
         found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
         if found is None:
-            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_types)
+            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
         return found
 
     def let_go(self, code: int) -> None:
         """Treat the client as gone, for a part of the consumer that gives up on it: ``disconnect(code)``."""
         if self._consumer_run is not None:
-            (kind,) = self.final_types
-            self._consumer_run.disconnected({"type": kind, "code": code})
+            self._consumer_run.disconnected({"type": self.final_type, "code": code})
 
     async def cleanup(self, error: BaseException) -> None:
         """Called once if the consumer ends by ``error``: a handler's, StopConsumer, cancellation."""
@@ -247,7 +246,7 @@ class ConsumerRun:
         """Pass on what the client sends until it has disconnected."""
         consumer = self.consumer
         try:
-            while (event := await receive())["type"] not in consumer.final_types:
+            while (event := await receive())["type"] != consumer.final_type:
                 while len(self.frames) >= consumer.backlog:
                     self.room = self.loop.create_future()
                     await self.room

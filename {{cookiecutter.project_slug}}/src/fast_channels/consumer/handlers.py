@@ -79,9 +79,9 @@ def refuse(refusal: UnhandledMessage) -> None:
 class LayerHandlers:
     """The handlers of one consumer class that messages of the layer may call, computed once."""
 
-    def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
+    def __init__(self, consumer_class: type, declared: object, final_type: str) -> None:
         self._class_name = consumer_class.__qualname__
-        self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
+        self._protocol = f"{final_type.partition('.')[0]}_"  # the beginning of its handlers' names
         members = [item for one in _ours(consumer_class, PACKAGE) for item in _members(one).items()]
         events = {name for name, value in members if getattr(value, "is_layer_event", False)}
         self._framework = {name for name, _ in members} - events
@@ -101,7 +101,7 @@ class LayerHandlers:
             raise UnhandledMessage(f"{message['type']!r:.200} to {self._class_name}: {reason}")
 
     def _refusal(self, consumer: object, name: str) -> str | None:
-        if name in self._framework or name.startswith(self._protocols):
+        if name in self._framework or name.startswith(self._protocol):
             return f"{name}() is not for messages of the layer"
         if self._declared:
             return "it is not among the declared handlers"
@@ -112,7 +112,7 @@ class LayerHandlers:
 
     def _found(self, consumer_class: type) -> Iterator[str]:
         for name in self._of_class - self._framework:
-            if not name.startswith(("_", *self._protocols)):
+            if not name.startswith(("_", self._protocol)):
                 value = inspect.getattr_static(consumer_class, name)
                 if _is_handler(value) and _takes_a_message(value):
                     yield name

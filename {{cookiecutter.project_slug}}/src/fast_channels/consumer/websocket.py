@@ -82,7 +82,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     """
 
     groups: ClassVar[Iterable[str]] = ()
-    final_types = frozenset({"websocket.disconnect"})
+    final_type = "websocket.disconnect"
 
     _state = State.CONNECTING
     _disconnected = False  # disconnect() has been called

@@ -12,12 +12,13 @@ DEFAULT_ALIAS = "default"
 
 
 class ChannelLayerRegistry:
-    """A mapping from alias to layer. Registering an alias again replaces its layer."""
+    """A mapping from alias to layer."""
 
     def __init__(self) -> None:
         self._layers: dict[str, BaseChannelLayer] = {}
 
     def register(self, alias: str, layer: BaseChannelLayer) -> None:
+        """Registering an alias again replaces its layer."""
         self._layers[alias] = layer
 
     def unregister(self, alias: str) -> None:
@@ -54,19 +55,13 @@ class ChannelLayerRegistry:
 
 
 channel_layers = ChannelLayerRegistry()
+register_channel_layer = channel_layers.register
+unregister_channel_layer = channel_layers.unregister
 
 
 def get_channel_layer(alias: str = DEFAULT_ALIAS) -> BaseChannelLayer | None:
     """The layer registered as ``alias``, or None."""
     return channel_layers.get(alias)
-
-
-def register_channel_layer(alias: str, layer: BaseChannelLayer) -> None:
-    channel_layers.register(alias, layer)
-
-
-def unregister_channel_layer(alias: str) -> None:
-    channel_layers.unregister(alias)
 
 
 def has_layers() -> bool:
