@@ -60,7 +60,6 @@ def handler_name(message_type: str) -> str:
 
 
 def name_for(message: Event) -> str:
-    """The name of the handler that the message asks for."""
     message_type = message.get("type")
     if not isinstance(message_type, str):
         raise UnhandledMessage(
@@ -164,7 +163,6 @@ def arguments_of(consumer_class: type) -> frozenset[str]:
 
 
 def _ours(consumer_class: type, package: str) -> list[type]:
-    """Those of its classes that the package defines."""
     bases = consumer_class.__mro__
     return [one for one in bases if one is object or f"{one.__module__}.".startswith(f"{package}.")]
 

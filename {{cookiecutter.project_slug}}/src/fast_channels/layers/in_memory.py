@@ -187,7 +187,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def flush(self) -> None:
         self._groups.clear()
-        self._history.clear()
+        self._history.logs.clear()
         self._jobs.clear()
         self._given_back.clear()
         self._dead.clear()
@@ -390,15 +390,13 @@ class Log:
         room = MOST_BYTES
         for copy in itertools.islice(reversed(self._events), min(count, MOST_MESSAGES)):
             message = copy()
-            if (room := room - size_of(message)) < 0:
+            if (room := room - len(marshal.dumps(message))) < 0:  # about as Redis would keep it
                 break
             newest.append(message)
         return newest[::-1]
 
 
 class MemoryHistory:
-    """The logs of a layer's groups."""
-
     def __init__(self, groups: LocalGroups, histories: Histories) -> None:
         self.logs: dict[str, Log] = {}
         self._groups = groups
@@ -428,9 +426,6 @@ class MemoryHistory:
                 del messages[: max(len(messages) - history, 0)]
             return Joined(messages, complete, log.position(log.last))
 
-    def clear(self) -> None:
-        self.logs.clear()
-
     def _log(self, group: str) -> Log:
         now = time.monotonic()
         log = self.logs.get(group)
@@ -449,11 +444,3 @@ class MemoryHistory:
 
     def _is_idle(self, group: str, log: Log, now: float) -> bool:
         return now - log.used_at >= log.seconds and group not in self._groups.followers
-
-
-def size_of(message: Message) -> int:
-    """In bytes, about as Redis would keep it."""
-    try:
-        return len(marshal.dumps(message))
-    except ValueError:  # it holds what a message does not carry
-        return len(repr(message))
