@@ -13,6 +13,7 @@ import asyncio
 import json
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -119,11 +120,10 @@ def replay(context: typer.Context, channel: Channel, ids: Ids = None, every: All
 @dead_letters.command()
 def discard(context: typer.Context, channel: Channel, ids: Ids = None, every: All = False) -> None:
     """Delete letters."""
-
-    async def act(queue: InspectableWorkQueue, letter: DeadLetter) -> bool:
-        return await queue.discard(channel, letter)
-
-    run_on_each(context, channel, either(ids, every), act, "discarded")
+    wanted = either(ids, every)
+    run_on_each(
+        context, channel, wanted, lambda queue, one: queue.discard(channel, one), "discarded"
+    )
 
 
 @command_line.command()
@@ -200,20 +200,17 @@ def run_on_each(
     """Act on the letters with these ids, or on all: done if each was there and it worked."""
 
     async def work(queue: InspectableWorkQueue) -> bool:
-        missing, failed, count = set(wanted), 0, 0
-        async for letter in letters(queue, channel):
-            if wanted and letter.id not in wanted:
-                continue
-            missing.discard(letter.id)
-            if await act(queue, letter):
-                count += 1
-            else:
-                failed += 1
+        outcomes = {
+            letter.id: await act(queue, letter)
+            async for letter in letters(queue, channel)
+            if not wanted or letter.id in wanted
+        }
+        missing = set(wanted) - outcomes.keys()
         for identity in sorted(missing):
             remark(f"{identity} is no dead letter in {channel}")
         if done:
-            remark(f"{count} {done}")
-        return not missing and not failed
+            remark(f"{sum(outcomes.values())} {done}")
+        return not missing and all(outcomes.values())
 
     run(context, work)
 
@@ -270,13 +267,8 @@ def when(letter: DeadLetter) -> str:
 
 
 def as_json(letter: DeadLetter) -> str:
-    fields = {
-        "id": letter.id,
-        "at": when(letter),
-        "attempts": letter.attempts,
-        "reason": letter.reason,
-        "message": letter.message,
-    }
+    fields = asdict(letter) | {"at": when(letter)}
+    del fields["receipt"]  # which means nothing to others
     return json.dumps(fields, indent=2, default=repr)
 
 

@@ -28,7 +28,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from .consumer.handlers import layer_event
@@ -84,14 +84,7 @@ async def close_user(
     A socket that is not accepted yet is refused. ``ValueError`` for a code that no endpoint may send,
     and for a reason of more than 123 bytes in UTF-8. That there is no such socket is no error.
     """
-    if not _is_code(code):
-        raise ValueError(
-            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r:.100}"
-        )
-    if not _is_reason(reason):
-        raise ValueError(
-            f"A close reason must be a str of at most {MOST_REASON} bytes of UTF-8, not {reason!r:.200}"
-        )
+    _check_close(code, reason)
     only = None if session is None else _text("session's", session)
     message = {"type": CLOSE, "code": code, "reason": reason, "session": only}
     await layer.group_send(user_group(user_id), message)
@@ -152,19 +145,23 @@ class Ending:
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.told = False  # by an event, which no renewal puts off
-        self.over = False  # closed from here, of which the handlers know nothing
-
-    def expire_in(self, delay: float | None) -> None:
-        if not self.told:
-            self._close_in(delay, SESSION_EXPIRED, "The session has expired.")
+        self.over = False  # closed from here, of which the handlers know nothing; or at its end
 
     def hear(self, message: Message) -> None:
         """Whatever is put into the mailbox, in the putter's thread."""
-        if message.get("type") == CLOSE and self.is_meant(message):
-            self.loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
+        if message.get("type") == CLOSE and _is_meant(message, self.consumer.session):
+            self.loop.call_soon_threadsafe(self.close_soon, *_code_and_reason(message))
 
-    def is_meant(self, message: Message) -> bool:
-        return _is_meant(message, self.consumer.session)
+    def close_soon(self, code: int, reason: str) -> None:
+        self.close_in(PATIENCE, code, reason)
+        self.told = True
+
+    def close_in(self, delay: float | None, code: int, reason: str) -> None:
+        """Then, and not when it was to be closed until now; None for never."""
+        if not self.told:
+            self._cancel_timer()
+            if delay is not None and not self.over:
+                self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
 
     async def close(self, code: int, reason: str) -> None:
         self.over = True
@@ -178,34 +175,22 @@ class Ending:
             self.task.cancel()
             await asyncio.wait([self.task])
 
-    def _close_soon(self, code: int, reason: str) -> None:
-        if not self.told:
-            self.told = True
-            self._close_in(PATIENCE, code, reason)
-
-    def _close_in(self, delay: float | None, code: int, reason: str) -> None:
-        self._cancel_timer()
-        if delay is not None and not self.over:
-            self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
+    def _cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _close_beside_handler(self, code: int, reason: str) -> None:
         self.task = self.loop.create_task(self._close_or_let_go(code, reason))
 
     async def _close_or_let_go(self, code: int, reason: str) -> None:
-        consumer = self.consumer
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.close(code, reason)
         except Exception as error:
-            logger.warning(
-                "Socket %s is let go, for its close fails: %r", consumer.channel_name, error
-            )
-            consumer.let_go(code)
-
-    def _cancel_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+            channel = self.consumer.channel_name
+            logger.warning("Socket %s is let go, for its close fails: %r", channel, error)
+            self.consumer.let_go(code)
 
 
 class IdentityMixin(AsyncWebsocketConsumer):
@@ -244,7 +229,7 @@ class IdentityMixin(AsyncWebsocketConsumer):
         delay = _seconds_until(expires_at)
         self.session_expires_at = expires_at
         if self._ending is not None:
-            self._ending.expire_in(delay)
+            self._ending.close_in(delay, SESSION_EXPIRED, "The session has expired.")
 
     # ASGI
 
@@ -260,11 +245,14 @@ class IdentityMixin(AsyncWebsocketConsumer):
         if _seconds_until(self.session_expires_at) == 0:
             await self.deny(401, "The session has expired.")
             return
-        try:
-            await self._join_user()
-        except ChannelLayerUnavailable:
-            await self.deny(503, "The server is cut off for a moment.")
-            return
+        if (user_id := self.user_id) is not None:
+            if self._ending is not None:
+                self.channel_layer.mailbox(self.channel_name).on_put = self._ending.hear
+            try:
+                await self.channel_layer.group_add(user_group(user_id), self.channel_name)
+            except ChannelLayerUnavailable:
+                await self.deny(503, "The server is cut off for a moment.")
+                return
         self.renew_session(self.session_expires_at)
         await super().websocket_connect(message)
 
@@ -277,16 +265,8 @@ class IdentityMixin(AsyncWebsocketConsumer):
     @layer_event
     async def identity_close(self, message: Message) -> None:
         """What ``close_user`` sends, in its turn."""
-        if self._ending is not None and self._ending.is_meant(message):
+        if self._ending is not None and _is_meant(message, self.session):
             await self._ending.close(*_code_and_reason(message))
-
-    async def _join_user(self) -> None:
-        if (user_id := self.user_id) is None:
-            return
-        group = user_group(user_id)
-        if self._ending is not None:
-            self.channel_layer.mailbox(self.channel_name).on_put = self._ending.hear
-        await self.channel_layer.group_add(group, self.channel_name)
 
 
 def _text(whose: str, an_id: object) -> str:
@@ -311,15 +291,21 @@ def _seconds_until(expires_at: object) -> float | None:
     return None if expires_at > now + CENTURY else max(0.0, expires_at - now)
 
 
-def _is_code(code: object) -> TypeGuard[int]:
-    return type(code) is int and code in CLOSE_CODES
-
-
-def _is_reason(reason: object) -> TypeGuard[str]:
-    return isinstance(reason, str) and len(reason.encode(errors="replace")) <= MOST_REASON
+def _check_close(code: object, reason: object) -> tuple[int, str]:
+    if type(code) is not int or code not in CLOSE_CODES:
+        raise ValueError(
+            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r:.100}"
+        )
+    if not isinstance(reason, str) or len(reason.encode(errors="replace")) > MOST_REASON:
+        raise ValueError(
+            f"A close reason must be a str of at most {MOST_REASON} bytes of UTF-8, not {reason!r:.200}"
+        )
+    return code, reason
 
 
 def _code_and_reason(message: Message) -> tuple[int, str]:
     """As they were sent; a close of another sender than ``close_user`` closes all the same."""
-    code, reason = message.get("code"), message.get("reason")
-    return code if _is_code(code) else SIGNED_OUT, reason if _is_reason(reason) else ""
+    try:
+        return _check_close(message.get("code", SIGNED_OUT), message.get("reason", ""))
+    except ValueError:
+        return SIGNED_OUT, ""

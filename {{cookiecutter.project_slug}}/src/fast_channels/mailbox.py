@@ -14,7 +14,6 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from threading import get_ident
 from typing import Any, Literal, get_args
 
 Message = dict[str, Any]
@@ -39,9 +38,7 @@ class Mailbox:
     expiry: float | None = None
     overflow: Overflow = "drop_newest"
     overflowed: bool = False
-    on_overflow: Callable[[], object] | None = (
-        None  # called when "close" drops, in the putter's thread
-    )
+    on_overflow: Callable[[], object] | None = None  # when "close" drops, in the putter's thread
     wants_events: bool = False  # a consumer takes from here, which understands the layer's events
     dropped: int = 0
     expired: int = 0
@@ -50,9 +47,7 @@ class Mailbox:
     on_put: Callable[[Message], object] | None = None
     # Lists: an empty deque takes 760 bytes, and a list of 100 messages gives its first one as fast.
     _messages: list[Entry] = field(default_factory=list)
-    _waiters: list[tuple[asyncio.Future[None], int]] = field(
-        default_factory=list
-    )  # and their threads
+    _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.set_overflow(self.overflow)
@@ -146,7 +141,7 @@ class Mailbox:
     def waiter(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
         """What ``wait()`` waits for, to a channel's only receiver, in its running loop."""
         waiter = loop.create_future()
-        self._waiters.append((waiter, get_ident()))
+        self._waiters.append(waiter)
         # Queued before this look: another thread's put sees the waiter, or this look its message.
         if self._messages:
             self._forget(waiter)
@@ -157,11 +152,11 @@ class Mailbox:
     def poke(self) -> None:
         """Wake the receiver that has waited longest, if there is one."""
         while self._waiters:
-            waiter, thread = self._waiters.pop(0)
+            waiter = self._waiters.pop(0)
             loop = waiter.get_loop()
             if waiter.done() or loop.is_closed():
                 continue
-            if thread == get_ident():
+            if loop is asyncio._get_running_loop():
                 waiter.set_result(None)
             else:
                 loop.call_soon_threadsafe(_wake, waiter)
@@ -181,10 +176,8 @@ class Mailbox:
                 self.on_expired(count)
 
     def _forget(self, waiter: "asyncio.Future[None]") -> None:
-        for index, (other, _) in enumerate(self._waiters):
-            if other is waiter:
-                del self._waiters[index]
-                return
+        with contextlib.suppress(ValueError):  # it has been woken
+            self._waiters.remove(waiter)
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

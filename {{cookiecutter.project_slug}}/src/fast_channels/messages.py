@@ -147,70 +147,60 @@ class _Refused(Exception):
 
 
 class _Walk:
-    """From a message to its plain values. ``path`` leads to where it is: keys, indexes, encoders."""
+    """From a message to its plain values. ``path`` leads to where it is: keys, indexes, ``HIDDEN``."""
+
+    HIDDEN = object()  # the way into a key, and to what an encoder returned
 
     def __init__(self, json: bool) -> None:
         self.json = json
         self.path: list[object] = []
 
     def __str__(self) -> str:
-        steps = [f"[{step!r:.50}]" for step in self.path if step is not _encoders]
+        steps = [f"[{step!r:.50}]" for step in self.path if step is not self.HIDDEN]
         if len(steps) > PATH_SHOWN + 1:
             steps[PATH_SHOWN:-1] = ["…"]
         return f"message{''.join(steps)}"
 
-    def plain(self, value: Any) -> Any:
-        kinds = type(value).__mro__
-        for kind in kinds:
-            if kind in _CARRIED:
-                return _CARRIED[kind](self, value)
-        for kind in kinds:
-            if kind in _encoders:
-                return self.encoded(value, _encoders[kind])
-        raise _Refused(
-            f"{_name(value)} is nothing that a message carries; convert it, or register an encoder"
-        )
-
-    def check_depth(self) -> None:
-        if len(self.path) >= MAX_DEPTH:
+    def plain(self, step: object, value: Any) -> Any:
+        path = self.path
+        if len(path) >= MAX_DEPTH:
             raise _Refused(f"there are more than {MAX_DEPTH} levels of lists and dicts")
-
-    def as_dict(self, value: dict[Any, Any]) -> dict[Any, Any]:
-        self.check_depth()
-        result = {}
-        for key, part in dict.items(value):
-            plain_key = self.key(key)
-            self.path.append(key)
-            result[plain_key] = self.plain(part)
-            self.path.pop()
+        path.append(step)
+        for kind in type(value).__mro__:
+            if kind in _CARRIED:
+                result = _CARRIED[kind](self, value)
+                break
+        else:
+            result = self.encoded(value)
+        path.pop()
         return result
 
+    def as_dict(self, value: dict[Any, Any]) -> dict[Any, Any]:
+        return {self.key(key): self.plain(key, part) for key, part in dict.items(value)}
+
     def key(self, key: object) -> Any:
-        result = self.plain(key)
+        result = self.as_str(key) if type(key) is str else self.plain(self.HIDDEN, key)
         if isinstance(result, list | dict) or (self.json and type(result) is not str):
             where = "in JSON" if self.json else "of a dict"
             raise _Refused(f"{_name(key)} cannot be a key {where}, as in {key!r:.50}")
         return result
 
     def as_list(self, value: list[Any] | tuple[Any, ...]) -> list[Any]:
-        self.check_depth()
-        result = []
-        for index, part in enumerate(value):
-            self.path.append(index)
-            result.append(self.plain(part))
-            self.path.pop()
-        return result
+        return [self.plain(index, part) for index, part in enumerate(value)]
 
-    def encoded(self, value: object, encode: Callable[[Any], object]) -> Any:
-        self.check_depth()  # it may return what has an encoder again
+    def encoded(self, value: object) -> Any:
+        for kind in type(value).__mro__:
+            if kind in _encoders:
+                break
+        else:
+            raise _Refused(
+                f"{_name(value)} is nothing that a message carries; convert it, or register an encoder"
+            )
         try:
-            result = encode(value)
+            result = _encoders[kind](value)
         except Exception as error:
             raise _Refused(f"the encoder of {_name(value)} failed: {error!r:.200}") from error
-        self.path.append(_encoders)
-        result = self.plain(result)
-        self.path.pop()
-        return result
+        return self.plain(self.HIDDEN, result)  # which may hold what has an encoder again
 
     def as_str(self, value: str) -> str:
         str.encode(value)  # UnicodeEncodeError, if it cannot be sent

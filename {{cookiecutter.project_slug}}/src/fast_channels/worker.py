@@ -4,16 +4,16 @@ Of a layer it knows what ``WorkQueue`` says, of sockets nothing.
 
 Invariants
 - A job is acknowledged after its handler has returned, never before.
-- A job whose handler raises is given back for another attempt, later each time; after
-  ``max_attempts`` it goes to the layer's dead letters.
+- A job whose handler raises is given back for another attempt, later each time; after ``max_attempts`` it
+  goes to the layer's dead letters.
 - The lease of a job is renewed while its handler runs; when the process dies, its leases end. A handler
   whose lease was lost all the same runs on: its acknowledgement still counts, its failure does not.
 - Handlers begin in the order in which their jobs were leased, each in a task of its own, at most
-  ``concurrency`` at once. At most ``MOST_HELD`` times as many jobs are held: what has been handled
-  is held until its acknowledgement is confirmed.
+  ``concurrency`` at once. At most ``MOST_HELD`` times as many jobs are held, until the layer has confirmed
+  what became of them.
 - Stopping takes no new job, waits up to ``drain_timeout`` for running handlers, then cancels them and
-  gives their jobs back. A handler that goes on for ``CANCEL_TIMEOUT`` all the same is left behind: its
-  job is given back too, and nothing waits for its task, not even ``asyncio.run``.
+  gives their jobs back; also that of a handler which goes on for ``CANCEL_TIMEOUT`` all the same and is
+  left behind: nothing waits for its task, not even ``asyncio.run``.
 """
 
 import asyncio
@@ -45,12 +45,10 @@ CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it i
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """What is held: leased, and not yet acknowledged or given back."""
+    """Leased, and not yet acknowledged or given back."""
 
     delivery: Delivery
-    app: ConsumerApp
     lost: bool = False  # its lease
-    rejected: bool = False
 
 
 class NoAttemptEnded(Exception):
@@ -96,19 +94,15 @@ class Worker:
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
         self._on_dead = on_dead
-        self._working: list[asyncio.Task[None]] = []  # leasing, and renewing
-        self._stopping = False
         self._held: set[Job] = set()
         self._running: dict[Job, asyncio.Task[None]] = {}
         self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._handled: list[Job] = []  # in this turn of the loop
         self._freed = asyncio.Event()
-        self._stop_at = math.inf  # when no acknowledgement is tried again
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._stop_at = math.inf
-        self._stopping = False
+        self._stop_at = math.inf  # finite: stopping, and no acknowledgement is tried again then
         self._working = [asyncio.create_task(self._work(), name="worker")]
         if self._queue.lease_time is not None:
             self._working.append(asyncio.create_task(self._renew(self._queue.lease_time / 3)))
@@ -116,7 +110,6 @@ class Worker:
 
     async def __aexit__(self, *exc_info: Any) -> None:
         self._stop_at = time.monotonic() + self._drain_timeout
-        self._stopping = True
         try:
             await cancel_and_wait(self._working[:1])
             if self._running:
@@ -137,7 +130,6 @@ class Worker:
         if left := await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
             self._leave_behind(left)
         for job in list(self._running):
-            del self._running[job]
             self._reject(job)
 
     def _leave_behind(self, tasks: set[asyncio.Task[Any]]) -> None:
@@ -187,15 +179,10 @@ class Worker:
     async def _lease(self, room: int) -> bool:
         """Take jobs of whichever channels have some first; False if leasing failed."""
         if len(self._routes) == 1:
-            ((channel, app),) = self._routes.items()
-            jobs = await self._lease_of(channel, app, room)
-            self._hold(jobs)
-            return bool(jobs)
+            (channel,) = self._routes
+            return self._hold(await self._lease_of(channel, room))
         count = max(1, room // len(self._routes))
-        leases = [
-            asyncio.create_task(self._lease_of(channel, app, count))
-            for channel, app in self._routes.items()
-        ]
+        leases = [asyncio.create_task(self._lease_of(one, count)) for one in self._routes]
         jobs = []
         try:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
@@ -207,25 +194,26 @@ class Worker:
                     jobs += leased
             if len(jobs) > room:  # one of each of too many channels: each gets its turn
                 random.shuffle(jobs)
-            self._hold(jobs)
-        return bool(jobs)
+            held = self._hold(jobs)
+        return held
 
-    async def _lease_of(self, channel: str, app: ConsumerApp, count: int) -> list[Job]:
+    async def _lease_of(self, channel: str, count: int) -> list[Job]:
         """None at all if leasing failed."""
         try:
-            return [Job(delivery, app) for delivery in await self._queue.lease(channel, count)]
+            return [Job(delivery) for delivery in await self._queue.lease(channel, count)]
         except Exception as error:
             logger.error("Cannot lease a message; trying again: %r", error)
             return []
 
-    def _hold(self, jobs: list[Job]) -> None:
-        """Run as many as may, and give the others back, which no handler has seen."""
+    def _hold(self, jobs: list[Job]) -> bool:
+        """Run as many as may, and give the others back, which no handler has seen; False for none."""
         self._held.update(jobs)
-        free = 0 if self._stopping else self._concurrency - len(self._running)
+        free = self._concurrency - len(self._running) if self._stop_at == math.inf else 0
         for job in jobs[:free]:
             self._running[job] = self._loop.create_task(self._handle(job))
         for job in jobs[free:]:
             self._settle([job], partial(self._queue.release, job.delivery))
+        return bool(jobs)
 
     # Handling
 
@@ -249,7 +237,7 @@ class Worker:
             self._freed.set()
 
     def _make_consumer(self, job: Job) -> AsyncConsumer:
-        delivery, app = job.delivery, job.app
+        delivery, app = job.delivery, self._routes[job.delivery.channel]
         if delivery.attempt > self._max_attempts:
             raise NoAttemptEnded("Its workers died, were stopped or lost their leases")
         consumer = app.consumer_class(**app.consumer_initkwargs)
@@ -264,23 +252,14 @@ class Worker:
         return consumer
 
     def _failed(self, job: Job, error: BaseException) -> None:
-        delivery = job.delivery
-        logger.error(
-            "Attempt %d of %d at message %s of %s failed",
-            delivery.attempt,
-            self._max_attempts,
-            delivery.id,
-            delivery.channel,
-            exc_info=error,
-        )
-        doublings = min(delivery.attempt - 1, 30)  # more are no float at some time
-        self._reject(
-            job,
-            delay=min(FIRST_RETRY * 2**doublings, LONGEST_RETRY),
-            dead_of=error if delivery.attempt >= self._max_attempts else None,
-        )
+        attempt, most = job.delivery.attempt, self._max_attempts
+        where = (attempt, most, job.delivery.id, job.delivery.channel)
+        logger.error("Attempt %d of %d at message %s of %s failed", *where, exc_info=error)
+        doublings = min(attempt - 1, 30)  # more are no float at some time
+        delay = min(FIRST_RETRY * 2**doublings, LONGEST_RETRY)
+        self._reject(job, delay, error if attempt >= most else None)
 
-    # Settling: the layer confirms what becomes of a job, which is held until then
+    # Settling
 
     def _settle(self, jobs: list[Job], confirm: Callable[[], Awaitable[None]]) -> None:
         task = self._loop.create_task(self._settled(jobs, confirm))
@@ -297,27 +276,25 @@ class Worker:
             self._held.difference_update(jobs)
             self._freed.set()
 
-    def _reject(
-        self, job: Job, *, delay: float = 0.0, dead_of: BaseException | None = None
-    ) -> None:
-        if not job.rejected:  # when it was left behind
-            job.rejected = True
-            reject = partial(self._queue.reject, job.delivery, delay=delay)
-            confirm = reject if dead_of is None else partial(self._bury, job, dead_of, reject)
-            self._settle([job], confirm)
+    def _reject(self, job: Job, delay: float = 0.0, dead_of: BaseException | None = None) -> None:
+        if self._running.pop(job, None) is not None:  # else it was, when it was left behind
+            self._settle([job], partial(self._give_back, job, delay, dead_of))
 
-    async def _bury(
-        self, job: Job, error: BaseException, reject: Callable[..., Awaitable[None]]
-    ) -> None:
+    async def _give_back(self, job: Job, delay: float, dead_of: BaseException | None) -> None:
+        final = dead_of is not None and await self._is_told(job, dead_of)
+        reason = _describe(dead_of) if final else ""
+        await self._queue.reject(job.delivery, delay=delay, final=final, reason=reason)
+
+    async def _is_told(self, job: Job, error: BaseException) -> bool:
+        """Whether ``on_dead`` has had its say: if not, it is to be told later."""
         try:
             if self._on_dead is not None and not job.lost:
                 await self._on_dead(job.delivery.message, error)
         except ChannelLayerUnavailable:
-            await reject()  # to be told later
-            return
+            return False
         except Exception:
             logger.exception("Nobody is told that message %s is dead", job.delivery.id)
-        await reject(final=True, reason=_describe(error))
+        return True
 
     def _acknowledge_soon(self, job: Job) -> None:
         """One acknowledgement for all that is handled in one turn of the loop."""
@@ -361,7 +338,7 @@ def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp
     raise TypeError(f"The route of channel {name!r} must be a consumer class, not {target!r}")
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: object) -> str:
     try:
         return repr(error)
     except Exception:  # of a user's class

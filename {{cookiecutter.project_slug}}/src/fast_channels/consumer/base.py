@@ -1,28 +1,52 @@
 """The consumer: one connection (or one job), its channel and its handlers.
 
+Two tasks per connection: the ASGI call itself runs the handlers; a second one reads what the client
+sends. Neither makes a task per message. A third one exists only to handle the client's disconnect
+beside a handler that does not end.
+
 Invariants
 - However the consumer ends, it leaves all its groups and its channel is closed; if the server had
   dispatched anything to it, its ``cleanup()`` runs first, exactly once.
-- Arguments become attributes only where a class outside ``consumer`` declares them (``arguments.py``).
-- A message of the layer calls only what ``handlers.py`` allows. In which order what comes is handled,
-  and what happens to a handler that does not end, is said in ``run.py``.
+- Handlers run one at a time, what the client sent in its order, what the layer delivered in its.
+- Messages of the layer go first, for their mailbox can only drop what the client's socket can hold
+  back; but after as many as the mailbox holds it is the next frame's turn, so that no flood silences
+  the client. A client whose own frames come back as messages gives way to the loop's other tasks
+  before its next one: the mailboxes of all its hearers are no larger than its own.
+- The client's disconnect is handled within ``disconnect_patience`` seconds, also beside a handler that
+  is still running; what the client sent before is handled first if that takes no longer.
+- A handler that still runs ``disconnect_grace`` seconds after that is cancelled; so is one that runs
+  ``overflow_grace`` seconds after the mailbox overflowed, if the policy is to close.
+- At most ``backlog`` frames and one more are read ahead of the handlers; the server's flow control
+  does the rest. While they wait, the client's disconnect is not seen.
+- A run is over when the client has disconnected and nothing else waits, or when that was handled beside
+  a handler; when ``receive()`` failed; when a handler failed, stopped the consumer, or was cancelled by
+  the server. Then no other handler is called, and nothing of the run cancels the server's task.
+
+Which handlers a message of the layer may call, and which arguments a class takes, ``handlers`` says.
 """
 
-from functools import cached_property
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
-from ..exceptions import NoChannelLayer, UnhandledMessage
+from ..exceptions import NoChannelLayer, StopConsumer, UnhandledMessage
 from ..layers.base import BaseChannelLayer
 from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
+from ..tasks import is_cancelled
 from ..type_defs import Event, Receive, Scope, Send
-from .arguments import declared
 from .endpoint import EndpointSignature, events_of
-from .handlers import handler_name, layer_event, name_for
-from .run import ConsumerRun, Runnable
+from .handlers import LayerHandlers, arguments_of, handler_name, layer_event, name_for, refuse
+
+logger = logging.getLogger(__name__)
 
 
-class AsyncConsumer(Runnable):
+class AsyncConsumer:
     """Dispatches each message to the method named by its type.
 
     ``channel_layer_alias`` names a registered layer; None takes the one registered as ``"default"``
@@ -35,21 +59,30 @@ class AsyncConsumer(Runnable):
 
     A class without an ``__init__`` of its own takes as an argument what it declares, by an annotation
     or a class attribute (``user: User``, ``limit = 5``), and has it as an attribute; ``TypeError`` for
-    another one.
+    another one. All times are in seconds.
     """
 
     channel_layer_alias: ClassVar[str | None] = None
     overflow: ClassVar[Overflow] = "drop_newest"
+    handlers: ClassVar[Collection[str] | None] = None
+    final_type: ClassVar[str] = ""  # of the client's disconnect
+    backlog: ClassVar[int] = 16
+    disconnect_patience: ClassVar[float] = 0.25
+    disconnect_grace: float = 10.0
+    overflow_grace: ClassVar[float] = 5.0
 
     scope: Scope
     channel_name = ""  # its own channel; none without a layer, nor for a job
+    client_has_left = False  # the server has said so; what the client sent before may still wait
 
     _asgi_send: Send
+    _layer_handlers: ClassVar[LayerHandlers]
+    _consumer_run: "ConsumerRun | None" = None  # while it runs
 
     def __init__(self, **arguments: Any) -> None:
         if arguments:
             own: type = type(self)
-            names = declared(own)
+            names = arguments_of(own)
             if wrong := arguments.keys() - names:
                 raise TypeError(
                     f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
@@ -119,6 +152,25 @@ class AsyncConsumer(Runnable):
         elif (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
             self.channel_layer = layer
 
+    @classmethod
+    def layer_handlers(cls) -> LayerHandlers:
+        """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
+        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
+        if found is None:
+            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
+        return found
+
+    def let_go(self, code: int) -> None:
+        """Treat the client as gone, for a part of the consumer that gives up on it: ``disconnect(code)``."""
+        if self._consumer_run is not None:
+            self._consumer_run.disconnected({"type": self.final_type, "code": code})
+
+    async def cleanup(self, error: BaseException) -> None:
+        """Called once if the consumer ends by ``error``: a handler's, StopConsumer, cancellation."""
+
+    async def overflowed(self) -> None:
+        """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
+
 
 class ConsumerApp:
     """A consumer class as an ASGI application: each connection gets an instance of its own.
@@ -143,3 +195,188 @@ class ConsumerApp:
         if receive is None or send is None:
             scope, receive, send = events_of(scope)
         await consumer(scope, receive, send)
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class ConsumerRun:
+    """Runs one consumer between its client and its mailbox, in the task that makes it."""
+
+    consumer: AsyncConsumer
+    mailbox: Mailbox
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    task: "asyncio.Task[None] | None" = field(default_factory=asyncio.current_task)
+    context: Context = field(default_factory=copy_context)  # before the handler that runs
+    over: bool = False  # no handler is to be called any more, though one may still run
+    frames: list[Event] = field(default_factory=list)
+    room: "asyncio.Future[None] | None" = None  # set when the reader waits for room
+    waiting: "asyncio.Future[None] | None" = None  # for something to handle
+    receive_error: BaseException | None = None
+    disconnect_event: Event | None = None
+    disconnect_task: "asyncio.Task[None] | None" = None  # handles that event beside a handler
+    disconnect_timer: asyncio.TimerHandle | None = None
+    overflow_timer: asyncio.TimerHandle | None = None
+    cancelled_by_us: bool = False  # this task, to end the running handler
+
+    async def run(self, receive: Receive) -> None:
+        """Returns when the client has left or a handler stopped the consumer; raises its error."""
+        if self.mailbox.overflow == "close":  # called in the sender's thread
+            in_loop = self.loop.call_soon_threadsafe
+            self.mailbox.on_overflow = partial(in_loop, self.start_overflow_timer)
+        self.consumer._consumer_run = self
+        reader = self.loop.create_task(self.read(receive))
+        try:
+            await self.handle()
+        except BaseException as error:
+            self.end()
+            try:
+                await self.consumer.cleanup(error)
+            except Exception:
+                logger.exception("Cleaning up %s failed as well", type(self.consumer).__qualname__)
+            if not isinstance(error, StopConsumer):
+                raise
+        finally:
+            self.end()
+            self.consumer._consumer_run = None
+            if tasks := [one for one in (reader, self.disconnect_task) if one and not one.done()]:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    async def read(self, receive: Receive) -> None:
+        """Pass on what the client sends until it has disconnected."""
+        consumer = self.consumer
+        try:
+            while (event := await receive())["type"] != consumer.final_type:
+                while len(self.frames) >= consumer.backlog:
+                    self.room = self.loop.create_future()
+                    await self.room
+                self.frames.append(event)
+                self.mailbox.poke()
+        except BaseException as error:
+            if is_cancelled():
+                raise
+            if not self.over:
+                self.receive_error = error
+                self.over = True
+                self.cancel_handler()
+        else:
+            self.disconnected(event)
+
+    def disconnected(self, event: Event) -> None:
+        """Handle the client's disconnect: the server's word of it, or that of whoever gives up on both."""
+        if self.disconnect_event is not None:
+            return
+        self.disconnect_event = event
+        self.consumer.client_has_left = True
+        if self.idle:
+            self.mailbox.poke()
+        else:
+            self.disconnect_timer = self.loop.call_later(
+                self.consumer.disconnect_patience, self.start_disconnect_task
+            )
+
+    @property
+    def idle(self) -> bool:
+        """No handler runs or is about to."""
+        return self.waiting is not None and not self.waiting.done()
+
+    async def handle(self) -> None:
+        """Handle messages and frames until the client has disconnected; then that."""
+        consumer, mailbox, frames = self.consumer, self.mailbox, self.frames
+        handlers, dispatch = consumer.layer_handlers(), consumer.dispatch
+        types, capacity = handlers.types, mailbox.capacity
+        before_a_frame, gave_way = capacity, False  # how many messages may still go first
+        while not self.over:
+            try:
+                if mailbox.overflowed:
+                    await self.close_on_overflow()
+                elif (before_a_frame or not frames) and (message := mailbox.take()) is not None:
+                    if frames:
+                        before_a_frame -= 1
+                    self.context = copy_context()
+                    kind = message.get("type")
+                    try:
+                        if type(kind) is not str or kind not in types:
+                            handlers.require(consumer, message)
+                        await dispatch(message)
+                    except UnhandledMessage as refusal:
+                        refuse(refusal)
+                elif frames and before_a_frame < capacity and not gave_way:
+                    gave_way = True
+                    await asyncio.sleep(0)
+                elif frames:
+                    self.context = copy_context()
+                    if self.room is not None and not self.room.done():
+                        self.room.set_result(None)
+                    await dispatch(frames.pop(0))
+                    before_a_frame, gave_way = capacity, False
+                elif self.disconnect_event is not None:
+                    break
+                else:
+                    self.waiting = mailbox.waiter(self.loop)
+                    await self.waiting
+            except asyncio.CancelledError as error:
+                if not self.cancelled_by_us:
+                    if is_cancelled():
+                        raise
+                    raise RuntimeError("Something that a handler awaited was cancelled") from error
+            if self.cancelled_by_us and self.task is not None:
+                self.cancelled_by_us = False
+                if self.task.uncancel():
+                    raise asyncio.CancelledError  # somebody else has cancelled it as well
+        self.end()
+        if self.receive_error is not None:
+            raise self.receive_error
+        if self.disconnect_task is not None:
+            await self.disconnect_task
+        else:
+            await self.handle_disconnect()
+
+    async def close_on_overflow(self) -> None:
+        self.mailbox.overflow = "drop_newest"  # what overflows now changes nothing
+        self.mailbox.overflowed = False
+        if self.overflow_timer is not None:
+            self.overflow_timer.cancel()
+        await self.consumer.overflowed()
+
+    async def handle_disconnect(self) -> None:
+        if self.disconnect_event is not None:
+            with contextlib.suppress(StopConsumer):
+                await self.consumer.dispatch(self.disconnect_event)
+
+    def end(self) -> None:
+        self.over = True
+        for timer in (self.overflow_timer, self.disconnect_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # When a handler takes too long
+
+    def start_disconnect_task(self) -> None:
+        self.disconnect_task = self.loop.create_task(
+            self.disconnect_beside_handler(), context=self.context
+        )
+
+    async def disconnect_beside_handler(self) -> None:
+        """The handler then gets its grace, unless its task has only waited for this."""
+        grace = 0.0
+        try:
+            await self.handle_disconnect()
+            grace = self.consumer.disconnect_grace
+        finally:
+            if not self.over:
+                self.over = True
+                self.disconnect_timer = self.loop.call_later(grace, self.cancel_handler)
+
+    def start_overflow_timer(self) -> None:
+        """The mailbox overflowed and its policy is to close: the running handler must end soon."""
+        if self.overflow_timer is None and self.mailbox.overflow == "close" and not self.over:
+            grace = self.consumer.overflow_grace
+            self.overflow_timer = self.loop.call_later(grace, self.cancel_handler)
+
+    def cancel_handler(self) -> None:
+        """By cancelling the task in which it runs."""
+        if self.idle:
+            self.mailbox.poke()
+        elif self.task is not None and not self.task.done():
+            self.cancelled_by_us = self.task.cancel()

@@ -20,12 +20,8 @@ class Socket(Protocol):
     """A ``starlette.websockets.WebSocket``."""
 
     scope: Scope
-
-    @property
-    def client_state(self) -> Any: ...
-
-    @property
-    def application_state(self) -> Any: ...
+    client_state: Any
+    application_state: Any
 
     async def receive(self) -> Event: ...
 

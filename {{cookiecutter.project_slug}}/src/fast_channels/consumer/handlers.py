@@ -1,16 +1,20 @@
-"""Which methods of a consumer a message of the layer may call. A sender to a group can send any type.
+"""What others reach of a consumer's class: which methods a message of the layer may call, for a sender to
+a group can send any type; and which arguments a class takes that has no ``__init__`` of its own.
 
 Invariants
-- Never what the framework's classes define, overridden or not, except what they mark as a ``layer_event``;
-  nor a name that is private or of the consumer's protocol: ``websocket.*`` and ``http.*`` are the server's
-  words alone.
-- Where a class declares ``handlers``, nothing else; otherwise its async methods that take one message.
+- A message calls nothing that the framework's classes define, overridden or not, except what they mark as
+  a ``layer_event``; no name that is private or of the consumer's protocol: ``websocket.*`` and ``http.*``
+  are the server's words alone. Where a class declares ``handlers``, nothing else; otherwise its async
+  methods that take one message.
 - What is refused is counted and logged at a bounded rate, and ends nothing; under a communicator it raises.
+- What ``consumer`` itself defines (``scope``, ``groups``) is no argument, nor is a method, a property or a
+  private name; so no argument changes what a consumer does by itself.
 """
 
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -19,9 +23,13 @@ from ..exceptions import UnhandledMessage
 from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event
 
+if sys.version_info >= (3, 14):
+    import annotationlib
+
 logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
+CONSUMERS = __name__.rpartition(".")[0]
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 # Types that a class remembers; of the same method there are as many as the dots in its name allow.
 MOST_TYPES = 1024
@@ -52,7 +60,6 @@ def handler_name(message_type: str) -> str:
 
 
 def name_for(message: Event) -> str:
-    """The name of the handler that the message asks for."""
     message_type = message.get("type")
     if not isinstance(message_type, str):
         raise UnhandledMessage(
@@ -71,14 +78,12 @@ def refuse(refusal: UnhandledMessage) -> None:
 class LayerHandlers:
     """The handlers of one consumer class that messages of the layer may call, computed once."""
 
-    def __init__(self, consumer_class: type, declared: object, final_types: frozenset[str]) -> None:
+    def __init__(self, consumer_class: type, declared: object, final_type: str) -> None:
         self._class_name = consumer_class.__qualname__
-        self._protocols = tuple({f"{kind.partition('.')[0]}_" for kind in final_types})
-        ours = [one for one in consumer_class.__mro__ if one is object or _package(one) == PACKAGE]
-        values = [item for one in ours for item in vars(one).items()]
-        events = {name for name, value in values if getattr(value, "is_layer_event", False)}
-        names = {name for one in ours for name in (*vars(one), *inspect.get_annotations(one))}
-        self._framework = names - events
+        self._protocol = f"{final_type.partition('.')[0]}_"  # the beginning of its handlers' names
+        members = [item for one in _ours(consumer_class, PACKAGE) for item in _members(one).items()]
+        events = {name for name, value in members if getattr(value, "is_layer_event", False)}
+        self._framework = {name for name, _ in members} - events
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
@@ -95,7 +100,7 @@ class LayerHandlers:
             raise UnhandledMessage(f"{message['type']!r:.200} to {self._class_name}: {reason}")
 
     def _refusal(self, consumer: object, name: str) -> str | None:
-        if name in self._framework or name.startswith(self._protocols):
+        if name in self._framework or name.startswith(self._protocol):
             return f"{name}() is not for messages of the layer"
         if self._declared:
             return "it is not among the declared handlers"
@@ -106,7 +111,7 @@ class LayerHandlers:
 
     def _found(self, consumer_class: type) -> Iterator[str]:
         for name in self._of_class - self._framework:
-            if not name.startswith(("_", *self._protocols)):
+            if not name.startswith(("_", self._protocol)):
                 value = inspect.getattr_static(consumer_class, name)
                 if _is_handler(value) and _takes_a_message(value):
                     yield name
@@ -122,10 +127,6 @@ class LayerHandlers:
                 f"{self._class_name}.handlers must not name what its base classes define: {wrong}"
             )
         return names
-
-
-def _package(of: type) -> str:
-    return of.__module__.partition(".")[0]
 
 
 def _is_handler(value: object) -> bool:
@@ -148,3 +149,28 @@ def _takes_a_message(value: Any) -> bool:
     except ValueError:  # it has none, as what is written in C
         return True
     return True
+
+
+@functools.lru_cache(maxsize=1024)
+def arguments_of(consumer_class: type) -> frozenset[str]:
+    """What the class and its bases outside ``consumer`` annotate or set."""
+    ours = _ours(consumer_class, CONSUMERS)
+    own = [
+        item for one in consumer_class.__mro__ if one not in ours for item in _members(one).items()
+    ]
+    names = {n for n, value in own if not n.startswith("_") and not hasattr(value, "__get__")}
+    return frozenset(names.difference(*map(_members, ours)))
+
+
+def _ours(consumer_class: type, package: str) -> list[type]:
+    bases = consumer_class.__mro__
+    return [one for one in bases if one is object or f"{one.__module__}.".startswith(f"{package}.")]
+
+
+def _members(of: type) -> dict[str, Any]:
+    """What a class itself annotates or sets; None for what it only annotates."""
+    if sys.version_info >= (3, 14):  # what is imported for a type checker only has no value there
+        annotated = annotationlib.get_annotations(of, format=annotationlib.Format.FORWARDREF)
+    else:
+        annotated = inspect.get_annotations(of)
+    return {**dict.fromkeys(annotated), **vars(of)}

@@ -14,7 +14,7 @@ class AsyncHttpConsumer(AsyncConsumer):
     """
 
     max_body_size: ClassVar[int] = 2 * 1024 * 1024
-    final_types = frozenset({"http.disconnect"})
+    final_type = "http.disconnect"
     disconnect_patience = 0.0
     disconnect_grace = 0.0
 

@@ -13,13 +13,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from ..exceptions import (
-    AcceptConnection,
-    ChannelLayerUnavailable,
-    DenyConnection,
-    InvalidChannelLayerError,
-    StopConsumer,
-)
+from ..exceptions import AcceptConnection, ChannelLayerUnavailable, DenyConnection, StopConsumer
 from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event, HeadersInput, encode_headers
 from . import json_text
@@ -88,7 +82,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     """
 
     groups: ClassVar[Iterable[str]] = ()
-    final_types = frozenset({"websocket.disconnect"})
+    final_type = "websocket.disconnect"
 
     _state = State.CONNECTING
     _disconnected = False  # disconnect() has been called
@@ -189,13 +183,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     # ASGI events
 
     async def websocket_connect(self, message: Event) -> None:
-        groups = list(self.groups)
-        if groups and not self.has_layer:
-            raise InvalidChannelLayerError(
-                f"{type(self).__qualname__}.groups needs a channel layer, and none is registered "
-                f"as 'default'; register one or set channel_layer_alias"
-            )
-        for group in groups:
+        for group in self.groups:
             await self.channel_layer.group_add(group, self.channel_name)
         try:
             await self.connect()
@@ -225,14 +213,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         code = NORMAL_CLOSURE if isinstance(error, StopConsumer) else INTERNAL_ERROR
         try:
-            # Before accept() the server answers it with HTTP 500 and logs it, or Starlette otherwise.
+            # Before accept() the server answers an error with HTTP 500 and logs it, or Starlette otherwise.
             if code == INTERNAL_ERROR and self._state is not State.CONNECTING:
+                which = (type(self).__qualname__, self.channel_name, code)
                 logger.error(
-                    "A handler of %s failed; its socket %s is closed with %d: %r",
-                    type(self).__qualname__,
-                    self.channel_name,
-                    code,
-                    error,
+                    "A handler of %s failed; its socket %s is closed with %d: %r", *which, error
                 )
             if code == NORMAL_CLOSURE or self._state is OPEN:
                 await self.close(code)

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..messages import register_encoder
 from .base import BaseChannelLayer
-from .health import is_ready
 from .history import POSITION, History, Joined
 from .in_memory import InMemoryChannelLayer
 from .jobs import DeadLetter, Delivery, Depth, InspectableWorkQueue, WorkQueue
@@ -13,6 +12,7 @@ from .registry import (
     channel_layers,
     get_channel_layer,
     has_layers,
+    is_ready,
     open_layers,
     register_channel_layer,
     unregister_channel_layer,

@@ -1,8 +1,7 @@
 """What every channel layer is: the names it accepts, its capacities, its methods.
 
-The interface is that of the Django Channels channel layer specification. A concrete layer adds how
-messages travel, of which nothing is known here; delivery inside the process (``groups``) and
-mailboxes are shared by all of them.
+The interface is that of the Django Channels channel layer specification. How messages travel a concrete
+layer adds; all of them share delivery inside the process (``groups``) and mailboxes.
 """
 
 import fnmatch

@@ -11,16 +11,29 @@ Invariants of jobs
   that gave it back. Until then it counts as leased.
 - A lease never ends by itself: a worker cannot die without the layer.
 - Each delivery is a copy: what a failed handler did to its message, the next attempt does not see.
+
+Invariants of history
+- A group has a log if ``group_history`` is for it, or since somebody joined it; other groups cost nothing.
+- The events of a log are numbered without a gap. What is dropped is dropped at its beginning, so all
+  after a number are there if the next one is.
+- A log is forgotten when nobody follows it and its history has lasted since its last event or joining;
+  a new one has another epoch, in which no position of the old one stands.
+- Delivering, keeping and joining are one step each, whichever thread does them.
+- A joining brings at most ``MOST_MESSAGES`` and ``MOST_BYTES``, as in Redis.
 """
 
 import asyncio
 import contextlib
+import itertools
+import marshal
 import re
+import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count as count_from
 from math import inf
 from typing import ClassVar
 
@@ -30,9 +43,16 @@ from ..messages import detached
 from ..names import ChannelNames
 from .base import BaseChannelLayer
 from .groups import LocalGroups, copier
-from .history import MOST_MESSAGES, Histories, History, Joined, check_joining
+from .history import (
+    MOST_BYTES,
+    MOST_MESSAGES,
+    POSITION,
+    Histories,
+    History,
+    Joined,
+    check_joining,
+)
 from .jobs import DeadLetter, Delivery, Depth, shortened
-from .memory_history import MemoryHistory
 
 DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 
@@ -41,6 +61,7 @@ DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 class Job:
     """A message that has been leased."""
 
+    channel: str
     message: Message  # as it was sent
     id: str
     attempt: int = 1
@@ -74,8 +95,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         histories = Histories(group_history, History(MOST_MESSAGES, expiry))
         self._history = MemoryHistory(self._groups, histories)
         self._keeps_history = bool(group_history)  # of some groups, whoever joins them
-        self._numbers = count_from(1)
-        self._jobs: dict[tuple[str, str], Job] = {}  # by channel and id
+        self._numbers = itertools.count(1)
+        self._jobs: dict[str, Job] = {}  # by id
         self._given_back: dict[str, list[tuple[float, int, Job]]] = {}  # heaps, by channel
         self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
 
@@ -166,7 +187,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def flush(self) -> None:
         self._groups.clear()
-        self._history.clear()
+        self._history.logs.clear()
         self._jobs.clear()
         self._given_back.clear()
         self._dead.clear()
@@ -196,14 +217,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def acknowledge(self, *deliveries: Delivery) -> None:
         for delivery in deliveries:
-            self._jobs.pop((delivery.channel, delivery.id), None)
+            self._jobs.pop(delivery.id, None)
 
     async def renew(self, delivery: Delivery) -> bool:
         return True
 
     async def release(self, delivery: Delivery) -> None:
         if (job := self._leased(delivery)) is not None:
-            self._give_back(delivery.channel, job)
+            self._give_back(job)
 
     async def reject(
         self, delivery: Delivery, *, delay: float = 0.0, final: bool = False, reason: str = ""
@@ -211,16 +232,16 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if (job := self._leased(delivery)) is None:
             return
         if final:
-            del self._jobs[delivery.channel, job.id]
-            self._bury(delivery.channel, job, reason)
+            del self._jobs[job.id]
+            self._bury(job, reason)
         else:
             job.attempt += 1
-            self._give_back(delivery.channel, job, delay)
+            self._give_back(job, delay)
 
     async def depth(self, channel: str) -> Depth:
         self.require_valid_channel_name(channel)
         now = time.monotonic()
-        jobs = [job for (name, _), job in list(self._jobs.items()) if name == channel]
+        jobs = [job for job in list(self._jobs.values()) if job.channel == channel]
         due = sum(job.due <= now for job in jobs)
         if (mailbox := self._groups.mailboxes.get(channel)) is not None:
             mailbox.drop_expired()
@@ -246,9 +267,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
             raise _channel_full(channel, mailbox)
         found = await self.discard(channel, letter)
         if found:
-            job = Job(copier(letter.message)(), letter.id)
-            self._jobs[channel, job.id] = job
-            self._give_back(channel, job)
+            self._jobs[letter.id] = job = Job(channel, copier(letter.message)(), letter.id)
+            self._give_back(job)
         return found
 
     async def discard(self, channel: str, letter: DeadLetter) -> bool:
@@ -267,15 +287,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             if job is None:
                 if (message := mailbox.take()) is None:
                     break
-                job = Job(message, f"{self._names.process_id}{next(self._numbers):016x}")
-                self._jobs[channel, job.id] = job
+                job = Job(channel, message, f"{self._names.process_id}{next(self._numbers):016x}")
+                self._jobs[job.id] = job
             batch.append(Delivery(channel, copier(job.message)(), job.id, job.attempt))
         return batch
 
     def _next(self, channel: str) -> Message | None:
         """For a plain receiver, which acknowledges nothing."""
         if (job := self._next_given_back(channel)) is not None:
-            del self._jobs[channel, job.id]
+            del self._jobs[job.id]
             return job.message
         return self._groups.mailbox_of(channel).take()
 
@@ -285,27 +305,27 @@ class InMemoryChannelLayer(BaseChannelLayer):
             job = heappop(line)[2]
             if not line:
                 del self._given_back[channel]
-            if self._jobs.get((channel, job.id)) is job:  # not acknowledged since
+            if self._jobs.get(job.id) is job:  # not acknowledged since
                 job.due = inf
                 return job
         return None
 
     def _leased(self, delivery: Delivery) -> Job | None:
         """The job, if this delivery is the one that has it."""
-        job = self._jobs.get((delivery.channel, delivery.id))
+        job = self._jobs.get(delivery.id)
         if job is None or job.due < inf or job.attempt != delivery.attempt:
             return None
         return job
 
-    def _give_back(self, channel: str, job: Job, delay: float = 0.0) -> None:
+    def _give_back(self, job: Job, delay: float = 0.0) -> None:
         job.due = time.monotonic() + delay
-        line = self._given_back.setdefault(channel, [])
+        line = self._given_back.setdefault(job.channel, [])
         heappush(line, (job.due, next(self._numbers), job))
-        self._wake(channel)  # to take it, or to wait until it is due
+        self._groups.mailbox_of(job.channel).poke()  # to take it, or to wait until it is due
 
-    def _bury(self, channel: str, job: Job, reason: str) -> None:
+    def _bury(self, job: Job, reason: str) -> None:
         receipt = str(next(self._numbers))
-        letters = self._dead.setdefault(channel, {})
+        letters = self._dead.setdefault(job.channel, {})
         letters[receipt] = DeadLetter(
             job.id, job.message, job.attempt, shortened(reason), time.time(), receipt
         )
@@ -322,17 +342,105 @@ class InMemoryChannelLayer(BaseChannelLayer):
             async with asyncio.timeout(line[0][0] - time.monotonic()):
                 await mailbox.wait()
 
-    def _wake(self, channel: str) -> None:
-        """The receiver that has waited longest, if there is one."""
-        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
-            mailbox.poke()
-
     def _tidy(self, channel: str) -> None:
         if channel in self._given_back:
-            self._wake(channel)  # the wake-up of a receiver that was cancelled is another's
+            # The wake-up of a receiver that was cancelled is another's.
+            self._groups.mailbox_of(channel).poke()
         elif not self._names.owns(channel):
             self._groups.close_if_idle(channel)
 
 
 def _channel_full(channel: str, mailbox: Mailbox) -> ChannelFull:
     return ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
+
+
+class Log:
+    """What one group has said."""
+
+    def __init__(self, history: History) -> None:
+        self.seconds = history.seconds
+        self.epoch = secrets.token_hex(4)
+        self.last = 0  # number of the newest event
+        self.used_at = time.monotonic()
+        # What makes a copy of each event, the last of which has the number ``last``.
+        self._events: deque[Callable[[], Message]] = deque(maxlen=history.messages)
+
+    def position(self, number: int) -> str:
+        return f"{self.epoch}.{number}"
+
+    def append(self, message: Message) -> str:
+        """The position of a new event."""
+        self.used_at = time.monotonic()
+        self.last += 1
+        position = self.position(self.last)
+        self._events.append(copier({**message, POSITION: position}))
+        return position
+
+    def missed(self, since: str) -> int | None:
+        """How many events came after a position; None if it proves nothing."""
+        epoch, _, number = since.partition(".")
+        if epoch != self.epoch or not number.isdecimal() or len(number) > len(str(self.last)):
+            return None
+        missed = self.last - int(number)
+        return missed if 0 <= missed <= len(self._events) else None
+
+    def newest(self, count: int) -> list[Message]:
+        """Of the newest events up to ``count``, or as many as one joining may bring; the oldest first."""
+        newest: list[Message] = []
+        room = MOST_BYTES
+        for copy in itertools.islice(reversed(self._events), min(count, MOST_MESSAGES)):
+            message = copy()
+            if (room := room - len(marshal.dumps(message))) < 0:  # about as Redis would keep it
+                break
+            newest.append(message)
+        return newest[::-1]
+
+
+class MemoryHistory:
+    def __init__(self, groups: LocalGroups, histories: Histories) -> None:
+        self.logs: dict[str, Log] = {}
+        self._groups = groups
+        self._histories = histories
+        self._lock = threading.Lock()
+        self._swept = 100  # how many logs make it worth while to look for idle ones
+
+    def wants(self, group: str) -> bool:
+        return group in self.logs or self._histories.declared(group)
+
+    def deliver(self, group: str, message: Message) -> None:
+        """To the members, and into the log."""
+        with self._lock:
+            position = self._log(group).append(message)
+            self._groups.deliver_event(group, message, position)
+
+    def join(self, group: str, channel: str, since: str | None, history: int) -> Joined:
+        with self._lock:
+            log = self._log(group)
+            log.used_at = time.monotonic()
+            self._groups.join(group, channel)
+            self._groups.follow(group, channel, ready=True)
+            missed = None if since is None else log.missed(since)
+            messages = log.newest(history if missed is None else missed)
+            complete = since is None or len(messages) == missed
+            if missed is not None and not complete:
+                del messages[: max(len(messages) - history, 0)]
+            return Joined(messages, complete, log.position(log.last))
+
+    def _log(self, group: str) -> Log:
+        now = time.monotonic()
+        log = self.logs.get(group)
+        if log is None or self._is_idle(group, log, now):
+            self._sweep(now)
+            log = self.logs[group] = Log(self._histories.of(group))
+        return log
+
+    def _sweep(self, now: float) -> None:
+        if len(self.logs) < self._swept:
+            return
+        for group, log in list(self.logs.items()):
+            if self._is_idle(group, log, now):
+                del self.logs[group]
+        self._swept = max(2 * len(self.logs), 100)
+
+    def _is_idle(self, group: str, log: Log, now: float) -> bool:
+        return now - log.used_at >= log.seconds and group not in self._groups.followers

@@ -1,8 +1,8 @@
 """Jobs: messages of named channels that a worker leases, then acknowledges or gives up.
 
-At least once: a delivery that is neither acknowledged nor rejected, because its worker died, is
-leased again to another worker. A layer that can promise this is a ``WorkQueue``; one whose jobs an
-operator can look into, an ``InspectableWorkQueue``. How it keeps them is not known here.
+At least once: a delivery that is neither acknowledged nor rejected, because its worker died, is leased
+again to another worker. A layer that can promise this is a ``WorkQueue``; one whose jobs an operator can
+look into, an ``InspectableWorkQueue``.
 
 A worker that has lost a lease
 - may still acknowledge: the work is done, so the job goes, although another worker has it now;
@@ -50,10 +50,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many jobs of a channel wait for a worker, are leased, and are dead letters.
-
-    What waits for another attempt after a failure counts as leased.
-    """
+    """Numbers of jobs. What waits for another attempt after a failure counts as leased."""
 
     waiting: int
     leased: int

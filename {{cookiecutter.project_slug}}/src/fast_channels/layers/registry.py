@@ -1,6 +1,8 @@
-"""Layers by alias, so that consumers name a layer instead of importing one."""
+"""Layers by alias, so that consumers name a layer instead of importing one; and what an app does with all."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..exceptions import InvalidChannelLayerError
@@ -10,12 +12,13 @@ DEFAULT_ALIAS = "default"
 
 
 class ChannelLayerRegistry:
-    """A mapping from alias to layer. Registering an alias again replaces its layer."""
+    """A mapping from alias to layer."""
 
     def __init__(self) -> None:
         self._layers: dict[str, BaseChannelLayer] = {}
 
     def register(self, alias: str, layer: BaseChannelLayer) -> None:
+        """Registering an alias again replaces its layer."""
         self._layers[alias] = layer
 
     def unregister(self, alias: str) -> None:
@@ -52,6 +55,8 @@ class ChannelLayerRegistry:
 
 
 channel_layers = ChannelLayerRegistry()
+register_channel_layer = channel_layers.register
+unregister_channel_layer = channel_layers.unregister
 
 
 def get_channel_layer(alias: str = DEFAULT_ALIAS) -> BaseChannelLayer | None:
@@ -59,12 +64,8 @@ def get_channel_layer(alias: str = DEFAULT_ALIAS) -> BaseChannelLayer | None:
     return channel_layers.get(alias)
 
 
-def register_channel_layer(alias: str, layer: BaseChannelLayer) -> None:
-    channel_layers.register(alias, layer)
-
-
-def unregister_channel_layer(alias: str) -> None:
-    channel_layers.unregister(alias)
+def has_layers() -> bool:
+    return len(channel_layers) > 0
 
 
 @asynccontextmanager
@@ -79,5 +80,23 @@ async def open_layers(layers: Mapping[str, BaseChannelLayer]) -> AsyncIterator[N
         yield
 
 
-def has_layers() -> bool:
-    return len(channel_layers) > 0
+async def is_ready(layers: Iterable[BaseChannelLayer], timeout: float = 2.0) -> bool:
+    """Whether a message goes through each layer and comes back, within `timeout` seconds for all."""
+    try:
+        async with asyncio.timeout(timeout):
+            for layer in layers:
+                await _round_trip(layer)
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _round_trip(layer: BaseChannelLayer) -> None:
+    channel = await layer.new_channel()
+    token = uuid.uuid4().hex
+    try:
+        await layer.send(channel, {"type": "health", "token": token})
+        while (await layer.receive(channel))["token"] != token:
+            pass
+    finally:
+        await layer.close_channel(channel)

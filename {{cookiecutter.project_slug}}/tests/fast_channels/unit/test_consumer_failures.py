@@ -189,3 +189,31 @@ async def test_server_fails(codes: list[int]) -> None:
     with pytest.raises(ConnectionResetError):
         await Member.as_asgi()({"type": "websocket"}, receive, send)
     assert codes == [1011]
+
+
+async def test_server_fails_after_a_handler(codes: list[int]) -> None:
+    """The handler's error is the consumer's end: its disconnect() is not cut short by the other one."""
+    failed = asyncio.Event()
+
+    class Failing(Member):
+        async def connect(self) -> None:
+            raise ZeroDivisionError
+
+        async def disconnect(self, code: int) -> None:
+            failed.set()
+            await asyncio.sleep(0.02)
+            await super().disconnect(code)
+
+    async def receive() -> dict[str, Any]:
+        if events:
+            return events.pop()
+        await failed.wait()
+        raise ConnectionResetError
+
+    async def send(event: Any) -> None:
+        """Into the void."""
+
+    events = [{"type": "websocket.connect"}]
+    with pytest.raises(ZeroDivisionError):
+        await Failing.as_asgi()({"type": "websocket"}, receive, send)
+    assert codes == [1011]

@@ -171,7 +171,7 @@ async def test_groups_need_a_layer(caplog: pytest.LogCaptureFixture) -> None:
         async def disconnect(self, code: int) -> None:
             codes.append(code)
 
-    with pytest.raises(InvalidChannelLayerError, match="groups needs a channel layer"):
+    with pytest.raises(InvalidChannelLayerError, match="Member has no channel layer: register one"):
         await WebsocketCommunicator(Member, "/").connect()
     assert codes == [1011]
     assert caplog.records == []
