@@ -48,8 +48,8 @@ class ProcessLease:
     ) -> None:
         self._name = name
         self._serial = 1
-        self._rosters = rosters
-        self._settings = settings
+        self.rosters = rosters
+        self.settings = settings
         self._on_new_id = on_new_id
         self._on_gone = on_gone
         self._deadline: int | None = None  # as told by the registry
@@ -93,11 +93,11 @@ class ProcessLease:
     async def _renew_once(self) -> Lease | None:
         """``may_sweep``: an outage that ends others' leases ends this one as well."""
         loop, since = asyncio.get_running_loop(), self._held_since
-        lease = await self._rosters.renew(
+        lease = await self.rosters.renew(
             self.id,
             self._deadline,
-            lease=self._settings.lease,
-            may_sweep=since is not None and loop.time() - since >= self._settings.patience,
+            lease=self.settings.lease,
+            may_sweep=since is not None and loop.time() - since >= self.settings.patience,
         )
         if lease is not None and (lease.lapsed or since is None):
             self._held_since = loop.time()  # the question may have been on its way for long
@@ -121,19 +121,19 @@ class ProcessLease:
 
     async def _dead_among(self, seen: Collection[str]) -> set[str]:
         """Those of the processes seen in a roster that are dead."""
-        is_news = asyncio.get_running_loop().time() - self._asked_at < self._settings.lease
+        is_news = asyncio.get_running_loop().time() - self._asked_at < self.settings.lease
         alive = self._processes - self._dead if is_news else frozenset()
         absent = set(seen) - {self.id} - alive
         if absent - self._dead:
             await self.renew()  # and so ask for the registry after the roster
-            if self._age >= self._settings.patience:
+            if self._age >= self.settings.patience:
                 self._dead |= absent - self._processes - {self.id}
         return absent & self._dead
 
     async def _sweep(self, group: str, process: str) -> None:
-        limit = self._settings.max_members
-        await self._rosters.write(group, process, ENDING, {}, limit=limit)
-        for page in await pages_of(self._rosters, group, of=process):
+        limit = self.settings.max_members
+        await self.rosters.write(group, process, ENDING, {}, limit=limit)
+        for page in await pages_of(self.rosters, group, of=process):
             if nothing := {member.key: Hold(0, 0, b"") for member in page.members}:
-                await self._rosters.write(group, process, ENDING, nothing, limit=limit)
-        await self._rosters.write(group, process, DEAD, {}, limit=limit)
+                await self.rosters.write(group, process, ENDING, nothing, limit=limit)
+        await self.rosters.write(group, process, DEAD, {}, limit=limit)

@@ -8,6 +8,7 @@ Invariants
   a key only if it is younger than the page in which the key was looked for.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Literal
@@ -34,10 +35,20 @@ class Mirror:
         self._versions: list[int] = []
         self._held: list[Notice] | None = None  # while it is read
         self._space = 0
+        self.written = (b"", 0)  # the epoch and version that have what this process wrote last
+        self.shows_written = asyncio.Event()  # and has been read
 
-    def lacks(self, epoch: bytes, version: int) -> bool:
-        """Whether notices up to this version are still to be heard; of another epoch none will be."""
-        return epoch == self.epoch and version > self.version
+    def expect(self, epoch: bytes, version: int) -> None:
+        """This was written now: its notices are to come, if it is of this epoch."""
+        self.written = (epoch, version)
+        self._look()
+
+    def _look(self) -> None:
+        epoch, version = self.written
+        if epoch == self.epoch and version > self.version:
+            self.shows_written.clear()
+        elif self.ready:
+            self.shows_written.set()
 
     def begin(self) -> None:
         """Pages are being read: what is heard from now on is held until ``finish``, or ``abandon``."""
@@ -62,6 +73,7 @@ class Mirror:
         for key, seen in self.members.items():
             changes += self._change(old.get(key), seen)
         complete = self._space > 0
+        self.expect(b"", 0)  # all that was confirmed before this reading is in it
         for notice in held:
             heard = self.hear(notice)
             complete = complete and heard is not None
@@ -83,6 +95,7 @@ class Mirror:
                 self.version = version
                 if version > self._read_at(seen.key):
                     changes += self.show(seen)
+        self._look()
         return changes
 
     def _read_at(self, key: str) -> int:

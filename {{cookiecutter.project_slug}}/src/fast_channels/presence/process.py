@@ -11,7 +11,6 @@ Invariants
 import asyncio
 import contextlib
 import logging
-import math
 import random
 from collections.abc import Awaitable
 from functools import partial
@@ -50,7 +49,7 @@ class Process:
             name, rosters, settings, on_new_id=self._write_again, on_gone=self._look_early
         )
         self._keeper: asyncio.Task[None] | None = None
-        self._listed_at = -math.inf
+        self._kept_until = 0.0
         self._turns = asyncio.Semaphore(TURNS)
         self._slow_turns = asyncio.Semaphore(SLOW_TURNS)
         self._workers: dict[Room, asyncio.Task[None]] = {}
@@ -104,7 +103,8 @@ class Process:
     async def _list(self, group: str, after: str, count: int) -> list[Seen]:
         state = await self._rosters.state(group, self.id, watch=False)
         if state.numbers.keys() - {self.id}:
-            self._listed_at = self._loop.time()  # a lease that is kept can find out who is dead
+            # A lease that is kept can find out who is dead.
+            self._kept_until = self._loop.time() + LISTED * self._settings.lease
             self._start_keeper()
         room = self.rooms.get(group)
         if room is None and 0 < state.numbers.get(self.id, 0) < ENDING:
@@ -126,8 +126,7 @@ class Process:
     def _room(self, group: str) -> Room:
         room = self.rooms.get(group)
         if room is None:
-            parts = (self._rosters, self._lease, self._local, self._settings)
-            room = self.rooms[group] = Room(group, *parts, take_turn=self._take_turn)
+            room = self.rooms[group] = Room(group, self._lease, self._local, self._take_turn)
         return room
 
     def _room_of(self, channel: str, group: str) -> Room:
@@ -217,8 +216,7 @@ class Process:
 
     @property
     def _in_use(self) -> bool:
-        listed = self._loop.time() - self._listed_at < LISTED * self._settings.lease
-        return bool(self.rooms) or listed
+        return bool(self.rooms) or self._loop.time() < self._kept_until
 
     def _look_at_rooms(self) -> None:
         remembered = self._loop.time() - REMEMBERED * self._settings.lease

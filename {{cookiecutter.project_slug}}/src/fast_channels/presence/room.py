@@ -28,7 +28,7 @@ from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from ..layers.groups import LocalGroups, copier
 from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
-from .lease import ProcessLease, Settings
+from .lease import ProcessLease
 from .mirror import Change, Mirror
 from .rosters import (
     ENDING,
@@ -36,7 +36,6 @@ from .rosters import (
     Hold,
     Member,
     Notice,
-    Rosters,
     Seen,
     Written,
     members_of,
@@ -84,17 +83,15 @@ class Room:
     def __init__(
         self,
         group: str,
-        rosters: Rosters,
         lease: ProcessLease,
         local: LocalGroups,
-        settings: Settings,
         take_turn: "Callable[[Room], None]",
     ) -> None:
         self.group = group
-        self._rosters = rosters
         self._lease = lease
+        self._rosters = lease.rosters
+        self._settings = lease.settings
         self._local = local
-        self._settings = settings
         self._take_turn = take_turn
         self._loop = asyncio.get_running_loop()
         self.keys: dict[str, Holding] = {}
@@ -102,11 +99,9 @@ class Room:
         self.dirty: dict[str, bool] = {}  # in order; whether the info is news
         self._waiting: dict[str, list[asyncio.Future[bool]]] = {}  # for a key to be written
         self._number = 0  # of the last write under the present id that was confirmed
-        self._wrote = (b"", 0)  # epoch and version with that write
         self._watchers: dict[str, None] = {}  # channels, in order
         self._interest = 0  # callers that wait for the mirror
         self._mirror: Mirror | None = None
-        self._mirrored = asyncio.Event()  # it is read, and shows what was written
         self._listening = False
         self.due: set[Step] = set()
         self._read_at = 0.0
@@ -180,12 +175,11 @@ class Room:
         try:
             if (mirror := self._mirror) is None:
                 mirror = self._mirror = Mirror(self._is_same_info)
-                self._mirrored.clear()
                 self._soon(self._listen)
-            elif not self._mirrored.is_set():
-                self._loop.call_later(UNDER_WAY, self._read_before, self._wrote[1])
+            elif not mirror.shows_written.is_set():
+                self._loop.call_later(UNDER_WAY, self._read_before, mirror.written[1])
             async with asyncio.timeout(self._settings.timeout):
-                await self._mirrored.wait()
+                await mirror.shows_written.wait()
             if channel not in self._local.mailboxes:
                 raise ChannelNotOwned(channel)
             self._show_itself(mirror, channel)
@@ -238,19 +232,10 @@ class Room:
             return
         if (changes := mirror.hear(notice)) is not None:
             self._tell(changes)
-            self._look_at_mirror()
         elif notice.epoch == mirror.epoch:
             self._soon(self._read)
         else:
             self._read_later()
-
-    def _look_at_mirror(self) -> None:
-        """Whoever watches from now on waits until it shows what was written."""
-        if (mirror := self._mirror) is not None and mirror.ready:
-            if mirror.lacks(*self._wrote):
-                self._mirrored.clear()
-            else:
-                self._mirrored.set()
 
     def _tell(self, changes: list[Change]) -> None:
         if not self._watchers or self._mirror is None:
@@ -355,8 +340,8 @@ class Room:
         else:
             if process == self._lease.id:
                 self._number = number
-            self._wrote = (written.epoch, written.version)
-            self._look_at_mirror()
+            if self._mirror is not None:
+                self._mirror.expect(written.epoch, written.version)
             for key in news:
                 self._settle(key, waiting[key], refused=key in written.no_room)
             if self.dirty:
@@ -421,8 +406,6 @@ class Room:
         changes, complete = mirror.finish(pages)
         if self._mirror is mirror:
             self._read_at = self._loop.time()
-            self._wrote = (b"", 0)  # all that was confirmed before this reading is in it
-            self._look_at_mirror()
             self._tell(changes)
             if not complete:
                 self._soon(self._read)

@@ -62,8 +62,10 @@ class Presence:
         self.lease = lease
         self.max_members = max_members
         self.max_info = max_info
-        self._processes: dict[asyncio.AbstractEventLoop, Process] = {}
-        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+        # Of each event loop, with what ends it.
+        self._processes: dict[
+            asyncio.AbstractEventLoop, tuple[Process, AsyncGenerator[None, None]]
+        ] = {}
         layer.parts[Presence] = self
 
     @classmethod
@@ -134,9 +136,8 @@ class Presence:
 
     async def aclose(self) -> None:
         """End what the running loop began. Its members have their grace, in case they come back elsewhere."""
-        end = self._ends.pop(asyncio.get_running_loop(), None)
-        if end is not None:
-            await end.aclose()
+        if (found := self._processes.get(asyncio.get_running_loop())) is not None:
+            await found[1].aclose()
 
     async def __aenter__(self) -> "Presence":
         await self.open()
@@ -150,14 +151,13 @@ class Presence:
     @property
     def _process(self) -> Process:
         loop = asyncio.get_running_loop()
-        process = self._processes.get(loop)
-        if process is None:
+        found = self._processes.get(loop)
+        if found is None:
             for ended in [loop for loop in list(self._processes) if loop.is_closed()]:
                 self._processes.pop(ended, None)
-                self._ends.pop(ended, None)
-            process = self._processes[loop] = self._make_process()
-            self._ends[loop] = at_loop_end(partial(self._close_process, loop))
-        return process
+            found = (self._make_process(), at_loop_end(partial(self._close_process, loop)))
+            self._processes[loop] = found
+        return found[0]
 
     def _make_process(self) -> Process:
         name = uuid.uuid4().hex[:16]
@@ -176,8 +176,8 @@ class Presence:
         return Process(name, rosters, here.local, settings(here.config.timeout))
 
     async def _close_process(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ends.pop(loop, None)
-        await self._processes.pop(loop).aclose()
+        process, _ = self._processes.pop(loop)
+        await process.aclose()
 
 
 class PresenceMixin(AsyncConsumer):

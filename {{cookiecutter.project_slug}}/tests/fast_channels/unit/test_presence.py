@@ -112,7 +112,7 @@ async def test_unused_it_costs_nothing(presence: Presence) -> None:
     tasks = asyncio.all_tasks()
     ann = await visit("ann")
     await ann.disconnect()
-    process = next(iter(presence._processes.values()))
+    process, _ = next(iter(presence._processes.values()))
     await eventually(lambda: process.rooms == {}, "the room to be forgotten")
     await eventually(lambda: asyncio.all_tasks() == tasks, "the tasks to end")
     rosters: Any = process._rosters
