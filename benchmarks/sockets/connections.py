@@ -28,7 +28,7 @@ def churn(setting: Setting) -> Sample:
 
 
 def idle(setting: Setting, groups: int) -> Sample:
-    """What resident memory grows by, per connection, when many are open already.
+    """What a server's own memory grows by, per connection, when many are open already.
 
     The first 2,000 or so find memory that the server used to start and has freed: they seem a third
     cheaper than all that come after.

@@ -79,8 +79,8 @@ class Server(AbstractContextManager["Server"]):
         return before  # one that polls is never quiet
 
     def memory(self) -> int:
-        """Resident bytes."""
-        return int(sum(process.memory_info().rss for process in self._all()))
+        """Bytes that are its own. Of those that are resident the kernel counts up to 64 pages late."""
+        return int(sum(process.memory_full_info().uss for process in self._all()))
 
     def _last_words(self) -> str:
         self._errors.seek(0)

@@ -94,9 +94,15 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
     @handles
     async def enter(self, frame: Join) -> Joined:
         self.check_may_join(frame.group)
-        members = await self.be_present(frame.group) if frame.group.startswith("room.") else []
-        group = self.name_of(frame.group)
-        joined = await self.join(group, since=frame.since, history=frame.history)
+        group, members = self.name_of(frame.group), []
+        try:
+            joined = await self.join(group, since=frame.since, history=frame.history)
+            if frame.group.startswith("room."):
+                members = await self.be_present(frame.group)
+        except Exception:
+            if frame.group not in self.joined:
+                await self.leave_all_of(frame.group)
+            raise
         self.joined.add(frame.group)
         return Joined(
             group=frame.group,
@@ -112,11 +118,15 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
         if frame.group not in self.joined:
             return
         self.joined.remove(frame.group)
-        await self.leave(self.name_of(frame.group))
-        if frame.group.startswith("room."):
-            await self.unwatch(frame.group)
-            await self.absent(frame.group)
-            await self.channel_layer.group_discard(f"live.{frame.group}", self.channel_name)
+        await self.leave_all_of(frame.group)
+
+    async def leave_all_of(self, group: str) -> None:
+        """Also what a join had done when it failed."""
+        await self.leave(self.name_of(group))
+        if group.startswith("room."):
+            await self.channel_layer.group_discard(f"live.{group}", self.channel_name)
+            await self.unwatch(group)
+            await self.absent(group)
 
     def check_may_join(self, group: str) -> None:
         kind, _, name = group.partition(".")

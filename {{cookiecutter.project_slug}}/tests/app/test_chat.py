@@ -6,16 +6,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from fast_channels.layers import RedisPubSubChannelLayer, channel_layers
+from fast_channels.exceptions import ChannelLayerUnavailable
+from fast_channels.layers import channel_layers
 from fast_channels.presence import Presence
+from fast_channels.recovery import RecoveryMixin
 
-from .visitors import PATIENCE, Visitor, sign_in, visit
+from .visitors import PATIENCE, Visitor, keeps_history, sign_in, visit
 
 pytestmark = pytest.mark.parametrize("redis_url", ["memory", "redis"], indirect=True)
-
-
-def keeps_history() -> bool:
-    return not isinstance(channel_layers["default"], RedisPubSubChannelLayer)
 
 
 async def said(visitor: Visitor) -> str:
@@ -167,6 +165,29 @@ async def test_a_room_knows_who_is_there(app: FastAPI, room: str) -> None:
         await ben.ask("leave", group=f"room.{room}")
         told = await ada.receive("presence")
         assert (told["joined"], told["left"], told["count"]) == ([], [ben.user["id"]], 1)
+
+
+@pytest.mark.parametrize("of", [(RecoveryMixin, "join"), (Presence, "watch")])
+async def test_a_join_that_fails_leaves_nobody_in_the_room(
+    app: FastAPI, room: str, monkeypatch: pytest.MonkeyPatch, of: tuple[type, str]
+) -> None:
+    """Whatever of it had been done already; the page may try again."""
+    presence = Presence(channel_layers["default"], grace=0)
+
+    async def fail(*arguments: object, **options: object) -> None:
+        raise ChannelLayerUnavailable("cut off in the middle")
+
+    async with visit(app, name="Ada") as ada:
+        with monkeypatch.context() as patch:
+            patch.setattr(*of, fail)
+            assert (await ada.ask("join", group=f"room.{room}"))["code"] == "unavailable"
+        assert await presence.members(f"room.{room}") == []
+        async with visit(app, room, "Ben") as ben:
+            await ben.tell("typing", group=f"room.{room}")
+            assert await ada.is_told_no("typing")
+            assert [one["id"] for one in (await ada.enter(room))["members"]] == [
+                *(ada.user["id"], ben.user["id"])
+            ]
 
 
 async def test_the_app_is_live_and_ready(client: httpx.AsyncClient) -> None:

@@ -8,25 +8,16 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from fast_channels.layers import (
-    InMemoryChannelLayer,
-    RedisPubSubChannelLayer,
-    channel_layers,
-    register_channel_layer,
-)
+from fast_channels.layers import InMemoryChannelLayer, channel_layers, register_channel_layer
 from fast_channels.worker import Worker
 
 from {{ cookiecutter.project_slug }} import jobs
 from {{ cookiecutter.project_slug }}.schemas import JobOutput, JobStarted
 from {{ cookiecutter.project_slug }}.settings import get_settings
 
-from .visitors import PATIENCE, text_of, visit
+from .visitors import PATIENCE, keeps_history, text_of, visit
 
 everywhere = pytest.mark.parametrize("redis_url", ["memory", "redis"], indirect=True)
-
-
-def keeps_history() -> bool:
-    return not isinstance(channel_layers["default"], RedisPubSubChannelLayer)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from fast_channels.layers import RedisPubSubChannelLayer, channel_layers
 from fast_channels.testing import WebsocketCommunicator
 from fast_channels.type_defs import Application
 
@@ -196,6 +197,11 @@ async def close_code(visitor: Visitor) -> int | None:
     async with asyncio.timeout(PATIENCE):
         await visitor.line.socket.wait_closed()
     return visitor.line.socket.close_code
+
+
+def keeps_history() -> bool:
+    """Whether the app's layer keeps what was said for those who come later."""
+    return not isinstance(channel_layers["default"], RedisPubSubChannelLayer)
 
 
 def text_of(events: list[Frame]) -> str:

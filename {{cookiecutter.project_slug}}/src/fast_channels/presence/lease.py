@@ -1,4 +1,4 @@
-"""The lease of one process: under which id it writes, and which processes it knows to be dead.
+"""The lease of one process: under which id it writes, which processes it knows to be dead, and their burial.
 
 Invariants
 - An id that may have been taken for dead is given up at once, and never used again.
@@ -9,32 +9,47 @@ Invariants
 import asyncio
 import math
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import count
 
 from ..exceptions import ChannelLayerUnavailable
-from .rosters import Lease, Rosters
+from .rosters import DEAD, ENDING, Hold, Lease, Rosters, State, pages_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All times in seconds; ``timeout`` is that of one operation."""
+
+    grace: float
+    lease: float
+    max_members: int
+    max_info: int
+    timeout: float
+
+    @property
+    def patience(self) -> float:
+        """In which each process that lives has renewed its lease, once the registry can be reached."""
+        return max(self.lease, 2 * self.timeout)
 
 
 class ProcessLease:
-    """``length`` and ``patience`` are in seconds; in that time each process that lives has renewed its lease,
-    once the registry can be reached. ``on_new_id()`` is called when nothing is written under ``id`` yet,
-    ``on_gone()`` when others are not in the registry any more.
+    """``on_new_id()`` is called when nothing is written under ``id`` yet, ``on_gone()`` when others are
+    not in the registry any more.
     """
 
     def __init__(
         self,
         name: str,
         rosters: Rosters,
-        length: float,
-        patience: float,
+        settings: Settings,
         *,
         on_new_id: Callable[[], None],
         on_gone: Callable[[], None],
     ) -> None:
         self._name = name
         self._serial = 1
-        self._rosters = rosters
-        self._length = length
-        self._patience = patience
+        self.rosters = rosters
+        self.settings = settings
         self._on_new_id = on_new_id
         self._on_gone = on_gone
         self._deadline: int | None = None  # as told by the registry
@@ -44,6 +59,7 @@ class ProcessLease:
         self._asked_at = -math.inf
         self._dead: set[str] = set()
         self._renewing = asyncio.Lock()
+        self.numbers = count(1)  # of writes
 
     @property
     def id(self) -> str:
@@ -53,10 +69,11 @@ class ProcessLease:
     def held(self) -> bool:
         return self._deadline is not None
 
-    async def register(self) -> None:
-        """Before anything is written under ``id``."""
+    async def register(self) -> str:
+        """Before anything is written under the id, which is returned."""
         if not self.held:
             await self.renew()
+        return self.id
 
     async def renew(self) -> None:
         async with self._renewing:
@@ -76,11 +93,11 @@ class ProcessLease:
     async def _renew_once(self) -> Lease | None:
         """``may_sweep``: an outage that ends others' leases ends this one as well."""
         loop, since = asyncio.get_running_loop(), self._held_since
-        lease = await self._rosters.renew(
+        lease = await self.rosters.renew(
             self.id,
             self._deadline,
-            lease=self._length,
-            may_sweep=since is not None and loop.time() - since >= self._patience,
+            lease=self.settings.lease,
+            may_sweep=since is not None and loop.time() - since >= self.settings.patience,
         )
         if lease is not None and (lease.lapsed or since is None):
             self._held_since = loop.time()  # the question may have been on its way for long
@@ -94,16 +111,29 @@ class ProcessLease:
             self._deadline = self._held_since = None
             self._on_new_id()
 
-    async def resign(self, process: str, *, within: float) -> None:
-        await self._rosters.resign(process, within=within)
+    async def bury(self, group: str, state: State) -> None:
+        """Take out of a roster in this state what those have left in it that are dead."""
+        unburied = {process for process, number in state.numbers.items() if number < DEAD}
+        ending = {process for process in unburied if state.numbers[process] >= ENDING}
+        dead = await self._dead_among(unburied)
+        for process in (dead | ending | state.stale) & unburied - {self.id}:
+            await self._sweep(group, process)
 
-    async def dead_among(self, seen: Collection[str]) -> set[str]:
+    async def _dead_among(self, seen: Collection[str]) -> set[str]:
         """Those of the processes seen in a roster that are dead."""
-        is_news = asyncio.get_running_loop().time() - self._asked_at < self._length
+        is_news = asyncio.get_running_loop().time() - self._asked_at < self.settings.lease
         alive = self._processes - self._dead if is_news else frozenset()
         absent = set(seen) - {self.id} - alive
         if absent - self._dead:
             await self.renew()  # and so ask for the registry after the roster
-            if self._age >= self._patience:
+            if self._age >= self.settings.patience:
                 self._dead |= absent - self._processes - {self.id}
         return absent & self._dead
+
+    async def _sweep(self, group: str, process: str) -> None:
+        limit = self.settings.max_members
+        await self.rosters.write(group, process, ENDING, {}, limit=limit)
+        for page in await pages_of(self.rosters, group, of=process):
+            if nothing := {member.key: Hold(0, 0, b"") for member in page.members}:
+                await self.rosters.write(group, process, ENDING, nothing, limit=limit)
+        await self.rosters.write(group, process, DEAD, {}, limit=limit)

@@ -4,19 +4,22 @@ Invariant: each method does its work in one step under a lock, and calls listene
 """
 
 import asyncio
+import marshal
 import time
 import uuid
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import NamedTuple
 
+from ..mailbox import Message
 from .rosters import (
     ENDING,
     EXPIRES,
     STALE,
     WATCHED,
-    Change,
     Hold,
     Lease,
     Listener,
@@ -25,11 +28,13 @@ from .rosters import (
     Seen,
     State,
     Written,
+    check_size,
 )
 
+PLAIN = 2  # version of marshal's format: of equal values the same bytes
 
-@dataclass(slots=True)
-class Part:
+
+class Part(NamedTuple):
     """What one process holds of a key."""
 
     hold: Hold
@@ -38,18 +43,19 @@ class Part:
 
 @dataclass(slots=True)
 class Entry:
+    """A key; ``parts`` are by process."""
+
     shown: int = 0
     parts: dict[str, Part] = field(default_factory=dict)
 
-    @property
-    def info(self) -> bytes:
+    def seen(self, key: str) -> Seen:
         latest = max(self.parts.items(), key=lambda one: (one[1].stamp, one[0]), default=None)
-        return b"" if latest is None else latest[1].hold.info
+        return Seen(key, self.shown, b"" if latest is None else latest[1].hold.info)
 
     def show(self) -> None:
         there = sum(part.hold.live for part in self.parts.values())
         left = sum(part.hold.lingering for part in self.parts.values())
-        self.shown = max(1, there, min(self.shown, there + left))
+        self.shown = max(1, there, min(self.shown, there + left)) if self.parts else 0
 
 
 @dataclass(slots=True)
@@ -61,24 +67,20 @@ class Roster:
     entries: dict[str, Entry] = field(default_factory=dict)
     writes: dict[str, tuple[int, float]] = field(default_factory=dict)  # and when confirmed
 
-    def hold(self, key: str, process: str, hold: Hold, stamp: int) -> Change | None:
-        entry = self.entries.get(key)
-        new = entry is None
-        if entry is None:
-            entry = self.entries[key] = Entry()
-        before, own = (entry.shown, entry.info), entry.parts.get(process)
+    def hold(self, key: str, process: str, hold: Hold, stamp: int) -> Seen | None:
+        """The key as it is seen from now on, if that has changed."""
+        entry = self.entries.setdefault(key, Entry())
+        before, own = entry.seen(key), entry.parts.get(process)
         if hold.live + hold.lingering == 0:
             entry.parts.pop(process, None)
         else:
             kept = own is not None and not hold.fresh
             entry.parts[process] = Part(hold, own.stamp if own is not None and kept else stamp)
+        entry.show()
         if not entry.parts:
             del self.entries[key]
-            return None if new else Change("left", key, 0, b"")
-        entry.show()
-        if new or before != (entry.shown, entry.info):
-            return Change("joined" if new else "updated", key, entry.shown, entry.info)
-        return None
+        after = entry.seen(key)
+        return None if after == before else after
 
 
 class MemoryRosters:
@@ -92,9 +94,7 @@ class MemoryRosters:
         self._lease = 0.0
         self._rosters: dict[str, Roster] = {}
         self._stamp = 0
-        self._listeners: defaultdict[str, dict[Listener, asyncio.AbstractEventLoop]] = defaultdict(
-            dict
-        )
+        self._listeners: dict[str, dict[Listener, asyncio.AbstractEventLoop]] = defaultdict(dict)
 
     @property
     def _now(self) -> int:
@@ -116,13 +116,10 @@ class MemoryRosters:
             lapsed = held is not None and held < now
             until = now + int(lease * 1000)
             self._leases[process] = (until, False)
-            self._sweep(now, may_sweep and not lapsed)
+            for other, (ends, resigned) in list(self._leases.items()):
+                if ends < now and (resigned or (may_sweep and not lapsed)):
+                    del self._leases[other]
             return Lease(until, lapsed, (now - self._born) / 1000, frozenset(self._leases))
-
-    def _sweep(self, now: int, everyone: bool) -> None:
-        for process, (deadline, resigned) in list(self._leases.items()):
-            if deadline < now and (everyone or resigned):
-                del self._leases[process]
 
     async def resign(self, process: str, *, within: float) -> None:
         with self._lock:
@@ -149,7 +146,7 @@ class MemoryRosters:
                 roster.writes[process] = (number, self._now)
             self._stamp += 1
             no_room: list[str] = []
-            changes: list[Change] = []
+            changes: list[Seen] = []
             for key, hold in holds.items():
                 if key not in roster.entries and len(roster.entries) >= limit:
                     if hold.live + hold.lingering:
@@ -178,14 +175,12 @@ class MemoryRosters:
     async def page(self, group: str, after: str, count: int, *, of: str = "") -> Page:
         with self._lock:
             roster = self._roster(group)
-            keys = [key for key in _in_order(roster.entries) if key.encode() > after.encode()]
-            looked_at = keys[:count]
-            members = [
-                Seen(key, roster.entries[key].shown, roster.entries[key].info)
-                for key in looked_at
-                if not of or of in roster.entries[key].parts
-            ]
-            end = looked_at[-1] if len(keys) > count else None
+            keys = sorted(roster.entries, key=str.encode)
+            start = bisect_right(keys, after.encode(), key=str.encode)
+            looked_at = keys[start : start + count]
+            entries = [(key, roster.entries[key]) for key in looked_at]
+            members = [entry.seen(key) for key, entry in entries if not of or of in entry.parts]
+            end = looked_at[-1] if len(keys) > start + count else None
             return Page(roster.epoch, roster.version, members, end)
 
     def _roster(self, group: str) -> Roster:
@@ -214,7 +209,7 @@ class MemoryRosters:
     def when_doubtful(self, look: Callable[[], None]) -> Callable[[], None]:
         return lambda: None  # nothing is ever missed here
 
-    def _tell(self, group: str, roster: Roster, changes: list[Change]) -> None:
+    def _tell(self, group: str, roster: Roster, changes: list[Seen]) -> None:
         before = roster.version
         roster.version += len(changes)
         if not changes or roster.watched < self._now:
@@ -224,6 +219,13 @@ class MemoryRosters:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(listener, notice)
 
+    # Info
 
-def _in_order(keys: Iterable[str]) -> list[str]:
-    return sorted(keys, key=str.encode)
+    def seal(self, group: str, key: str, info: Message, most: int) -> bytes:
+        sealed = marshal.dumps(info, PLAIN)
+        check_size(sealed, most)
+        return sealed
+
+    def unseal(self, group: str, key: str, sealed: bytes) -> Message:
+        info: Message = marshal.loads(sealed) if sealed else {}
+        return info

@@ -8,12 +8,18 @@ Invariants
   a key only if it is younger than the page in which the key was looked for.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Literal
 
-from .rosters import Change, Notice, Page, Seen
+from ..exceptions import ChannelLayerUnavailable
+from .rosters import Notice, Page, Seen
 
 MOST_HELD = 2_000  # changes that come while pages are read
+
+# What somebody has to be told who knows the state before; a key that has left is as it was.
+Change = tuple[Literal["joined", "updated", "left"], Seen]
 
 
 class Mirror:
@@ -27,54 +33,47 @@ class Mirror:
         self.version = 0
         self._ends: list[bytes] = []  # of the pages, and their versions
         self._versions: list[int] = []
-        self._pages: list[Page] | None = None  # while it is read
-        self._held: list[Notice] = []
-        self._room = MOST_HELD
+        self._held: list[Notice] | None = None  # while it is read
+        self._space = 0
+        self.written = (b"", 0)  # the epoch and version that have what this process wrote last
+        self.shows_written = asyncio.Event()  # and has been read
 
-    @property
-    def reading(self) -> bool:
-        return self._pages is not None
+    def expect(self, epoch: bytes, version: int) -> None:
+        """This was written now: its notices are to come, if it is of this epoch."""
+        self.written = (epoch, version)
+        self._look()
 
-    def lacks(self, epoch: bytes, version: int) -> bool:
-        """Whether notices up to this version are still to be heard; of another epoch none will be."""
-        return epoch == self.epoch and version > self.version
-
-    def show(self, member: Seen) -> list[Change]:
-        """Take in a key that is not known, and that is surely there; returns the change."""
-        self.members[member.key] = member
-        return [Change("joined", *member)]
+    def _look(self) -> None:
+        epoch, version = self.written
+        if epoch == self.epoch and version > self.version:
+            self.shows_written.clear()
+        elif self.ready:
+            self.shows_written.set()
 
     def begin(self) -> None:
-        """What is heard from now on is held until ``finish``."""
-        self._pages = []
-        self._held, self._room = [], MOST_HELD
-
-    def add(self, page: Page) -> bool:
-        """Take the next page; False if it is of another roster than the ones before."""
-        if self._pages is None or any(other.epoch != page.epoch for other in self._pages[-1:]):
-            return False
-        self._pages.append(page)
-        return True
+        """Pages are being read: what is heard from now on is held until ``finish``, or ``abandon``."""
+        self._held, self._space = [], MOST_HELD
 
     def abandon(self) -> None:
         """All stays as it was before, but for what was heard since: it has to be read again."""
-        self._pages = None
-        self._held = []
+        self._held = None
 
-    def finish(self) -> tuple[list[Change], bool]:
+    def finish(self, pages: list[Page]) -> tuple[list[Change], bool]:
         """The changes, and False if the roster has to be read again."""
-        pages = self._pages
-        if not pages:
-            raise RuntimeError("finish() needs begin() and a page before it")
-        held, complete = self._held, self._room > 0
-        self.abandon()
-        self.ready = True
-        self.epoch, self.version = pages[0].epoch, pages[0].version
+        held, self._held = self._held or [], None
+        first = pages[0]
+        if any(page.epoch != first.epoch for page in pages):
+            raise ChannelLayerUnavailable("A group was emptied while its members were read")
+        self.ready, self.epoch, self.version = True, first.epoch, first.version
         self._ends = [page.end.encode() for page in pages if page.end is not None]
         self._versions = [page.version for page in pages]
         old = self.members
         self.members = {member.key: member for page in pages for member in page.members}
-        changes = self._differences(old, self.members)
+        changes: list[Change] = [("left", old[key]) for key in old if key not in self.members]
+        for key, seen in self.members.items():
+            changes += self._change(old.get(key), seen)
+        complete = self._space > 0
+        self.expect(b"", 0)  # all that was confirmed before this reading is in it
         for notice in held:
             heard = self.hear(notice)
             complete = complete and heard is not None
@@ -83,43 +82,39 @@ class Mirror:
 
     def hear(self, notice: Notice) -> list[Change] | None:
         """The changes; None if the roster has to be read again."""
-        if self.reading:
-            self._room -= len(notice.changes)
-            if self._room > 0:
+        if self._held is not None:
+            self._space -= len(notice.changes)
+            if self._space > 0:
                 self._held.append(notice)
             return []
         if notice.epoch != self.epoch or notice.version > self.version:
             return None
-        changes = []
-        for version, change in enumerate(notice.changes, start=notice.version + 1):
+        changes: list[Change] = []
+        for version, seen in enumerate(notice.changes, start=notice.version + 1):
             if version > self.version:
                 self.version = version
-                if version > self._read_at(change.key):
-                    changes += self._apply(change)
+                if version > self._read_at(seen.key):
+                    changes += self.show(seen)
+        self._look()
         return changes
 
     def _read_at(self, key: str) -> int:
         """The version at which the key was last looked for."""
         return self._versions[bisect_left(self._ends, key.encode())]
 
-    def _apply(self, change: Change) -> list[Change]:
-        key = change.key
-        before = {key: self.members[key]} if key in self.members else {}
-        after = {} if change.kind == "left" else {key: Seen(*change[1:])}
-        self.members.pop(key, None)
-        self.members.update(after)
-        return self._differences(before, after)
+    def show(self, seen: Seen) -> list[Change]:
+        """Take a key as it is now; returns the change, if there is one."""
+        known = self.members.pop(seen.key, None)
+        if seen.connections:
+            self.members[seen.key] = seen
+        return self._change(known, seen)
 
-    def _differences(self, before: dict[str, Seen], after: dict[str, Seen]) -> list[Change]:
-        """What has to be told to somebody who knows ``before``; those who left first."""
-        changes = [Change("left", *one) for key, one in before.items() if key not in after]
-        for key, one in after.items():
-            known = before.get(key)
-            if known is None:
-                changes.append(Change("joined", *one))
-            elif not self._same(one, known):
-                changes.append(Change("updated", *one))
-        return changes
+    def _change(self, known: Seen | None, seen: Seen) -> list[Change]:
+        if known is None:
+            return [("joined", seen)] if seen.connections else []
+        if not seen.connections:
+            return [("left", known)]
+        return [] if self._same(seen, known) else [("updated", seen)]
 
     def _same(self, one: Seen, other: Seen) -> bool:
         if one == other:

@@ -10,19 +10,17 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..exceptions import ChannelLayerUnavailable, UndecodableMessage
 from ..layers.redis.client.commands import PUBLISH, Commands, Script
-from ..layers.redis.loop_layer import Config, LoopLayer
+from ..layers.redis.loop_layer import LoopLayer
 from ..mailbox import Message
 from .rosters import (
     EXPIRES,
     STALE,
     WATCHED,
-    Change,
     Hold,
-    Kind,
     Lease,
     Listener,
     Notice,
@@ -36,6 +34,9 @@ from .rosters import (
 UNREACHED = 0.1  # seconds to wait for a connection: whoever asks tries again, others wait behind it
 CONFIRMED = 2  # leases after which a confirmation is written once more
 CHANGE = struct.Struct(">BIII")  # kind, connections, and the lengths of key and info
+KINDS = range(
+    1, 4
+)  # that it has come, has left, or is seen otherwise, which the keys themselves say
 
 _directory = Path(__file__).with_name("lua")
 _renew = Script(_directory / "renew.lua")
@@ -43,14 +44,18 @@ _hold = Script(_directory / "hold.lua")
 _state = Script(_directory / "state.lua")
 _page = Script(_directory / "page.lua")
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
 
 class RedisRosters:
+    """Info is as the layer's serializer has it, and encrypted if that encrypts: bound to group and key."""
+
     def __init__(self, layer: LoopLayer, lease: float) -> None:
         self._layer = layer
+        self._topics = layer.config.topics
         self._lease_ms = int(lease * 1000)
-        self._registry = layer.config.topics.registry
+        self._expires = EXPIRES * self._lease_ms
+        self._serializer = copy(layer.config.serializer)
+        self._serializer.expiry = None  # info is no message: it holds as long as its connection
+        self._serializer.random_prefix_length = 0  # and equal ones need not differ
 
     # The registry
 
@@ -64,8 +69,9 @@ class RedisRosters:
         await self._renew(process, "", int(within * 1000), 0, 1)
 
     async def _renew(self, process: str, *values: int | str) -> Lease | None:
-        commands = await self._commands(self._registry)
-        reply = await _renew.run(commands, (self._registry,), process, *values, self._expires)
+        registry = self._topics.registry
+        commands = await self._commands(registry)
+        reply = await _renew.run(commands, (registry,), process, *values, self._expires)
         if not reply:
             return None
         deadline, lapsed, age, *processes = reply
@@ -87,9 +93,8 @@ class RedisRosters:
         values: list[bytes | str | int] = []
         for key, hold in holds.items():
             values += (key, hold.live, hold.lingering, hold.info, int(hold.fresh))
-        outcome, *rest = await self._run(
-            _hold, group, PUBLISH, process, number, after, _epoch(), limit, self._expires, *values
-        )
+        numbers = (number, after, os.urandom(8).hex(), limit, self._expires)
+        outcome, *rest = await self._run(_hold, group, PUBLISH, process, *numbers, *values)
         if not rest:
             return Written(outcome.decode(), [])
         epoch, version, *no_room = rest
@@ -98,7 +103,7 @@ class RedisRosters:
     async def state(self, group: str, process: str, *, watch: bool) -> State:
         lease = self._lease_ms
         times = (WATCHED * lease if watch else 0, CONFIRMED * lease, STALE * lease)
-        reply = await self._run(_state, group, process, _epoch(), *times, self._expires)
+        reply = await self._run(_state, group, process, os.urandom(8).hex(), *times, self._expires)
         epoch, version, *writes = reply
         rows = list(zip(writes[::3], writes[1::3], writes[2::3], strict=True))
         numbers = {other.decode(): int(number) for other, number, _ in rows}
@@ -115,13 +120,9 @@ class RedisRosters:
         return Page(epoch, int(version), members, end.decode() if more else None)
 
     async def _run(self, script: Script, group: str, *values: bytes | str | int) -> Any:
-        roster = self._layer.config.topics.roster(group)
+        roster = self._topics.roster(group)
         keys = (roster, f"{roster}:keys", f"{roster}:about")
         return await script.run(await self._commands(roster), keys, *values)
-
-    @property
-    def _expires(self) -> int:
-        return EXPIRES * self._lease_ms
 
     async def _commands(self, key: str) -> Commands:
         """Where it lives; ``ChannelLayerUnavailable`` soon if that cannot be reached now."""
@@ -138,33 +139,23 @@ class RedisRosters:
         def hear(data: bytes) -> None:
             listener(parse_notice(data))
 
-        await self._layer.subscribe(self._layer.config.topics.roster(group), hear)
+        await self._layer.subscribe(self._topics.roster(group), hear)
 
     def ignore(self, group: str, listener: Listener) -> None:
-        self._layer.ignore(self._layer.config.topics.roster(group))
+        self._layer.ignore(self._topics.roster(group))
 
     def when_doubtful(self, look: Callable[[], None]) -> Callable[[], None]:
         self._layer.openings.append(look)
         return partial(self._layer.openings.remove, look)
 
+    # Info
 
-class RedisCodec:
-    """Info as the layer's serializer has it, and encrypted if that encrypts: bound to group and key."""
-
-    def __init__(self, config: Config, max_info: int) -> None:
-        self._topics = config.topics
-        self._max_info = max_info
-        self._serializer = copy(config.serializer)
-        self._serializer.expiry = None  # it is no message: it holds as long as its connection
-        self._serializer.random_prefix_length = 0  # and equal ones need not differ
-
-    def seal(self, group: str, key: str, info: Message) -> bytes:
-        serializer = self._serializer
-        packed = serializer.pack(info)
-        check_size(len(packed), self._max_info)
-        if serializer.binds:
-            return serializer.bind(packed, self._place(group, key))
-        return serializer.serialize(info)
+    def seal(self, group: str, key: str, info: Message, most: int) -> bytes:
+        packed = self._serializer.pack(info)
+        check_size(packed, most)
+        if self._serializer.binds:
+            return self._serializer.bind(packed, self._place(group, key))
+        return self._serializer.serialize(info)
 
     def unseal(self, group: str, key: str, sealed: bytes) -> Message:
         if self._serializer.binds:
@@ -173,10 +164,6 @@ class RedisCodec:
 
     def _place(self, group: str, key: str) -> bytes:
         return f"{self._topics.roster(group)}\0{key}".encode()
-
-
-def _epoch() -> str:
-    return os.urandom(8).hex()
 
 
 def parse_notice(data: bytes) -> Notice:
@@ -189,10 +176,10 @@ def parse_notice(data: bytes) -> Notice:
             key_start = start + CHANGE.size
             info_start = key_start + key_length
             start = info_start + info_length
-            if start > len(packed):
-                raise ValueError("it is cut off")
+            if kind not in KINDS or start > len(packed):
+                raise ValueError("it is cut off, or of another kind")
             key = packed[key_start:info_start].decode()
-            changes.append(Change(KINDS[kind - 1], key, shown, packed[info_start:start]))
+            changes.append(Seen(key, shown, packed[info_start:start]))
         return Notice(epoch, int(version), changes)
-    except (ValueError, IndexError, struct.error) as error:
+    except (ValueError, struct.error) as error:
         raise UndecodableMessage(f"No notice of a roster: {error}") from error

@@ -27,20 +27,24 @@ Invariants, which each ``Rosters`` keeps whatever is repeated, lost, late or don
   and those with the ones that left within their grace. So a reconnection elsewhere changes nothing.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from ..exceptions import FastChannelsError, MessageTooLarge
+from ..exceptions import FastChannelsError, MessageTooLarge, UndecodableMessage
+from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
+
+logger = logging.getLogger(__name__)
 
 DEAD = 2**53 - 1  # the number of a last write; the largest integer that Lua knows exactly
 ENDING = DEAD - 1
 STALE = 20  # leases
 EXPIRES = 120  # leases
 WATCHED = 10  # leases that a roster tells changes after somebody said to watch it
+PAGE = 500  # keys
 
-Kind = Literal["joined", "left", "updated"]
+undecodable = ThrottledWarning(logger, "%d info(s) skipped, the last: %s")
 
 
 class PresenceFull(FastChannelsError):
@@ -60,28 +64,27 @@ class Hold(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A key of a roster, as everybody sees it."""
+    """A key of a roster, as everybody sees it; one that has left has no connections and no info."""
 
     key: str
     connections: int
     info: bytes
 
 
-class Change(NamedTuple):
-    """``info`` is empty for a key that has left."""
+class Member(NamedTuple):
+    """``connections``: how many there are, in all processes; a key within its grace keeps its number."""
 
-    kind: Kind
     key: str
+    info: Message
     connections: int
-    info: bytes
 
 
 class Notice(NamedTuple):
-    """The changes that raised a roster's version from ``version``, by one each."""
+    """The changes that raised a roster's version from ``version``, by one each: the keys as they are then."""
 
     epoch: bytes
     version: int
-    changes: list[Change]
+    changes: list[Seen]
 
 
 class Written(NamedTuple):
@@ -105,8 +108,7 @@ class Page(NamedTuple):
     end: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """``numbers``: of each process's last write. ``stale``: those that did not confirm it for long."""
 
     epoch: bytes
@@ -115,20 +117,13 @@ class State:
     stale: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """``lapsed``: it had ended before it was renewed. ``age`` of the registry, in seconds."""
 
     deadline: int  # in milliseconds, by the registry's clock
     lapsed: bool
     age: float
     processes: frozenset[str]
-
-
-def check_size(size: int, most: int) -> None:
-    """``MessageTooLarge`` for an info of more bytes than are allowed."""
-    if size > most:
-        raise MessageTooLarge(f"The info takes {size} bytes; max_info allows {most}")
 
 
 Listener = Callable[[Notice], None]
@@ -183,12 +178,36 @@ class Rosters(Protocol):
         """
         ...
 
-
-class Codec(Protocol):
-    """Info as bytes in a roster, bound to its place."""
-
-    def seal(self, group: str, key: str, info: Message) -> bytes: ...
+    def seal(self, group: str, key: str, info: Message, most: int) -> bytes:
+        """Info as bytes, bound to its place; ``MessageTooLarge`` for more than ``most``."""
+        ...
 
     def unseal(self, group: str, key: str, sealed: bytes) -> Message:
         """``UndecodableMessage`` for what was not sealed with our keys, or for another place."""
         ...
+
+
+def check_size(packed: bytes, most: int) -> None:
+    if len(packed) > most:
+        raise MessageTooLarge(f"The info takes {len(packed)} bytes; max_info allows {most}")
+
+
+def members_of(rosters: Rosters, group: str, seen: Iterable[Seen]) -> list[Member]:
+    """With their info; what somebody else wrote is left out, and counted."""
+    members = []
+    for key, connections, sealed in seen:
+        try:
+            members.append(Member(key, rosters.unseal(group, key, sealed), connections))
+        except UndecodableMessage as error:
+            undecodable.add(error)
+    return members
+
+
+async def pages_of(rosters: Rosters, group: str, of: str = "") -> list[Page]:
+    """All of a roster."""
+    pages: list[Page] = []
+    after: str | None = ""
+    while after is not None:
+        pages.append(page := await rosters.page(group, after, PAGE, of=of))
+        after = page.end
+    return pages

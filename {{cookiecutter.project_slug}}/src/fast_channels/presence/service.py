@@ -1,4 +1,4 @@
-"""Presence as an app uses it: one object for a layer, whichever event loops use that.
+"""Presence as an app uses it: one object for a layer and all its event loops, and a mixin for consumers.
 
 presence = Presence(layer)
 async with layer, presence:
@@ -7,32 +7,26 @@ async with layer, presence:
 """
 
 import asyncio
-import contextlib
 import math
 import uuid
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..exceptions import UndecodableMessage
+from ..consumer.base import AsyncConsumer
 from ..layers.base import BaseChannelLayer
+from ..layers.in_memory import InMemoryChannelLayer
 from ..mailbox import Message
 from ..messages import plain
 from ..names import check_channel_name, check_group_name
 from ..tasks import at_loop_end
-from .backends import backend_of
-from .process import Process, Settings
-from .rosters import Seen
+from .lease import Settings
+from .memory_rosters import MemoryRosters
+from .process import Process
+from .rosters import Member
 
 MAX_KEY = 200  # bytes of UTF-8
-
-
-class Member(NamedTuple):
-    """``connections``: how many there are, in all processes; a key within its grace keeps its number."""
-
-    key: str
-    info: Message
-    connections: int
+TIMEOUT = 5.0  # seconds; in memory nothing takes so long
 
 
 class Presence:
@@ -68,8 +62,10 @@ class Presence:
         self.lease = lease
         self.max_members = max_members
         self.max_info = max_info
-        self._processes: dict[asyncio.AbstractEventLoop, Process] = {}
-        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+        # Of each event loop, with what ends it.
+        self._processes: dict[
+            asyncio.AbstractEventLoop, tuple[Process, AsyncGenerator[None, None]]
+        ] = {}
         layer.parts[Presence] = self
 
     @classmethod
@@ -113,9 +109,8 @@ class Presence:
         check_group_name(group)
         if after:
             _check_key(after)
-        process = self._process
-        seen = await process.members(group, after, self.max_members if count is None else count)
-        return self._members(process, group, seen)
+        most = self.max_members if count is None else count
+        return await self._process.members(group, after, most)
 
     async def watch(self, group: str, channel: str) -> list[Member]:
         """Have the channel told who comes and goes, until it is closed; returns who is there now.
@@ -130,8 +125,7 @@ class Presence:
         """
         check_group_name(group)
         check_channel_name(channel)
-        process = self._process
-        return self._members(process, group, await process.watch(group, channel))
+        return await self._process.watch(group, channel)
 
     async def unwatch(self, group: str, channel: str) -> None:
         check_group_name(group)
@@ -142,9 +136,8 @@ class Presence:
 
     async def aclose(self) -> None:
         """End what the running loop began. Its members have their grace, in case they come back elsewhere."""
-        end = self._ends.pop(asyncio.get_running_loop(), None)
-        if end is not None:
-            await end.aclose()
+        if (found := self._processes.get(asyncio.get_running_loop())) is not None:
+            await found[1].aclose()
 
     async def __aenter__(self) -> "Presence":
         await self.open()
@@ -158,31 +151,73 @@ class Presence:
     @property
     def _process(self) -> Process:
         loop = asyncio.get_running_loop()
-        process = self._processes.get(loop)
-        if process is None:
+        found = self._processes.get(loop)
+        if found is None:
             for ended in [loop for loop in list(self._processes) if loop.is_closed()]:
                 self._processes.pop(ended, None)
-                self._ends.pop(ended, None)
-            process = self._processes[loop] = self._make_process()
-            self._ends[loop] = at_loop_end(partial(self._close_process, loop))
-        return process
+            found = (self._make_process(), at_loop_end(partial(self._close_process, loop)))
+            self._processes[loop] = found
+        return found[0]
 
     def _make_process(self) -> Process:
-        backend = backend_of(self.layer, self.lease, self.max_info)
-        settings = Settings(self.grace, self.lease, self.max_members, backend.timeout)
         name = uuid.uuid4().hex[:16]
-        return Process(name, backend.rosters, backend.local, backend.codec, settings)
+        settings = partial(Settings, self.grace, self.lease, self.max_members, self.max_info)
+        layer = self.layer
+        if isinstance(layer, InMemoryChannelLayer):
+            rosters = layer.parts.setdefault(MemoryRosters, MemoryRosters())
+            return Process(name, rosters, layer.local, settings(TIMEOUT))
+        from ..layers.redis.layer import RedisLayer  # redis-py: only an app that uses it needs it
+        from .redis_rosters import RedisRosters
 
-    def _members(self, process: Process, group: str, seen: list[Seen]) -> list[Member]:
-        members = []
-        for one in seen:
-            with contextlib.suppress(UndecodableMessage):  # counted and logged by the process
-                members.append(Member(one.key, process.unseal(group, one), one.connections))
-        return members
+        if not isinstance(layer, RedisLayer):
+            raise TypeError(f"Presence works on the layers of fast_channels, not on {layer!r}")
+        here = layer.here
+        rosters = RedisRosters(here, self.lease)
+        return Process(name, rosters, here.local, settings(here.config.timeout))
 
     async def _close_process(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ends.pop(loop, None)
-        await self._processes.pop(loop).aclose()
+        process, _ = self._processes.pop(loop)
+        await process.aclose()
+
+
+class PresenceMixin(AsyncConsumer):
+    """Presence of a consumer's own connection. For arguments, results and errors see ``Presence``.
+
+        class Room(PresenceMixin, AsyncJsonWebsocketConsumer):
+            async def connect(self):
+                await self.accept()
+                here = await self.watch("room.1")
+                await self.present("room.1", "user-7", {"name": "Ann"})
+
+            async def presence_joined(self, message): ...
+            async def presence_left(self, message): ...
+            async def presence_updated(self, message): ...
+
+    However the consumer ends, its presence ends with its channel.
+    """
+
+    @property
+    def presence(self) -> Presence:
+        return Presence.of(self.channel_layer)
+
+    async def present(self, group: str, key: str, info: Message | None = None) -> None:
+        """Say who this connection is."""
+        await self.presence.present(group, key, info, channel=self.channel_name)
+
+    async def absent(self, group: str) -> None:
+        """It is nobody any more."""
+        await self.presence.leave(group, self.channel_name)
+
+    async def members(
+        self, group: str, *, count: int | None = None, after: str = ""
+    ) -> list[Member]:
+        return await self.presence.members(group, count=count, after=after)
+
+    async def watch(self, group: str) -> list[Member]:
+        return await self.presence.watch(group, self.channel_name)
+
+    async def unwatch(self, group: str) -> None:
+        await self.presence.unwatch(group, self.channel_name)
 
 
 def _check_key(key: object) -> None:

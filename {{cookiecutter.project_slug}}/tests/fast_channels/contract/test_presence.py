@@ -14,7 +14,7 @@ import pytest
 from fast_channels.exceptions import ChannelNotOwned, InvalidNameError, MessageTooLarge
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.presence import Member, Presence, PresenceFull
-from fast_channels.presence.process import Process
+from fast_channels.presence.room import Room
 
 from ..support.backends import ALL
 from ..support.expect import eventually, messages, silence
@@ -200,12 +200,12 @@ async def test_whoever_comes_stands_in_the_list(
     """With all whose ``present`` had returned before, however late their processes hear of it; and no
     event tells of them a second time.
     """
-    hear = Process._hear
+    hear = Room._hear
 
-    def hear_late(self: Process, *heard: Any) -> None:
+    def hear_late(self: Room, *heard: Any) -> None:
         asyncio.get_running_loop().call_later(0.05, hear, self, *heard)
 
-    monkeypatch.setattr(Process, "_hear", hear_late)
+    monkeypatch.setattr(Room, "_hear", hear_late)
     for presence in (here, elsewhere):
         await watcher(presence)  # from now on lists come from what the process knows
     confirmed: list[str] = []

@@ -9,6 +9,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Coroutine
+from itertools import count, islice
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -60,31 +61,35 @@ class Plain(AsyncJsonWebsocketConsumer):
 
 
 class Sockets:
-    """Open sockets of one consumer class: what they receive, and how much they have sent."""
+    """Open sockets of one consumer class, of which the sent events are counted."""
 
-    def __init__(self, consumer: type[AsyncWebsocketConsumer], count: int) -> None:
-        self.incoming: list[asyncio.Queue[dict[str, Any]]] = [asyncio.Queue() for _ in range(count)]
-        self.sent = 0
-        self.changed = asyncio.Event()
+    def __init__(self, consumer: type[AsyncWebsocketConsumer], number: int) -> None:
+        self.typed = consumer is Typed
+        self.incoming: list[asyncio.Queue[dict[str, Any]]] = [
+            asyncio.Queue() for _ in range(number)
+        ]
+        self.numbers = count()
+        self.awaited = 0
+        self.complete = asyncio.Event()
         self.tasks = [
-            asyncio.create_task(consumer()({"type": "websocket"}, queue.get, self.send))
+            asyncio.create_task(consumer()({"type": "websocket"}, queue.get, self.sent))
             for queue in self.incoming
         ]
 
-    async def send(self, event: Any) -> None:
-        self.sent += 1
-        self.changed.set()
+    async def sent(self, event: Any) -> None:
+        self.awaited -= 1
+        if self.awaited == 0:
+            self.complete.set()
 
-    async def until(self, number: int) -> None:
-        while self.sent < number:
-            self.changed.clear()
-            await self.changed.wait()
+    def expect(self, events: int) -> None:
+        self.awaited = events
+        self.complete.clear()
 
     async def __aenter__(self) -> "Sockets":
+        self.expect(len(self.incoming))
         for queue in self.incoming:
             queue.put_nowait({"type": "websocket.connect"})
-        await self.until(len(self.tasks))
-        self.sent = 0
+        await self.complete.wait()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -92,41 +97,49 @@ class Sockets:
             queue.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await asyncio.gather(*self.tasks)
 
-
-async def answers(consumer: type[AsyncWebsocketConsumer], count: int) -> None:
-    """Each of `count` frames in one socket is answered."""
-    async with Sockets(consumer, 1) as sockets:
-        (queue,) = sockets.incoming
-        for number in range(count):
+    async def ask(self, frames: int) -> None:
+        """Frames of one client, each after the answer to the one before."""
+        (queue,) = self.incoming
+        for number in islice(self.numbers, frames):
+            self.expect(1)
             text = json.dumps({"type": "say", "id": f"m{number}", "text": f"{TEXT} {number}"})
             queue.put_nowait({"type": "websocket.receive", "text": text})
-            await sockets.until(number + 1)
+            await self.complete.wait()
 
-
-async def group(consumer: type[AsyncWebsocketConsumer], count: int) -> None:
-    """Each of `count` messages reaches the sockets of all members."""
-    layer = channel_layers["default"]
-    async with Sockets(consumer, MEMBERS) as sockets:
-        for number in range(count):
+    async def tell(self, frames: int) -> None:
+        """Frames to the group, each after all members have sent the one before."""
+        layer = channel_layers["default"]
+        for number in islice(self.numbers, frames):
             said = Said(name="Ann", text=f"{TEXT} {number}", at=1.5)
-            plain = {"type": "told", "frame": said.__dict__}
-            await layer.group_send("room", frame_message(said) if consumer is Typed else plain)
-            await sockets.until(MEMBERS * (number + 1))
+            self.expect(len(self.incoming))
+            plain = {"type": "told", "frame": dict(said)}
+            await layer.group_send("room", frame_message(said) if self.typed else plain)
+            await self.complete.wait()
+
+
+async def answers(consumer: type[AsyncWebsocketConsumer], frames: int) -> None:
+    async with Sockets(consumer, 1) as sockets:
+        await sockets.ask(frames)
+
+
+async def group(consumer: type[AsyncWebsocketConsumer], frames: int) -> None:
+    async with Sockets(consumer, MEMBERS) as sockets:
+        await sockets.tell(frames)
 
 
 Work = Callable[[type[AsyncWebsocketConsumer], int], Coroutine[Any, Any, None]]
 
 
-def cost(work: Work, count: int, rounds: int) -> dict[str, float]:
-    """Consumer -> microseconds of CPU for each of `count`."""
+def cost(work: Work, frames: int, rounds: int) -> dict[str, float]:
+    """Consumer -> microseconds of CPU for each of `frames`."""
     best: dict[str, float] = {}
     for _ in range(rounds):
         for consumer in (Typed, Plain):
             register_channel_layer("default", InMemoryChannelLayer())
             gc.collect()
             started = time.process_time()
-            asyncio.run(work(consumer, count))
-            taken = (time.process_time() - started) / count * 1e6
+            asyncio.run(work(consumer, frames))
+            taken = (time.process_time() - started) / frames * 1e6
             best[consumer.__name__] = min(taken, best.get(consumer.__name__, taken))
             unregister_channel_layer("default")
     return best

@@ -15,9 +15,10 @@ from typing import Any
 
 from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers.groups import LocalGroups
-from fast_channels.presence.backends import MemoryCodec
+from fast_channels.mailbox import Message
+from fast_channels.presence.lease import Settings
 from fast_channels.presence.memory_rosters import MemoryRosters
-from fast_channels.presence.process import Process, Settings
+from fast_channels.presence.process import Process
 from fast_channels.presence.rosters import (
     ENDING,
     Hold,
@@ -32,7 +33,7 @@ from fast_channels.presence.rosters import (
 from .virtual_time import VirtualLoop
 
 GRACE, LEASE, TIMEOUT = 5.0, 30.0, 5.0
-SETTINGS = Settings(grace=GRACE, lease=LEASE, max_members=1000, timeout=TIMEOUT)
+SETTINGS = Settings(GRACE, LEASE, max_members=1000, max_info=4096, timeout=TIMEOUT)
 LONG = 3.5 * LEASE  # in which all must be told what is so, whatever happened before
 VERY_LONG = 24 * LEASE  # after a part of the store came back with an older state
 
@@ -113,6 +114,7 @@ class Link:
 
     async def listen(self, group: str, listener: Listener) -> None:
         due = 0.0
+        self.ignore(group, listener)  # that of an attempt whose answer was lost
 
         def hear(notice: Notice) -> None:
             """A while later, in their order."""
@@ -132,6 +134,12 @@ class Link:
     def when_doubtful(self, look: Callable[[], None]) -> Callable[[], None]:
         self.looks.append(look)
         return partial(self.looks.remove, look)
+
+    def seal(self, group: str, key: str, info: Message, most: int) -> bytes:
+        return self.store.seal(group, key, info, most)
+
+    def unseal(self, group: str, key: str, sealed: bytes) -> Message:
+        return self.store.unseal(group, key, sealed)
 
     def doubt(self) -> None:
         for look in self.looks:
@@ -192,7 +200,7 @@ class World:
         link = Link(self.store)
         self.links.append(link)
         local = LocalGroups(lambda channel: 100_000, expiry=None)
-        process = Process(name, link, local, MemoryCodec(4096), SETTINGS)
+        process = Process(name, link, local, SETTINGS)
         self.nodes.append(Node(name, link, local, process))
 
     async def kill(self, node: Node) -> None:
@@ -200,13 +208,7 @@ class World:
         self.nodes.remove(node)
         process = node.process
         process._closed = True
-        for timer in [process._timer] if process._timer else []:
-            timer.cancel()
-        tasks = [
-            *process._lane.workers,
-            *process._slow_lane.workers,
-            *([process._keeper] if process._keeper else []),
-        ]
+        tasks = process.tasks
         for task in tasks:
             task.cancel()
         for group, listener in list(node.link.listeners):

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
-from fast_channels.exceptions import UndecodableMessage
+from fast_channels.exceptions import ChannelLayerUnavailable, UndecodableMessage
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer
 from fast_channels.layers.groups import LocalGroups
 from fast_channels.presence import Member, Presence, PresenceMixin
-from fast_channels.presence.mirror import Mirror
-from fast_channels.presence.redis_rosters import RedisCodec
-from fast_channels.presence.rosters import Change, Notice, Page, Seen
+from fast_channels.presence.mirror import Change, Mirror
+from fast_channels.presence.redis_rosters import RedisRosters
+from fast_channels.presence.rosters import Notice, Page, Seen
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.expect import eventually, messages
@@ -112,7 +112,7 @@ async def test_unused_it_costs_nothing(presence: Presence) -> None:
     tasks = asyncio.all_tasks()
     ann = await visit("ann")
     await ann.disconnect()
-    process = next(iter(presence._processes.values()))
+    process, _ = next(iter(presence._processes.values()))
     await eventually(lambda: process.rooms == {}, "the room to be forgotten")
     await eventually(lambda: asyncio.all_tasks() == tasks, "the tasks to end")
     rosters: Any = process._rosters
@@ -197,15 +197,15 @@ async def test_encrypted_info(redis_server: RedisServer, monkeypatch: pytest.Mon
         roster = layer.here.config.topics.roster("room")
         _, packed = await layer.here.commands_of(roster).execute("HGETALL", roster)
         assert b"Secret" not in packed
-        codec = RedisCodec(layer.here.config, 4096)
-        sealed = codec.seal("room", "ann", {"name": "Ann"})
+        rosters = RedisRosters(layer.here, 30.0)
+        sealed = rosters.seal("room", "ann", {"name": "Ann"}, 4096)
         now = time.time()
         monkeypatch.setattr("time.time", lambda: now + 86400)
-        assert codec.unseal("room", "ann", sealed) == {"name": "Ann"}
+        assert rosters.unseal("room", "ann", sealed) == {"name": "Ann"}
         assert [one.info for one in await presence.members("room")] == [{"name": "Top Secret"}]
         for place in (("room", "bob"), ("another", "ann")):
             with pytest.raises(UndecodableMessage):
-                codec.unseal(*place, sealed)
+                rosters.unseal(*place, sealed)
 
 
 def test_the_end_of_a_channel_is_told_once() -> None:
@@ -227,9 +227,7 @@ def test_the_end_of_a_channel_is_told_once() -> None:
 def mirror_of(*pages: Page) -> Mirror:
     mirror = Mirror(lambda one, other: one.info == other.info)
     mirror.begin()
-    for page in pages:
-        assert mirror.add(page)
-    assert mirror.finish()[1]
+    assert mirror.finish(list(pages))[1]
     return mirror
 
 
@@ -237,16 +235,16 @@ def seen(*keys: str) -> list[Seen]:
     return [Seen(key, 1, b"") for key in keys]
 
 
-def joined(key: str) -> Change:
-    return Change("joined", key, 1, b"")
+def joined(key: str) -> Seen:
+    return Seen(key, 1, b"")
 
 
-def left(key: str) -> Change:
-    return Change("left", key, 0, b"")
+def left(key: str) -> Seen:
+    return Seen(key, 0, b"")
 
 
 def told(changes: list[Change] | None) -> list[tuple[str, str]] | None:
-    return None if changes is None else [(change.kind, change.key) for change in changes]
+    return None if changes is None else [(kind, one.key) for kind, one in changes]
 
 
 def test_a_notice_that_does_not_follow() -> None:
@@ -281,10 +279,9 @@ def test_what_is_heard_while_it_is_read() -> None:
         ([Notice(b"e", 9, [joined("c")])], False, ["a"]),
     ):
         mirror.begin()
-        mirror.add(Page(b"e", 6, seen("a"), None))
         for notice in notices:
             assert mirror.hear(notice) == []
-        assert mirror.finish()[1] == complete
+        assert mirror.finish([Page(b"e", 6, seen("a"), None)])[1] == complete
         assert sorted(mirror.members) == members
 
 
@@ -292,7 +289,6 @@ def test_a_reading_that_was_given_up() -> None:
     """What was known before goes on to be known, and is kept up to date."""
     mirror = mirror_of(Page(b"e", 5, seen("a"), None))
     mirror.begin()
-    assert mirror.add(Page(b"e", 9, seen("x"), "x"))
     assert mirror.hear(Notice(b"e", 9, [joined("y")])) == []
     mirror.abandon()
     assert told(mirror.hear(Notice(b"e", 5, [joined("b")]))) == [("joined", "b")]
@@ -303,5 +299,6 @@ def test_a_roster_that_was_emptied_while_it_was_read() -> None:
     """Its pages do not fit together."""
     mirror = Mirror(lambda one, other: True)
     mirror.begin()
-    assert mirror.add(Page(b"e", 5, seen("a"), "a"))
-    assert not mirror.add(Page(b"f", 1, seen("b"), None))
+    with pytest.raises(ChannelLayerUnavailable, match="was emptied"):
+        mirror.finish([Page(b"e", 5, seen("a"), "a"), Page(b"f", 1, seen("b"), None)])
+    assert told(mirror.hear(Notice(b"g", 0, [joined("c")]))) is None
