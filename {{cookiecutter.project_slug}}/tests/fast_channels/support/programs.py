@@ -63,6 +63,7 @@ class Program:
         errors: Path | None = None,
         listening: socket.socket | None = None,
     ) -> None:
+        log.touch()  # there to be read at once
         program = (arguments, cwd, dict(env), log, errors or log, listening)
         self._process = FORKS.Process(
             target=runpy.run_path,  # which the new process finds without this package
