@@ -44,9 +44,7 @@ class ApplicationCommunicator:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: object, failure: BaseException | None, traceback: object
-    ) -> None:
+    async def __aexit__(self, kind: object, failure: BaseException | None, _: object) -> None:
         await self.stop(exceptions=False)
         if failure is None:
             self._raise_unseen_error()
@@ -109,6 +107,15 @@ class ApplicationCommunicator:
                 raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
             raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name()}")
         return self._output.popleft()
+
+    async def _whole_body(self, timeout: float) -> bytes:
+        """Of an HTTP response; `timeout` is for each part."""
+        body = b""
+        while True:
+            event = await self._next_output(timeout, "the response's body")
+            body += bytes(event.get("body", b""))
+            if not event.get("more_body"):
+                return body
 
     async def _peek(self, timeout: float) -> Event | None:
         """The next event, which stays; None if there is none in time. Behind the last, the exception."""
@@ -246,14 +253,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: object, failure: BaseException | None, traceback: object
-    ) -> None:
+    async def __aexit__(self, kind: object, failure: BaseException | None, _: object) -> None:
         try:
             if failure is None:
                 await self.disconnect()
         finally:
-            await super().__aexit__(kind, failure, traceback)
+            await super().__aexit__(kind, failure, _)
 
     async def connect(self, timeout: float = 1) -> tuple[bool, str | int | None]:
         """Ask for the connection: `(True, chosen subprotocol or None)`, or `(False, close code)`.
@@ -268,10 +273,8 @@ class WebsocketCommunicator(ApplicationCommunicator):
         self.response_headers = list(event.get("headers") or ())
         if event["type"] == "websocket.accept":
             return True, event.get("subprotocol")
-        status: int = event["status"]
-        while (await self._next_output(timeout, "the response's body")).get("more_body"):
-            pass
-        return False, status
+        await self._whole_body(timeout)
+        return False, event["status"]
 
     async def send_to(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Send one frame: exactly one of a str and bytes."""
@@ -397,15 +400,11 @@ class HttpCommunicator(ApplicationCommunicator):
         """
         await self.send_request()
         start = await self._next_output(timeout, "http.response.start")
-        body, more = b"", True
-        while more:
-            event = await self._next_output(timeout, "http.response.body")
-            body += event.get("body", b"")
-            more = event.get("more_body", False)
+        body = await self._whole_body(timeout)
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        headers: list[tuple[bytes, bytes]] = list(start.get("headers") or ())
+        headers = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
 
     def _sent(self, event: Event) -> None:
