@@ -568,9 +568,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self.resume_reading()
 
     def _closed_by_client(self, payload: bytes) -> bool:
-        """Answer once the application has taken, and so could answer, what came before the close frame.
+        """Answer, once the application could answer what came before; but not an answer to ours.
 
-        Unless it answers ours. False if the frame breaks a rule.
+        False if the frame breaks a rule.
         """
         try:
             close = Close.parse(payload)
