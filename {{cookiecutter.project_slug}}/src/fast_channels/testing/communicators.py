@@ -11,7 +11,7 @@ from ..consumer.handlers import strict
 from ..consumer.websocket import INTERNAL_ERROR, NORMAL_CLOSURE
 from ..exceptions import FastChannelsError
 from ..type_defs import Application, Event, Headers, HeadersInput, Scope, as_application
-from .server_rules import ServerRules, UnexpectedEvent, connection_scope
+from .server_rules import OPEN, ServerRules, UnexpectedEvent, connection_scope
 
 # RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
 ABNORMAL_CLOSURE = 1006
@@ -318,23 +318,23 @@ class WebsocketCommunicator(ApplicationCommunicator):
         if not self._is_done():
             if not self._disconnect_sent:
                 self._disconnect_sent = True
-                await self.send_input(_disconnect_event(code))
+                await self.send_input({"type": "websocket.disconnect", "code": code, "reason": ""})
             await self._until_done(timeout)
         self._raise_unseen_error()
 
     # The server's reactions
 
     def _sent(self, event: Event) -> None:
-        has_left = self._disconnect_sent and not self._rules.is_over
+        has_left = self._disconnect_sent and self._rules.expected
         if has_left and self.scope["asgi"]["spec_version"] >= "2.4":
             raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
-        was_open = self._rules.is_open
+        was_open = self._rules.expected is OPEN
         self._rules.check(event)
         super()._sent(event)
-        if self._rules.is_over and not self._disconnect_sent:
+        if not self._rules.expected and not self._disconnect_sent:
             self._disconnect_sent = True
             code = _close_code(event) if was_open else ABNORMAL_CLOSURE
-            self._input.put_nowait(_disconnect_event(code))
+            self._input.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
 
     async def _peek(self, timeout: float) -> Event | None:
         event = await super()._peek(timeout)
@@ -346,10 +346,6 @@ class WebsocketCommunicator(ApplicationCommunicator):
 def _close_code(event: Event) -> int:
     code = event.get("code")
     return NORMAL_CLOSURE if code is None else int(code)
-
-
-def _disconnect_event(code: int) -> Event:
-    return {"type": "websocket.disconnect", "code": code, "reason": ""}
 
 
 class HttpResponse(TypedDict):
@@ -379,9 +375,8 @@ class HttpCommunicator(ApplicationCommunicator):
         body: bytes | str = b"",
         headers: HeadersInput | Mapping[str, str] | None = None,
     ) -> None:
-        scope = connection_scope(
-            path, headers, spec_version="2.3", type="http", scheme="http", method=method.upper()
-        )
+        http = {"type": "http", "scheme": "http", "method": method.upper()}
+        scope = connection_scope(path, headers, spec_version="2.3", **http)
         super().__init__(application, scope)
         self._body = body.encode() if isinstance(body, str) else body
         self._request_sent = False
@@ -404,7 +399,7 @@ class HttpCommunicator(ApplicationCommunicator):
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        headers = list(start.get("headers") or ())
+        headers: Headers = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
 
     def _sent(self, event: Event) -> None:
