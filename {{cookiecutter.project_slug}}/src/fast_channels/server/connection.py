@@ -262,30 +262,23 @@ class WebSocketProtocol(asyncio.Protocol):
         compresses = self.minimum is not None and self.config.ws_per_message_deflate
         return read(data, (DEFLATE,) if compresses else ())
 
-    def _keep_early(self, data: bytes | bytearray) -> None:
-        """Keep what a client sends before it is accepted; no more is read until then."""
-        if self._unread is None:
-            self._unread = bytearray()
-            self._reading_paused = True
-            self.transport.pause_reading()
-        self._unread += data
-
     def _answer(self, event: Event) -> None:
         """What the application sends before it is connected; ``ValueError`` for a header not to be sent."""
-        kind = event["type"]
         if self.transport.is_closing():
             raise utils.ClientDisconnected
         if self._denial is not None:
             self._extend_denial(event, *self._denial)
-        elif kind == "websocket.accept":
-            self._accept(event, cast(OpeningRequest, self.request))
-        elif kind == "websocket.close":
-            self._refuse(HTTPStatus.FORBIDDEN, b"")
-        elif kind == "websocket.http.response.start":
-            self._begin_denial(event)
-        else:
-            first = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
-            raise unexpected(event, first)
+            return
+        match event["type"]:
+            case "websocket.accept":
+                self._accept(event, cast(OpeningRequest, self.request))
+            case "websocket.close":
+                self._refuse(HTTPStatus.FORBIDDEN, b"")
+            case "websocket.http.response.start":
+                self._begin_denial(event)
+            case _:
+                first = "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+                raise unexpected(event, first)
 
     def _accept(self, event: Event, request: OpeningRequest) -> None:
         headers = [*self.server_state.default_headers, *(event.get("headers") or ())]
@@ -366,8 +359,11 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._feed(data)
         elif self.request is None:
             self._open(bytes(data))
-        else:
-            self._keep_early(data)
+        else:  # it comes early: no more is read until the accept
+            self._unread = self._unread or bytearray()
+            self._unread += data
+            self._reading_paused = True
+            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on in the next loop turn, so that an application that is fed does not keep this one."""
@@ -572,9 +568,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self.resume_reading()
 
     def _closed_by_client(self, payload: bytes) -> bool:
-        """Answer once the application has taken, and so could answer, what came before the close frame.
+        """Answer, once the application could answer what came before; but not an answer to ours.
 
-        Unless it answers ours. False if the frame breaks a rule.
+        False if the frame breaks a rule.
         """
         try:
             close = Close.parse(payload)

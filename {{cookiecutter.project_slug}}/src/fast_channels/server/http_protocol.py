@@ -1,7 +1,5 @@
 """uvicorn's HTTP with a bound for requests that never end.
 
-``uvicorn --http fast_channels.server.http_protocol:HttpProtocol``.
-
 httptools keeps a header until its end, however long: 150 MiB of one take 285 MiB and hold every
 socket up for 13 s. And uvicorn waits for the rest of a request as long as the connection lasts.
 

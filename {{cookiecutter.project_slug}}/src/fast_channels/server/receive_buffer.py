@@ -20,8 +20,6 @@ TURNS = 40  # of the loop: a consumer reads 17 frames ahead, and takes up to two
 
 
 class Source(Protocol):
-    """What fills the buffer."""
-
     def resume_reading(self) -> None: ...
 
 

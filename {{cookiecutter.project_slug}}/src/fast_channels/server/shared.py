@@ -80,7 +80,7 @@ class Deadlines(Generic[T]):
 
 
 class Member(Protocol):
-    """A connection, as far as what it shares with others calls it."""
+    """A connection, as far as it is called here."""
 
     transport: asyncio.Transport
 
@@ -118,9 +118,7 @@ class SharedState:
 
     def deflated_frames(self, window: int, minimum: int) -> FrameCache:
         """The cache of all sockets that have agreed on this window."""
-        if (window, minimum) not in self.deflated:
-            self.deflated[window, minimum] = DeflatedFrames(window, minimum)
-        return self.deflated[window, minimum]
+        return self.deflated.setdefault((window, minimum), DeflatedFrames(window, minimum))
 
     def mark_dirty(self, connection: Member) -> None:
         """Flush this connection when all that runs in this loop turn has run."""

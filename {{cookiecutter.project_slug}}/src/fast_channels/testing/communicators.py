@@ -11,7 +11,7 @@ from ..consumer.handlers import strict
 from ..consumer.websocket import INTERNAL_ERROR, NORMAL_CLOSURE
 from ..exceptions import FastChannelsError
 from ..type_defs import Application, Event, Headers, HeadersInput, Scope, as_application
-from .server_rules import ServerRules, UnexpectedEvent, connection_scope
+from .server_rules import OPEN, ServerRules, UnexpectedEvent, connection_scope
 
 # RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
 ABNORMAL_CLOSURE = 1006
@@ -44,9 +44,7 @@ class ApplicationCommunicator:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: object, failure: BaseException | None, traceback: object
-    ) -> None:
+    async def __aexit__(self, kind: object, failure: BaseException | None, _: object) -> None:
         await self.stop(exceptions=False)
         if failure is None:
             self._raise_unseen_error()
@@ -109,6 +107,15 @@ class ApplicationCommunicator:
                 raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
             raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name()}")
         return self._output.popleft()
+
+    async def _whole_body(self, timeout: float) -> bytes:
+        """Of an HTTP response; `timeout` is for each part."""
+        body = b""
+        while True:
+            event = await self._next_output(timeout, "the response's body")
+            body += bytes(event.get("body", b""))
+            if not event.get("more_body"):
+                return body
 
     async def _peek(self, timeout: float) -> Event | None:
         """The next event, which stays; None if there is none in time. Behind the last, the exception."""
@@ -246,14 +253,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: object, failure: BaseException | None, traceback: object
-    ) -> None:
+    async def __aexit__(self, kind: object, failure: BaseException | None, _: object) -> None:
         try:
             if failure is None:
                 await self.disconnect()
         finally:
-            await super().__aexit__(kind, failure, traceback)
+            await super().__aexit__(kind, failure, _)
 
     async def connect(self, timeout: float = 1) -> tuple[bool, str | int | None]:
         """Ask for the connection: `(True, chosen subprotocol or None)`, or `(False, close code)`.
@@ -268,10 +273,8 @@ class WebsocketCommunicator(ApplicationCommunicator):
         self.response_headers = list(event.get("headers") or ())
         if event["type"] == "websocket.accept":
             return True, event.get("subprotocol")
-        status: int = event["status"]
-        while (await self._next_output(timeout, "the response's body")).get("more_body"):
-            pass
-        return False, status
+        await self._whole_body(timeout)
+        return False, event["status"]
 
     async def send_to(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Send one frame: exactly one of a str and bytes."""
@@ -315,23 +318,23 @@ class WebsocketCommunicator(ApplicationCommunicator):
         if not self._is_done():
             if not self._disconnect_sent:
                 self._disconnect_sent = True
-                await self.send_input(_disconnect_event(code))
+                await self.send_input({"type": "websocket.disconnect", "code": code, "reason": ""})
             await self._until_done(timeout)
         self._raise_unseen_error()
 
     # The server's reactions
 
     def _sent(self, event: Event) -> None:
-        has_left = self._disconnect_sent and not self._rules.is_over
+        has_left = self._disconnect_sent and self._rules.expected
         if has_left and self.scope["asgi"]["spec_version"] >= "2.4":
             raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
-        was_open = self._rules.is_open
+        was_open = self._rules.expected is OPEN
         self._rules.check(event)
         super()._sent(event)
-        if self._rules.is_over and not self._disconnect_sent:
+        if not self._rules.expected and not self._disconnect_sent:
             self._disconnect_sent = True
             code = _close_code(event) if was_open else ABNORMAL_CLOSURE
-            self._input.put_nowait(_disconnect_event(code))
+            self._input.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
 
     async def _peek(self, timeout: float) -> Event | None:
         event = await super()._peek(timeout)
@@ -343,10 +346,6 @@ class WebsocketCommunicator(ApplicationCommunicator):
 def _close_code(event: Event) -> int:
     code = event.get("code")
     return NORMAL_CLOSURE if code is None else int(code)
-
-
-def _disconnect_event(code: int) -> Event:
-    return {"type": "websocket.disconnect", "code": code, "reason": ""}
 
 
 class HttpResponse(TypedDict):
@@ -376,9 +375,8 @@ class HttpCommunicator(ApplicationCommunicator):
         body: bytes | str = b"",
         headers: HeadersInput | Mapping[str, str] | None = None,
     ) -> None:
-        scope = connection_scope(
-            path, headers, spec_version="2.3", type="http", scheme="http", method=method.upper()
-        )
+        http = {"type": "http", "scheme": "http", "method": method.upper()}
+        scope = connection_scope(path, headers, spec_version="2.3", **http)
         super().__init__(application, scope)
         self._body = body.encode() if isinstance(body, str) else body
         self._request_sent = False
@@ -397,15 +395,11 @@ class HttpCommunicator(ApplicationCommunicator):
         """
         await self.send_request()
         start = await self._next_output(timeout, "http.response.start")
-        body, more = b"", True
-        while more:
-            event = await self._next_output(timeout, "http.response.body")
-            body += event.get("body", b"")
-            more = event.get("more_body", False)
+        body = await self._whole_body(timeout)
         # As a server tells the application once the response is out.
         self._input.put_nowait({"type": "http.disconnect"})
         await self.wait(timeout)
-        headers: list[tuple[bytes, bytes]] = list(start.get("headers") or ())
+        headers: Headers = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
 
     def _sent(self, event: Event) -> None:

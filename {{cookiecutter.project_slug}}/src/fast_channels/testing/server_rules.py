@@ -20,15 +20,15 @@ CLIENT = ("testclient", 50000)
 URL_CHARACTERS = "!$%&'()*+,/:;=?@[]~-._"
 
 _BYTES = (bytes, bytearray, memoryview)
-_OPEN = ("websocket.send", "websocket.close")
+OPEN = ("websocket.send", "websocket.close")
 # What may come first, by the scope's type, and what after each event; nothing after those that are not here.
 _FIRST = {
     "websocket": ("websocket.accept", "websocket.close", "websocket.http.response.start"),
     "http": ("http.response.start",),
 }
 _FOLLOWING = {
-    "websocket.accept": _OPEN,
-    "websocket.send": _OPEN,
+    "websocket.accept": OPEN,
+    "websocket.send": OPEN,
     "websocket.http.response.start": ("websocket.http.response.body",),
     "http.response.start": ("http.response.body",),
 }
@@ -69,39 +69,33 @@ def connection_scope(
 
 
 class ServerRules:
-    """For what one application sends."""
+    """For what one application sends; `expected` are the types that may come next, at the end none."""
 
     def __init__(self, scope: Scope) -> None:
-        self._next = _FIRST[scope["type"]]
+        self.expected = _FIRST[scope["type"]]
         self._counts_body = scope["type"] == "http" and scope["method"] != "HEAD"
         self._missing: int | None = None  # bytes of an HTTP body until its announced length
 
-    @property
-    def is_open(self) -> bool:
-        return self._next is _OPEN
-
-    @property
-    def is_over(self) -> bool:
-        return not self._next
-
     def check(self, event: Event) -> None:
         kind = event.get("type")
-        _require(kind in self._next, " or ".join(self._next) or "nothing after the end", event)
+        expected = " or ".join(self.expected) or "nothing after the end"
+        _require(kind in self.expected, expected, event)
         following = _FOLLOWING.get(str(kind), ())
         match kind:
             case "websocket.accept":
-                _check_accept(event)
+                _check_headers(event)
+                _check_subprotocol(event.get("subprotocol"), event)
             case "websocket.send":
                 _check_frame(event)
             case "websocket.close":
-                _check_close(event, is_sent=self.is_open)
+                _check_close(event, is_sent=self.expected is OPEN)
             case "websocket.http.response.start" | "http.response.start":
                 _check_start(event)
                 self._missing = _announced(event) if self._counts_body else None
             case _:
                 self._check_body(event)
-                following = self._next if event.get("more_body") else ()
-        self._next = following
+                following = self.expected if event.get("more_body") else ()
+        self.expected = following
 
     def _check_body(self, event: Event) -> None:
         # Of a WebSocket's denial, servers take no event without one.
@@ -119,12 +113,9 @@ def _require(fulfilled: object, expected: str, event: Event) -> None:
         raise UnexpectedEvent(expected, event)
 
 
-def _check_accept(event: Event) -> None:
-    _check_headers(event)
-    subprotocol = event.get("subprotocol")
-    if subprotocol is not None:
-        fits = isinstance(subprotocol, str) and re.fullmatch(r"[!-~]*", subprotocol)
-        _require(fits, "a subprotocol (str, a token)", event)
+def _check_subprotocol(name: object, event: Event) -> None:
+    fits = name is None or (isinstance(name, str) and re.fullmatch(r"[!-~]*", name))
+    _require(fits, "a subprotocol (str, a token)", event)
 
 
 def _check_headers(event: Event) -> None:
