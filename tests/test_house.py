@@ -88,7 +88,7 @@ FORBIDDEN = {
 COMMAND_LINE = "fast_channels.__main__"
 ALLOWED = {
     "fast_channels.server": ("uvicorn", "websockets"),
-    "fast_channels.frames": ("pydantic", "pydantic_core"),
+    "fast_channels.frames": ("pydantic", "pydantic_core", "starlette"),
     "fast_channels.sse": ("fastapi",),
     COMMAND_LINE: ("typer",),
 }

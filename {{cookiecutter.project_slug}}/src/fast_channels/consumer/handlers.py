@@ -43,7 +43,8 @@ refusals = ThrottledWarning(logger, "%d message(s) of the layer refused, the las
 def layer_event(method: HandlerT) -> HandlerT:
     """Marks a method of a framework's class that messages of the layer may call, overridden or not.
 
-    Whoever can send to the consumer can then call it, with what fields they like.
+    Whoever can send to the consumer can then call it, with what fields they like. A method of which it is
+    False is for something else, and takes no message.
     """
     vars(method)["is_layer_event"] = True
     return method
@@ -132,6 +133,8 @@ class LayerHandlers:
 def _is_handler(value: object) -> bool:
     """Plain functions must be async, or wrap one that is; of other callables this cannot be told."""
     value = getattr(value, "__func__", value)  # of a method, class method or static method
+    if getattr(value, "is_layer_event", None) is False:
+        return False
     if inspect.isfunction(value):
         return inspect.iscoroutinefunction(inspect.unwrap(value))
     return callable(value) and not isinstance(value, type)

@@ -8,29 +8,24 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
-from ..type_defs import Event, Receive, Scope, Send
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+
 from .consumer import FrameConsumer
-from .declaration import Declaration, types_of
-from .models import RESERVED, ErrorFrame, Frame
+from .declaration import types_of
+from .models import RESERVED, ErrorFrame
 from .page import STYLE, page
-from .schemas import PREFIX, Schema, Schemas, text_of
+from .schemas import PREFIX, Schemas, text_of
 
 # Of a path of Starlette: "{room}", or "{file:path}" with a converter.
 PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
-# What a schema holds that is no schema.
-VALUES = {"const", "default", "enum", "examples"}
-
 Reference = dict[str, str]
-Asgi = Callable[[Scope, Receive, Send], Any]
-
-
-class Router(Protocol):
-    """An application of FastAPI or Starlette, or a router of theirs."""
-
-    def add_route(self, path: str, route: Any) -> Any: ...
 
 
 class AsyncAPI:
@@ -55,11 +50,22 @@ class AsyncAPI:
         self.consumers = dict(consumers)
         self.description = description
 
-    def serve(self, app: Router, path: str = "/asyncapi") -> None:
-        """Add ``path``, ``path``.json and ``path``.css, for GET, to an application."""
-        app.add_route(f"{path}.json", _Resource("application/json", lambda: self.json))
-        app.add_route(path, _Resource("text/html", lambda: page(self.document, path)))
-        app.add_route(f"{path}.css", _Resource("text/css", lambda: STYLE))
+    def serve(self, app: Starlette | Router, path: str = "/asyncapi") -> None:
+        """Add ``path``, ``path``.json and ``path``.css, for GET, to an application or a router."""
+
+        def add(suffix: str, media_type: str, text: Callable[[], str]) -> None:
+            async def get(request: Request) -> Response:
+                headers = {
+                    "content-type": f"{media_type}; charset=utf-8",
+                    "x-content-type-options": "nosniff",
+                }
+                return Response(text(), headers=headers)
+
+            app.add_route(path + suffix, get)
+
+        add(".json", "application/json", lambda: self.json)
+        add("", "text/html", lambda: page(self.document, path))
+        add(".css", "text/css", lambda: STYLE)
 
     @cached_property
     def json(self) -> str:
@@ -86,7 +92,7 @@ class AsyncAPI:
             "operations": operations,
             "components": {
                 "messages": messages,
-                "schemas": {name: draft_07(one) for name, one in schemas.definitions.items()},
+                "schemas": schemas.definitions,
             },
         }
 
@@ -100,8 +106,8 @@ class Channel:
         self.name = name
         self.address = address
         self.consumer = consumer
-        self.declaration: Declaration = consumer.declaration
         self.schemas = schemas
+        self.itself = {"$ref": f"#/channels/{name}"}
 
     def as_dict(self) -> dict[str, Any]:
         channel: dict[str, Any] = {
@@ -118,51 +124,17 @@ class Channel:
 
     def messages(self) -> dict[str, Any]:
         """By the name of the schema, which tells apart what one model is as input and as output."""
-        incoming = {
-            self.schemas.incoming(model): self._message(model, self.schemas.incoming(model), "id")
-            for model in self.declaration.incoming
-        }
-        outgoing = {
-            self.schemas.outgoing(model): self._message(
-                model, self.schemas.outgoing(model), RESERVED
-            )
-            for model in self.declaration.outgoing
-        }
-        return incoming | outgoing
-
-    def operations(self) -> dict[str, Any]:
-        """As AsyncAPI has it, from the server's side: it receives what a client sends."""
-        operations = {
-            f"{self.name}.{self.schemas.incoming(model)}": self._operation(model)
-            for model in self.declaration.incoming
-        }
-        sent = [self._reference(self.schemas.outgoing(one)) for one in self.declaration.outgoing]
-        operations[f"{self.name}.send"] = {
-            "action": "send",
-            "channel": {"$ref": f"#/channels/{self.name}"},
-            "summary": "What the server sends.",
-            "messages": sent,
-        }
-        return operations
-
-    def _operation(self, model: type[Frame]) -> dict[str, Any]:
-        replies: list[type[Any]] = [*self.declaration.replies[model], ErrorFrame]
+        incoming, outgoing = self.schemas.incoming, self.schemas.outgoing
+        declaration = self.consumer.declaration
         return {
-            "action": "receive",
-            "channel": {"$ref": f"#/channels/{self.name}"},
-            "messages": [self._reference(self.schemas.incoming(model))],
-            "reply": {
-                "channel": {"$ref": f"#/channels/{self.name}"},
-                "messages": [
-                    self._reference(self.schemas.outgoing(one)) for one in dict.fromkeys(replies)
-                ],
-            },
+            incoming(model): self._message(model, incoming(model), "id")
+            for model in declaration.incoming
+        } | {
+            outgoing(model): self._message(model, outgoing(model), RESERVED)
+            for model in declaration.outgoing
         }
 
-    def _reference(self, message: str) -> Reference:
-        return {"$ref": f"#/channels/{self.name}/messages/{message}"}
-
-    def _message(self, model: type[Any], name: str, id_field: str) -> dict[str, Any]:
+    def _message(self, model: type[BaseModel], name: str, id_field: str) -> dict[str, Any]:
         schema = self.schemas.definitions[name]
         message: dict[str, Any] = {
             "name": " or ".join(types_of(model)),
@@ -175,6 +147,33 @@ class Channel:
             message["correlationId"] = {"location": f"$message.payload#/{id_field}"}
         return message
 
+    def operations(self) -> dict[str, Any]:
+        """As AsyncAPI has it, from the server's side: it receives what a client sends."""
+        declaration = self.consumer.declaration
+        operations: dict[str, Any] = {}
+        for model in declaration.incoming:
+            name = self.schemas.incoming(model)
+            replies: list[type[BaseModel]] = [*declaration.replies[model], ErrorFrame]
+            operations[f"{self.name}.{name}"] = {
+                "action": "receive",
+                "channel": self.itself,
+                "messages": [self._reference(name)],
+                "reply": {"channel": self.itself, "messages": self._sent(replies)},
+            }
+        operations[f"{self.name}.send"] = {
+            "action": "send",
+            "channel": self.itself,
+            "summary": "What the server sends.",
+            "messages": self._sent(declaration.outgoing),
+        }
+        return operations
+
+    def _sent(self, models: Iterable[type[BaseModel]]) -> list[Reference]:
+        return [self._reference(self.schemas.outgoing(one)) for one in dict.fromkeys(models)]
+
+    def _reference(self, message: str) -> Reference:
+        return {"$ref": f"#/channels/{self.name}/messages/{message}"}
+
 
 def name_for(consumer: type, taken: Iterable[str]) -> str:
     """The name of the class, with a number if it has another path already."""
@@ -183,48 +182,3 @@ def name_for(consumer: type, taken: Iterable[str]) -> str:
         number += 1
         name = f"{consumer.__name__}_{number}"
     return name
-
-
-def draft_07(schema: Any) -> Any:
-    """Pydantic's schema of the draft 2020-12 as AsyncAPI has schemas, which is the draft 07 and a little."""
-    if isinstance(schema, list):
-        return [draft_07(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result: Schema = {}
-    for name, part in schema.items():
-        if name == "properties":
-            result[name] = {field: draft_07(one) for field, one in part.items()}
-        else:
-            result[name] = part if name in VALUES else draft_07(part)
-    if isinstance(items := result.pop("prefixItems", None), list):
-        result["items"] = items
-    if isinstance(discriminator := result.get("discriminator"), dict):
-        result["discriminator"] = discriminator["propertyName"]
-    return result
-
-
-class _Resource:
-    """A text as an ASGI application for GET and HEAD; an object, which Starlette's routes call as such."""
-
-    def __init__(self, media_type: str, text: Callable[[], str]) -> None:
-        self._media_type = media_type
-        self._text = text
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = scope["method"] in ("GET", "HEAD")
-        body = self._text().encode() if known else b""
-        start: Event = {
-            "type": "http.response.start",
-            "status": 200 if known else 405,
-            "headers": [
-                (b"content-type", f"{self._media_type}; charset=utf-8".encode()),
-                (b"content-length", str(len(body)).encode()),
-                (b"x-content-type-options", b"nosniff"),
-                *([] if known else [(b"allow", b"GET, HEAD")]),
-            ],
-        }
-        await send(start)
-        await send(
-            {"type": "http.response.body", "body": body if scope["method"] == "GET" else b""}
-        )

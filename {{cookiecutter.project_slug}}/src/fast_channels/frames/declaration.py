@@ -11,11 +11,17 @@ import inspect
 import typing
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -31,7 +37,9 @@ Models = tuple[type[BaseModel], ...]
 Handler = Callable[[Any, Any], Coroutine[Any, Any, BaseModel | None]]
 
 
-class handles(Generic[C, F, R]):  # noqa: N801 -- read as a decorator
+def handles(
+    method: Callable[[C, F], Coroutine[Any, Any, R]],
+) -> Callable[[C, F], Coroutine[Any, Any, R]]:
     """Marks the method that handles the frames of one model, or of a union of some.
 
         @handles
@@ -40,21 +48,10 @@ class handles(Generic[C, F, R]):  # noqa: N801 -- read as a decorator
     The annotation of its argument names the models; what it returns is the reply to the frame, and
     None stands for ``ok``. A subclass that overrides it marks it again.
     """
-
-    def __init__(self, method: Callable[[C, F], Coroutine[Any, Any, R]]) -> None:
-        if not inspect.iscoroutinefunction(method):
-            raise TypeError(f"@handles is for async methods, not {method!r:.100}")
-        self.method = method
-        self.__doc__ = method.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: object = None) -> "handles[C, F, R]": ...
-    @overload
-    def __get__(
-        self, instance: C, owner: object = None
-    ) -> Callable[[F], Coroutine[Any, Any, R]]: ...
-    def __get__(self, instance: Any, owner: object = None) -> Any:
-        return self if instance is None else partial(self.method, instance)
+    if not inspect.iscoroutinefunction(method):
+        raise TypeError(f"@handles is for async methods, not {method!r:.100}")
+    vars(method).update(handles_frames=True, is_layer_event=False)
+    return method
 
 
 @dataclass(frozen=True)
@@ -87,19 +84,18 @@ class Declaration:
                 raise TypeError(
                     f"{name}.outgoing: {model.__qualname__}.{RESERVED} is the runtime's word"
                 )
-        found = Handlers(name, received, sent)
-        for attribute, marked in marked_methods(consumer):
-            found.add(attribute, marked)
-        adapter: TypeAdapter[Frame] | None = None
-        if received:
-            adapter = TypeAdapter(Annotated[Any, Tagged(received)])
-        return cls(name, received, sent, found.by_model(), found.replies, adapter)
+        found = handlers_of(consumer, received, sent)
+        handlers: dict[type[Frame], Handler] = {model: one for model, (one, _, _) in found.items()}
+        replies = {model: one for model, (_, _, one) in found.items()}
+        return cls(name, received, sent, handlers, replies, reader_of(received))
 
     def read(self, text: str) -> Frame:
         """The frame in ``text``; ``Refused`` if it is none of ``incoming``."""
-        # No JSON, though Pydantic takes them; what only mentions them takes the long way.
-        if ("NaN" in text or "Infinity" in text) and not is_strict_json(text):
-            raise Refused(NOT_JSON, "not_json")
+        if "NaN" in text or "Infinity" in text:  # no JSON, though Pydantic takes them
+            try:
+                json_text.decode(text)
+            except ValueError:
+                raise Refused(NOT_JSON, "not_json") from None
         if self.adapter is None:
             raise Refused(NO_FRAMES, "invalid")
         try:
@@ -122,59 +118,48 @@ class Declaration:
         return frozenset(names_in([model.model_json_schema() for model in self.incoming]))
 
 
-class Handlers:
-    """Finds a consumer's handlers by their annotations, and what is wrong with them."""
-
-    def __init__(self, name: str, incoming: tuple[type[Frame], ...], outgoing: Models) -> None:
-        self.name = name
-        self.incoming = incoming
-        self.outgoing = outgoing
-        self.replies: dict[type[Frame], Models] = {}
-        self._found: dict[type[Frame], tuple[str, Handler]] = {}
-
-    def add(self, attribute: str, marked: "handles[Any, Any, Any]") -> None:
-        where = f"{self.name}.{attribute}()"
-        taken, returned = annotations_of(marked.method, where)
+def handlers_of(
+    consumer: type, incoming: tuple[type[Frame], ...], outgoing: Models
+) -> dict[type[Frame], tuple[Handler, str, Models]]:
+    """Of each model: its handler, the name of that, and what it may reply."""
+    name = consumer.__qualname__
+    found: dict[type[Frame], tuple[Handler, str, Models]] = {}
+    for attribute, method in marked_methods(consumer):
+        where = f"{name}.{attribute}()"
+        taken, returned = annotations_of(method, where)
         replies = tuple(OkFrame if one is NoneType else one for one in returned)
-        if wrong := [one for one in replies if one not in self.outgoing]:
-            raise TypeError(f"{where} may return {listed(wrong)}, which {self.name}.outgoing lacks")
+        if wrong := [one for one in replies if one not in outgoing]:
+            raise TypeError(f"{where} may return {listed(wrong)}, which {name}.outgoing lacks")
         for model in taken:
-            if model not in self.incoming:
-                raise TypeError(
-                    f"{where} handles {listed([model])}, which {self.name}.incoming lacks"
-                )
-            if model in self._found:
-                other = self._found[model][0]
+            if model not in incoming:
+                raise TypeError(f"{where} handles {listed([model])}, which {name}.incoming lacks")
+            if model in found:
+                other = found[model][1]
                 raise TypeError(f"{where} and {other}() both handle {listed([model])}")
-            self._found[model] = (attribute, marked.method)
-            self.replies[model] = replies
-
-    def by_model(self) -> dict[type[Frame], Handler]:
-        if missing := [model for model in self.incoming if model not in self._found]:
-            raise TypeError(
-                f"{self.name} has no handler for {listed(missing)} of its incoming frames: "
-                f"mark an async method that takes it with @handles"
-            )
-        return {model: handler for model, (_, handler) in self._found.items()}
+            found[model] = (method, attribute, replies)
+    if missing := [model for model in incoming if model not in found]:
+        raise TypeError(
+            f"{name} has no handler for {listed(missing)} of its incoming frames: "
+            f"mark an async method that takes it with @handles"
+        )
+    return found
 
 
-class Tagged:
-    """A union of frames as Pydantic's schema. One that is made of annotations would need two members,
-    and quotes the client's ``type`` in its error."""
+def reader_of(models: tuple[type[Frame], ...]) -> TypeAdapter[Frame] | None:
+    """What reads a union of frames. One that is made of annotations would need two members, and quotes the
+    client's ``type`` in its error."""
+    by_type = {one: model for model in models for one in types_of(model)}
+    types = ", ".join(by_type).replace("{", "{{").replace("}", "}}")
 
-    def __init__(self, models: Iterable[type[Frame]]) -> None:
-        self.models = {one: model for model in models for one in types_of(model)}
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        types = ", ".join(self.models).replace("{", "{{").replace("}", "}}")
+    def union(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.tagged_union_schema(
-            {one: handler.generate_schema(model) for one, model in self.models.items()},
+            {one: handler.generate_schema(model) for one, model in by_type.items()},
             discriminator="type",
             custom_error_type=UNKNOWN_TYPE,
             custom_error_message=f"must be one of {types}",
         )
+
+    return TypeAdapter(Annotated[Any, GetPydanticSchema(union)]) if models else None
 
 
 class _OnlyId(BaseModel):
@@ -238,10 +223,10 @@ def is_renamed(field: FieldInfo, name: str) -> bool:
     return any(one not in (None, name) for one in aliases)
 
 
-def marked_methods(consumer: type) -> Iterator[tuple[str, "handles[Any, Any, Any]"]]:
+def marked_methods(consumer: type) -> Iterator[tuple[str, Handler]]:
     for name in dict.fromkeys(name for base in consumer.__mro__ for name in vars(base)):
         value = inspect.getattr_static(consumer, name)
-        if isinstance(value, handles):
+        if getattr(value, "handles_frames", False):
             yield name, value
 
 
@@ -276,14 +261,6 @@ def names_in(schema: object) -> Iterator[str]:
             yield word
         for part in schema.values():
             yield from names_in(part)
-
-
-def is_strict_json(text: str) -> bool:
-    try:
-        json_text.decode(text)
-    except ValueError:
-        return False
-    return True
 
 
 def listed(models: Iterable[type]) -> str:

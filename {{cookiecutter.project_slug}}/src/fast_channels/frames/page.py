@@ -52,22 +52,15 @@ def page(document: Part, path: str) -> str:
 
 def channel(document: Part, name: str) -> str:
     """A socket: what the client sends, each with what answers it, and what the server sends."""
-    part = document["channels"][name]
-    reference = f"#/channels/{name}"
-    operations = [
-        one for one in document["operations"].values() if one["channel"]["$ref"] == reference
-    ]
-    sent = [
-        message(document, one["messages"][0]["$ref"], answers(document, one))
-        for one in operations
-        if one["action"] == "receive"
-    ]
-    received = [
-        message(document, one["$ref"])
-        for operation in operations
-        if operation["action"] == "send"
-        for one in operation["messages"]
-    ]
+    part, itself = document["channels"][name], {"$ref": f"#/channels/{name}"}
+    operations = [one for one in document["operations"].values() if one["channel"] == itself]
+    sent, received = [], []
+    for operation in operations:
+        for reference in operation["messages"]:
+            if operation["action"] == "receive":
+                sent.append(message(document, reference, answers(document, operation)))
+            else:
+                received.append(message(document, reference))
     return "\n".join(
         [
             f"<section>\n<h2><code>{escape(part['address'])}</code></h2>",
@@ -82,14 +75,15 @@ def channel(document: Part, name: str) -> str:
 
 
 def answers(document: Part, operation: Part) -> str:
-    names = (type_word(found(document, one["$ref"])) for one in operation["reply"]["messages"])
+    messages = document["components"]["messages"]
+    names = (code(messages[end(one)]["name"]) for one in operation["reply"]["messages"])
     return f"<p>Answered by {' or '.join(names)}, if it has an id.</p>"
 
 
-def message(document: Part, reference: str, more: str = "") -> str:
-    one = found(document, reference)
-    schema = found(document, one["payload"]["$ref"])
-    head = f"<article>\n<h4>{type_word(one)}</h4>\n{paragraph(one.get('summary', ''))}"
+def message(document: Part, reference: Part, more: str = "") -> str:
+    one = document["components"]["messages"][end(reference)]
+    schema = document["components"]["schemas"][end(one["payload"])]
+    head = f"<article>\n<h4>{code(one['name'])}</h4>\n{paragraph(one.get('summary', ''))}"
     return f"{head}{more}\n{fields(schema)}</article>"
 
 
@@ -97,7 +91,7 @@ def others(document: Part) -> Iterator[str]:
     """The schemas that are parts of messages."""
     messages = document["components"]["messages"].values()
     schemas = document["components"]["schemas"]
-    whole = {one["payload"]["$ref"].rpartition("/")[2] for one in messages}
+    whole = {end(one["payload"]) for one in messages}
     if parts := sorted(schemas.keys() - whole):
         yield "<section>\n<h2>Parts of frames</h2>"
         for name in parts:
@@ -132,16 +126,9 @@ def about(part: Part, required: bool) -> str:
     return f"{escape(part.get('description', ''))}{small}"
 
 
-def found(document: Part, reference: str) -> Part:
-    """What a reference of the document leads to, through others."""
-    part: Part = document
-    for step in reference.removeprefix("#/").split("/"):
-        part = part[step]
-    return found(document, part["$ref"]) if "$ref" in part else part
-
-
-def type_word(message: Part) -> str:
-    return code(message["name"])
+def end(reference: Part) -> str:
+    """The name of what it leads to."""
+    return str(reference["$ref"]).rpartition("/")[2]
 
 
 def code(text: str) -> str:

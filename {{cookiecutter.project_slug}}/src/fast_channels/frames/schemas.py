@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core import core_schema
 
 from .declaration import Declaration
 from .models import RESERVED, ErrorFrame, Frame
@@ -25,10 +26,25 @@ REPLY_TO: Schema = {
 
 
 class WireSchema(GenerateJsonSchema):
-    """A frame is sent with all its fields, those that have a default as well."""
+    """A frame is sent with all its fields, those that have a default as well.
+
+    Tuples and discriminators are as AsyncAPI has schemas, which is the draft 07 and a little.
+    """
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         return self.mode == "serialization" or super().field_is_required(field, total)
+
+    def tuple_schema(self, schema: core_schema.TupleSchema) -> Schema:
+        result = super().tuple_schema(schema)
+        if "prefixItems" in result:
+            result["items"] = result.pop("prefixItems")
+        return result
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> Schema:
+        result = super().tagged_union_schema(schema)
+        if "discriminator" in result:
+            result["discriminator"] = result["discriminator"]["propertyName"]
+        return result
 
 
 class Schemas:

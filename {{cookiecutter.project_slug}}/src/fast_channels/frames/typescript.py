@@ -92,9 +92,8 @@ def type_of(schema: Any) -> str:
 def of_kind(schema: Schema) -> str:
     kind = schema.get("type")
     if kind == "array":
-        # A tuple, as the drafts 2020-12 and 07 have it.
-        parts = schema.get("prefixItems", schema.get("items", True))
-        if isinstance(parts, list):
+        parts = schema.get("items", True)
+        if isinstance(parts, list):  # a tuple
             return f"[{', '.join(map(type_of, parts))}]"
         return f"Array<{type_of(parts)}>"
     if kind == "object":

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from ..exceptions import ChannelLayerUnavailable
@@ -131,9 +132,10 @@ class ProcessLease:
         return absent & self._dead
 
     async def _sweep(self, group: str, process: str) -> None:
-        limit = self.settings.max_members
-        await self.rosters.write(group, process, ENDING, {}, limit=limit)
+        """Lost, if the server comes back with an older state meanwhile: then the next look finds it there."""
+        write = partial(self.rosters.write, group, process, limit=self.settings.max_members)
+        await write(ENDING, {})
         for page in await pages_of(self.rosters, group, of=process):
             if nothing := {member.key: Hold(0, 0, b"") for member in page.members}:
-                await self.rosters.write(group, process, ENDING, nothing, limit=limit)
-        await self.rosters.write(group, process, DEAD, {}, limit=limit)
+                await write(ENDING, nothing, after=ENDING)
+        await write(DEAD, {}, after=ENDING)

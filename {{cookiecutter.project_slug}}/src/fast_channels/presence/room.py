@@ -37,7 +37,6 @@ from .rosters import (
     Member,
     Notice,
     Seen,
-    Written,
     members_of,
     pages_of,
 )
@@ -317,7 +316,7 @@ class Room:
         news = {key: self.dirty.pop(key) for key in list(islice(self.dirty, WRITTEN))}
         waiting = {key: self._waiting.pop(key, []) for key in news}
         holds = {key: self._hold(key, is_news) for key, is_news in news.items()}
-        written: Written | None = None
+        done = False
         try:
             written = await self._rosters.write(
                 self.group,
@@ -327,8 +326,9 @@ class Room:
                 limit=self._settings.max_members,
                 after=self._number,
             )
+            done = written.outcome == "done"
         finally:
-            if written is None or written.outcome != "done":  # nobody knows whether it was done
+            if not done:  # as far as we know
                 for key, is_news in news.items():
                     self._mark(key, news=is_news)
                     self._waiting[key] = waiting[key] + self._waiting.get(key, [])

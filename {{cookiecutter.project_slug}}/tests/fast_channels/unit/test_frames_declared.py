@@ -103,7 +103,7 @@ class ReturnsPlain:
 
 
 class Forgotten(HandlesMessage):
-    async def on_message(self, frame: Message) -> Said | None: ...  # type: ignore[override]
+    async def on_message(self, frame: Message) -> Said | None: ...
 
 
 @pytest.mark.parametrize(

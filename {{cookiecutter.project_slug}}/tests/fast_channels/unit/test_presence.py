@@ -1,6 +1,7 @@
 """Presence of consumers, and what it leaves behind: nothing."""
 
 import asyncio
+import copy
 import threading
 import time
 import uuid
@@ -13,9 +14,11 @@ from fast_channels.exceptions import ChannelLayerUnavailable, UndecodableMessage
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer
 from fast_channels.layers.groups import LocalGroups
 from fast_channels.presence import Member, Presence, PresenceMixin
+from fast_channels.presence.lease import ProcessLease, Settings
+from fast_channels.presence.memory_rosters import MemoryRosters
 from fast_channels.presence.mirror import Change, Mirror
 from fast_channels.presence.redis_rosters import RedisRosters
-from fast_channels.presence.rosters import Notice, Page, Seen
+from fast_channels.presence.rosters import ENDING, Hold, Notice, Page, Seen
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.expect import eventually, messages
@@ -219,6 +222,30 @@ def test_the_end_of_a_channel_is_told_once() -> None:
     groups.close("a")
     groups.close("a")
     assert told == [1, 2]
+
+
+async def test_an_older_state_amid_a_burial() -> None:
+    """Is not taken for an empty one: what it says of the dead is taken out by whoever looks next."""
+    store, dead, nothing = MemoryRosters(), "dead.1", {"ann": Hold(0, 0, b"")}
+    settings = Settings(5.0, 30.0, max_members=9, max_info=9, timeout=5.0)
+    lease = ProcessLease("me", store, settings, on_new_id=lambda: None, on_gone=lambda: None)
+    page = store.page
+
+    async def restored_afterwards(*arguments: Any, **options: Any) -> Page:
+        found = await page(*arguments, **options)
+        store._rosters, store.page = older, page  # type: ignore[method-assign]
+        return found
+
+    await store.write("room", dead, 1, {"ann": Hold(1, 0, b"")}, limit=9)
+    older = copy.deepcopy(store._rosters)
+    await store.write("room", dead, ENDING, nothing, limit=9)
+    store.page = restored_afterwards  # type: ignore[method-assign]
+    await lease.bury("room", await store.state("room", lease.id, watch=False))
+    assert (await store.state("room", lease.id, watch=False)).numbers == {dead: 1}
+    assert [one.key for one in (await store.page("room", "", 9)).members] == ["ann"]
+    store._born = -10_000_000  # old enough to know who lives
+    await lease.bury("room", await store.state("room", lease.id, watch=False))
+    assert (await store.page("room", "", 9)).members == []
 
 
 # The mirror
