@@ -359,6 +359,8 @@ class Log:
         self.used_at = time.monotonic()
         # What makes a copy of each event, the last of which has the number ``last``.
         self._events: deque[Callable[[], Message]] = deque(maxlen=history.messages)
+        # In bytes, 0 until an event is first brought to somebody: nobody may come back.
+        self._sizes: deque[int] = deque(maxlen=history.messages)
 
     def position(self, number: int) -> str:
         return f"{self.epoch}.{number}"
@@ -369,6 +371,7 @@ class Log:
         self.last += 1
         position = self.position(self.last)
         self._events.append(copier({**message, POSITION: position}))
+        self._sizes.append(0)
         return position
 
     def missed(self, since: str) -> int | None:
@@ -383,9 +386,11 @@ class Log:
         """Of the newest events up to ``count``, or as many as one joining may bring; the oldest first."""
         newest: list[Message] = []
         room = MOST_BYTES
-        for copy in itertools.islice(reversed(self._events), min(count, MOST_MESSAGES)):
-            message = copy()
-            if (room := room - len(marshal.dumps(message))) < 0:  # about as Redis would keep it
+        for index in range(1, min(count, MOST_MESSAGES, len(self._events)) + 1):
+            message = self._events[-index]()
+            # About as Redis would keep it.
+            size = self._sizes[-index] = self._sizes[-index] or len(marshal.dumps(message))
+            if (room := room - size) < 0:
                 break
             newest.append(message)
         return newest[::-1]
