@@ -67,7 +67,7 @@ async def ending(client: Any) -> tuple[int, str]:
 
 async def refused(url: str) -> int:
     with pytest.raises(InvalidStatus) as caught:
-        await connect(url).__aenter__()
+        await connect(url, open_timeout=DEADLINE).__aenter__()  # its process may still be starting
     return int(caught.value.response.status_code)
 
 
@@ -222,7 +222,9 @@ async def test_users_of_several_processes(
             assert await refused(f"ws://{one}/desk") == 401
             async with (
                 connect(f"ws://{one}/desk?device=a", additional_headers=ann) as phone,
-                connect(f"ws://{two}/desk?device=b", additional_headers=ann) as laptop,
+                connect(
+                    f"ws://{two}/desk?device=b", additional_headers=ann, open_timeout=DEADLINE
+                ) as laptop,
                 connect(f"ws://{two}/desk?device=b", additional_headers=ann) as other_tab,
                 connect(f"ws://{one}/desk?device=b", additional_headers=bob) as stranger,
             ):
