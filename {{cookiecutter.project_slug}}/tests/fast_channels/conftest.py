@@ -53,8 +53,8 @@ async def memory_layer() -> AsyncIterator[InMemoryChannelLayer]:
     register_channel_layer("default", layer)
     yield layer
     unregister_channel_layer("default")
-    assert layer._groups.members == {}
-    assert [name for name in layer._groups.mailboxes if owner_of(name)] == []
+    assert layer.local.members == {}
+    assert [name for name in layer.local.mailboxes if owner_of(name)] == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

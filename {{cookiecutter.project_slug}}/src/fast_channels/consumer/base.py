@@ -20,7 +20,7 @@ Invariants
   does the rest. While they wait, the client's disconnect is not seen.
 - A run is over when the client has disconnected and nothing else waits, or when that was handled beside
   a handler; when ``receive()`` failed; when a handler failed, stopped the consumer, or was cancelled by
-  the server. Then no other handler is called, and nothing of the run cancels the server's task.
+  the server. Then no other one is called, and once it has ended nothing cancels the server's task.
 
 Which handlers a message of the layer may call, and which arguments a class takes, ``handlers`` says.
 """

@@ -1,7 +1,7 @@
 """What every channel layer is: the names it accepts, its capacities, its methods.
 
-The interface is that of the Django Channels channel layer specification. How messages travel a concrete
-layer adds; all of them share delivery inside the process (``groups``) and mailboxes.
+The interface is that of the Django Channels channel layer specification. A concrete layer adds how
+messages travel; all of them share delivery inside the process (``groups``) and mailboxes.
 """
 
 import fnmatch

@@ -91,9 +91,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
         self._names = ChannelNames()
-        self._groups = LocalGroups(self.get_capacity, expiry)
+        self.local = LocalGroups(self.get_capacity, expiry)
         histories = Histories(group_history, History(MOST_MESSAGES, expiry))
-        self._history = MemoryHistory(self._groups, histories)
+        self._history = MemoryHistory(self.local, histories)
         self._keeps_history = bool(group_history)  # of some groups, whoever joins them
         self._numbers = itertools.count(1)
         self._jobs: dict[str, Job] = {}  # by id
@@ -101,29 +101,24 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._dead: dict[str, dict[str, DeadLetter]] = {}  # by channel and receipt
 
     @property
-    def local(self) -> LocalGroups:
-        """Its channels, for what belongs to them elsewhere."""
-        return self._groups
-
-    @property
     def dropped(self) -> int:
         """Messages dropped because a receiver's mailbox was full, since the layer was made."""
-        return self._groups.drops.total
+        return self.local.drops.total
 
     @property
     def expired(self) -> int:
         """Messages dropped because nobody read them for ``expiry`` seconds."""
-        return self._groups.expirations.total
+        return self.local.expirations.total
 
     # Channels and groups
 
     async def send(self, channel: str, message: Message) -> None:
-        mailbox = self._groups.mailboxes.get(channel)
+        mailbox = self.local.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
                 return  # its consumer is gone: as with any broker, nobody receives this
-            mailbox = self._groups.mailbox_of(channel)
+            mailbox = self.local.mailbox_of(channel)
         self.require_valid_message(message)
         own = detached(message)
         if mailbox.full:
@@ -131,7 +126,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         mailbox.put(own)
 
     async def receive(self, channel: str) -> Message:
-        mailbox = self._groups.mailboxes.get(channel)
+        mailbox = self.local.mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
             if self._names.owns(channel):
@@ -150,19 +145,19 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel = self._names.make(prefix)
-        self._groups.mailbox_of(channel)
+        self.local.mailbox_of(channel)
         return channel
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if channel in self._groups.mailboxes or not self._names.owns(channel):
-            self._groups.join(group, channel)
+        if channel in self.local.mailboxes or not self._names.owns(channel):
+            self.local.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        self._groups.leave(group, channel)
+        self.local.leave(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_message(message)
@@ -170,8 +165,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if (self._history.logs or self._keeps_history) and self._history.wants(group):
             self.require_valid_group_name(group)
             self._history.deliver(group, own)
-        elif group in self._groups.members:
-            self._groups.deliver_group(group, own)
+        elif group in self.local.members:
+            self.local.deliver_group(group, own)
         else:
             self.require_valid_group_name(group)
 
@@ -181,12 +176,12 @@ class InMemoryChannelLayer(BaseChannelLayer):
         check_joining(since, history)
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if channel not in self._groups.mailboxes:
+        if channel not in self.local.mailboxes:
             raise ChannelNotOwned(channel)
         return self._history.join(group, channel, since, history)
 
     async def flush(self) -> None:
-        self._groups.clear()
+        self.local.clear()
         self._history.logs.clear()
         self._jobs.clear()
         self._given_back.clear()
@@ -199,10 +194,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         await self.flush()
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._groups.mailbox_of(channel, overflow)
+        return self.local.mailbox_of(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
-        self._groups.close(channel)
+        self.local.close(channel)
 
     # Jobs
 
@@ -243,7 +238,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         now = time.monotonic()
         jobs = [job for job in list(self._jobs.values()) if job.channel == channel]
         due = sum(job.due <= now for job in jobs)
-        if (mailbox := self._groups.mailboxes.get(channel)) is not None:
+        if (mailbox := self.local.mailboxes.get(channel)) is not None:
             mailbox.drop_expired()
         return Depth(
             waiting=due + (0 if mailbox is None else len(mailbox)),
@@ -262,7 +257,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         if letter.message is None:
             raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
-        mailbox = self._groups.mailbox_of(channel)
+        mailbox = self.local.mailbox_of(channel)
         if mailbox.full:
             raise _channel_full(channel, mailbox)
         found = await self.discard(channel, letter)
@@ -280,7 +275,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return found
 
     def _lease(self, channel: str, count: int) -> list[Delivery]:
-        mailbox = self._groups.mailbox_of(channel)
+        mailbox = self.local.mailbox_of(channel)
         batch: list[Delivery] = []
         while len(batch) < count:
             job = self._next_given_back(channel) if channel in self._given_back else None
@@ -297,7 +292,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if (job := self._next_given_back(channel)) is not None:
             del self._jobs[job.id]
             return job.message
-        return self._groups.mailbox_of(channel).take()
+        return self.local.mailbox_of(channel).take()
 
     def _next_given_back(self, channel: str) -> Job | None:
         """A job that is due; from now on it is leased again."""
@@ -321,7 +316,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         job.due = time.monotonic() + delay
         line = self._given_back.setdefault(job.channel, [])
         heappush(line, (job.due, next(self._numbers), job))
-        self._groups.mailbox_of(job.channel).poke()  # to take it, or to wait until it is due
+        self.local.mailbox_of(job.channel).poke()  # to take it, or to wait until it is due
 
     def _bury(self, job: Job, reason: str) -> None:
         receipt = str(next(self._numbers))
@@ -334,7 +329,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def _wait(self, channel: str) -> None:
         """Until there may be something to take: a message comes, or a job is due."""
-        mailbox = self._groups.mailbox_of(channel)
+        mailbox = self.local.mailbox_of(channel)
         if not (line := self._given_back.get(channel)):
             await mailbox.wait()
             return
@@ -345,9 +340,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def _tidy(self, channel: str) -> None:
         if channel in self._given_back:
             # The wake-up of a receiver that was cancelled is another's.
-            self._groups.mailbox_of(channel).poke()
+            self.local.mailbox_of(channel).poke()
         elif not self._names.owns(channel):
-            self._groups.close_if_idle(channel)
+            self.local.close_if_idle(channel)
 
 
 def _channel_full(channel: str, mailbox: Mailbox) -> ChannelFull:
@@ -364,6 +359,8 @@ class Log:
         self.used_at = time.monotonic()
         # What makes a copy of each event, the last of which has the number ``last``.
         self._events: deque[Callable[[], Message]] = deque(maxlen=history.messages)
+        # In bytes, 0 until an event is first brought to somebody: nobody may come back.
+        self._sizes: deque[int] = deque(maxlen=history.messages)
 
     def position(self, number: int) -> str:
         return f"{self.epoch}.{number}"
@@ -374,6 +371,7 @@ class Log:
         self.last += 1
         position = self.position(self.last)
         self._events.append(copier({**message, POSITION: position}))
+        self._sizes.append(0)
         return position
 
     def missed(self, since: str) -> int | None:
@@ -388,9 +386,11 @@ class Log:
         """Of the newest events up to ``count``, or as many as one joining may bring; the oldest first."""
         newest: list[Message] = []
         room = MOST_BYTES
-        for copy in itertools.islice(reversed(self._events), min(count, MOST_MESSAGES)):
-            message = copy()
-            if (room := room - len(marshal.dumps(message))) < 0:  # about as Redis would keep it
+        for index in range(1, min(count, MOST_MESSAGES, len(self._events)) + 1):
+            message = self._events[-index]()
+            # About as Redis would keep it.
+            size = self._sizes[-index] = self._sizes[-index] or len(marshal.dumps(message))
+            if (room := room - size) < 0:
                 break
             newest.append(message)
         return newest[::-1]

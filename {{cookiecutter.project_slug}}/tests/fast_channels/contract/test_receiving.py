@@ -277,5 +277,5 @@ async def test_nothing_is_kept_for_a_channel_that_is_idle(layer: Any) -> None:
         await layer.reject(delivery, final=True)
         (letter,) = await layer.dead_letters(f"jobs.{number}")
         await layer.discard(f"jobs.{number}", letter)
-    for kept in (layer._groups.mailboxes, layer._jobs, layer._given_back, layer._dead):
+    for kept in (layer.local.mailboxes, layer._jobs, layer._given_back, layer._dead):
         assert kept == {}

@@ -196,6 +196,6 @@ class LayerModel:
 def local_groups(layer: Any) -> LocalGroups:
     """What the layer's process holds: channels, groups, mailboxes."""
     if isinstance(layer, InMemoryChannelLayer):
-        return layer._groups
+        return layer.local
     found = [each.local for each in layer._loop_layers.values()]
     return found[0] if found else LocalGroups(lambda channel: 1, None)

@@ -130,7 +130,7 @@ async def connections(layer: InMemoryChannelLayer, count: int) -> None:
     """So many visits, a hundred at a time."""
     for _ in range(count // 100):
         visits = [asyncio.create_task(visit()) for _ in range(100)]
-        await eventually(lambda: len(layer._groups.members.get("lobby", ())) == 100, "100 guests")
+        await eventually(lambda: len(layer.local.members.get("lobby", ())) == 100, "100 guests")
         await layer.group_send("room", {"type": "room.text", "text": "hello"})
         async with asyncio.timeout(30):
             await asyncio.gather(*visits)
@@ -147,7 +147,7 @@ async def test_connections_leave_nothing(memory_layer: InMemoryChannelLayer) -> 
     await connections(memory_layer, CONNECTIONS)
     gc.collect()
     assert len(gc.get_objects()) - objects < 500
-    held = memory_layer._groups
+    held = memory_layer.local
     assert (held.mailboxes, held.members, held._groups_of) == ({}, {}, {})
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

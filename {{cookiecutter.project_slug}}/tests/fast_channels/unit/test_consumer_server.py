@@ -119,9 +119,7 @@ async def test_group_messages_survive_clients_that_vanish(
         for number in range(20):
             await memory_layer.group_send("everyone", {"type": "note", "text": str(number)})
         assert [await stable.recv() for _ in range(20)] == [str(number) for number in range(20)]
-        await eventually(
-            lambda: len(memory_layer._groups.members["everyone"]) == 1, "them to leave"
-        )
+        await eventually(lambda: len(memory_layer.local.members["everyone"]) == 1, "them to leave")
     assert "Exception" not in caplog.text
 
 

@@ -27,7 +27,7 @@ async def test_layers_that_deliver_are_ready(redis_server: RedisServer) -> None:
     memory = InMemoryChannelLayer()
     async with memory, RedisChannelLayer([redis_server.url], "health") as redis:
         assert await is_ready([memory, redis])
-    assert memory._groups.mailboxes == {}
+    assert memory.local.mailboxes == {}
 
 
 async def test_one_that_does_not_makes_the_answer_no() -> None:

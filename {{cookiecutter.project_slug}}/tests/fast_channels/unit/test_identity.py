@@ -196,7 +196,7 @@ async def test_the_group_is_joined_before_connect(memory_layer: InMemoryChannelL
     client = desk(kind=Early)
     async with open_desks(client):
         assert await client.receive_json_from() == "for you"
-    assert memory_layer._groups.members == {}
+    assert memory_layer.local.members == {}
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
@@ -341,7 +341,7 @@ async def test_an_accept_after_the_refusal_is_no_error(memory_layer: InMemoryCha
     inbox.put_nowait({"type": "websocket.connect"})
     consumer = Slow(user="ann", codes=[])
     running = asyncio.create_task(consumer({"type": "websocket"}, inbox.get, send))
-    await eventually(lambda: bool(memory_layer._groups.members), "it to come")
+    await eventually(lambda: bool(memory_layer.local.members), "it to come")
     await close_user(memory_layer, "ann")
     await running
     assert sent == ["websocket.close"]
@@ -620,7 +620,7 @@ async def test_many_sockets_of_many_users_are_closed_from_another_thread(
         for number, client in clients.items():
             if number % 2 == 0:
                 assert await closed(client) == (SIGNED_OUT, "")
-        await eventually(lambda: len(memory_layer._groups.members) == 20, "the others to stay")
+        await eventually(lambda: len(memory_layer.local.members) == 20, "the others to stay")
 
 
 async def test_what_is_no_socket_ends_when_its_session_expires(
@@ -637,4 +637,4 @@ async def test_what_is_no_socket_ends_when_its_session_expires(
             pass
         await asyncio.wait([over])
     assert over.cancelled()
-    assert not memory_layer._groups.members
+    assert not memory_layer.local.members

@@ -67,7 +67,7 @@ async def ending(client: Any) -> tuple[int, str]:
 
 async def refused(url: str) -> int:
     with pytest.raises(InvalidStatus) as caught:
-        await connect(url).__aenter__()
+        await connect(url, open_timeout=DEADLINE).__aenter__()  # its process may still be starting
     return int(caught.value.response.status_code)
 
 
@@ -97,7 +97,7 @@ async def test_a_socket_in_its_connect_is_refused(
     codes: list[int] = []
     async with serving(Desk.as_asgi(codes=codes, pause=1.0)) as address:
         waiting = asyncio.create_task(refused(f"ws://{address}"))
-        await eventually(lambda: bool(memory_layer._groups.members), "it to come")
+        await eventually(lambda: bool(memory_layer.local.members), "it to come")
         await close_user(memory_layer, "ann")
         assert await waiting == 403
         await eventually(lambda: bool(codes), "disconnect()")
@@ -119,7 +119,7 @@ async def test_a_client_that_reads_nothing_is_let_go(memory_layer: InMemoryChann
             await asyncio.sleep(0.2)
         assert len(sent) < 1000
         await close_user(memory_layer, "ann")
-        await eventually(lambda: not memory_layer._groups.members, "the socket to be gone")
+        await eventually(lambda: not memory_layer.local.members, "the socket to be gone")
         assert codes == [SIGNED_OUT]
         client.transport.abort()
 
@@ -222,7 +222,9 @@ async def test_users_of_several_processes(
             assert await refused(f"ws://{one}/desk") == 401
             async with (
                 connect(f"ws://{one}/desk?device=a", additional_headers=ann) as phone,
-                connect(f"ws://{two}/desk?device=b", additional_headers=ann) as laptop,
+                connect(
+                    f"ws://{two}/desk?device=b", additional_headers=ann, open_timeout=DEADLINE
+                ) as laptop,
                 connect(f"ws://{two}/desk?device=b", additional_headers=ann) as other_tab,
                 connect(f"ws://{one}/desk?device=b", additional_headers=bob) as stranger,
             ):

@@ -180,7 +180,7 @@ class TestRefused:
         for sending in (layer.send("jobs", {"at": NOW}), layer.group_send("room", {"at": NOW})):
             with pytest.raises(InvalidMessageError):
                 await sending
-        assert layer._groups.mailboxes["jobs"].idle
+        assert layer.local.mailboxes["jobs"].idle
 
 
 class TestEncoders:

@@ -77,7 +77,7 @@ async def test_promise_10_failed_socket_leaves_its_groups(
     with pytest.raises(ZeroDivisionError):
         await client.wait()
     assert codes == [1011]
-    assert memory_layer._groups.members == {}
+    assert memory_layer.local.members == {}
 
 
 async def test_promise_11_send_with_close_uses_a_close_code() -> None:

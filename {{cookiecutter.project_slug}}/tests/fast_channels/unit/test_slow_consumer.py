@@ -85,7 +85,7 @@ async def overfill(layer: InMemoryChannelLayer) -> Mailbox:
 
 def is_empty(layer: InMemoryChannelLayer) -> bool:
     """No group, and no consumer's channel."""
-    return not layer._groups.members and not any(map(owner_of, layer._groups.mailboxes))
+    return not layer.local.members and not any(map(owner_of, layer.local.mailboxes))
 
 
 async def read_on(client: ClientConnection, last: int | None = None) -> list[int]:

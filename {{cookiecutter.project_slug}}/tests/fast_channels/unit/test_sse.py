@@ -132,7 +132,7 @@ async def test_a_stream_ends_when_it_is_told_so(layer: InMemoryChannelLayer) -> 
         if taken < 3:
             await until
         assert [event async for event in events] == []
-        assert not layer._groups.members
+        assert not layer.local.members
 
 
 async def test_a_client_that_is_too_slow_is_cut_off(layer: InMemoryChannelLayer) -> None:
@@ -145,4 +145,4 @@ async def test_a_client_that_is_too_slow_is_cut_off(layer: InMemoryChannelLayer)
     rest = group_events(layer, GROUP, first.id)
     assert [(await anext(rest)).data["number"] for _ in range(20)] == list(range(20))
     await rest.aclose()
-    assert not layer._groups.members
+    assert not layer.local.members

@@ -26,7 +26,7 @@ async def test_concurrency_is_a_bound(jobs: Ledger, bench: Bench) -> None:
         await eventually(lambda: len(bench.started) == 3, "three handlers")
         await asyncio.sleep(0.02)
         assert len(bench.started) == 3
-        assert len(jobs._groups.mailboxes["jobs"]) == 7
+        assert len(jobs.local.mailboxes["jobs"]) == 7
         bench.gate.set()
         await eventually(lambda: len(jobs.acknowledged) == 10, "all messages")
     assert sorted(bench.ended) == list(range(10))
