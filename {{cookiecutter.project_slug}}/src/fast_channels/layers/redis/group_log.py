@@ -34,6 +34,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ...exceptions import UndecodableMessage
@@ -95,6 +97,18 @@ def id_at(milliseconds: float) -> EntryId:
 AHEAD = id_at(OVERLAP * 1000)
 
 
+@dataclass(eq=False, slots=True)
+class Outage:
+    """What positions are behind by until they are compared with their logs: a batch shares one."""
+
+    since: float  # nothing was missed before, by time.monotonic
+    confirmed: bool = False  # subscribed again
+
+    def hold(self, data: bytes) -> bool:
+        """Keep a notification for later; False if it has to be read from the log."""
+        return False
+
+
 class Position:
     """Where the loop is in one log."""
 
@@ -106,7 +120,7 @@ class Position:
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
         self.epoch = ""  # known only of topics that are followed
-        self.behind: Outage | None = Outage(self, self.joined_at, confirmed=True)
+        self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
         self.missed = False  # something was notified, and not kept, since the log was last asked
 
     def believes(self, entry: EntryId) -> bool:
@@ -129,21 +143,17 @@ class Position:
         """The log is another one: what comes behind this id is new."""
         self.joined = self.last = entry
 
-    def fall_behind(self, since: float, *, confirmed: bool = False) -> "Outage":
-        """By another outage, even if it was behind."""
-        if self.behind is not None:
-            since = min(since, self.behind.since)
-        self.behind = Outage(self, since, confirmed)
-        return self.behind
+    def read_after(self, outage: Outage) -> "Reading":
+        """From now on it is behind by that."""
+        reading = self.behind = Reading(outage.since, True, position=self)
+        return reading
 
 
-@dataclass(eq=False, slots=True)
-class Outage:
-    """What a position is behind by, until it was compared with its log, or that was read page by page."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class Reading(Outage):
+    """A log that is being read, a page at a time."""
 
     position: Position
-    since: float  # nothing was missed before, by time.monotonic
-    confirmed: bool = False  # subscribed again
     cursor: EntryId | None = None  # the last entry that was read
     pause: float = FIRST_PAUSE
     _held: list[bytes] | None = None  # while a page is read
@@ -157,13 +167,12 @@ class Outage:
         self._held, self._size = [], 0
         self.position.missed = False
 
-    def hold(self, data: bytes) -> None:
-        """Keep a notification for later, or have it read from the log."""
+    def hold(self, data: bytes) -> bool:
         if self._held is None or len(self._held) >= HELD or self._size > HELD_BYTES:
-            self.position.missed = True
-        else:
-            self._held.append(data)
-            self._size += len(data)
+            return False
+        self._held.append(data)
+        self._size += len(data)
+        return True
 
     def release(self) -> list[bytes]:
         held, self._held = self._held, None
@@ -200,8 +209,9 @@ class Seen:
 class Lane:
     """What is to be recovered from one server, by one task."""
 
-    compare: deque[Outage] = field(default_factory=deque)
-    read: deque[Outage] = field(default_factory=deque)
+    # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
+    compare: deque[tuple[list[Position], Outage]] = field(default_factory=deque)
+    read: deque[Reading] = field(default_factory=deque)
     put_off: int = 0  # how much is to be done later
     news: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
@@ -259,11 +269,7 @@ class GroupLog(Strategy):
                 position.clock = clock
                 position.joined_at = time.monotonic()
                 position.restart(parse_id(newest) if newest else 0)
-                self._caught_up_unless_missed(outage)
-
-    def follow(self, topic: str) -> None:
-        """Everything in its log will be ours."""
-        self._positions[topic] = Position(topic, 0)
+                self._caught_up_unless_missed(position, outage)
 
     def leave(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
@@ -290,7 +296,8 @@ class GroupLog(Strategy):
         if position is None:
             return
         if position.behind is not None:
-            position.behind.hold(data)
+            if not position.behind.hold(data):
+                position.missed = True
             return
         last = position.last
         if (entry > last + AHEAD and not position.believes(entry)) or (
@@ -316,39 +323,46 @@ class GroupLog(Strategy):
 
     # Falling behind
 
-    def on_subscribing(self, topics: list[str], since: float) -> list[Outage]:
+    def on_subscribing(self, topics: list[str], since: float) -> Outage:
         positions = [p for topic in topics if (p := self._positions.get(topic)) is not None]
-        return [position.fall_behind(since) for position in positions]
+        outage = Outage(min([since, *(p.behind.since for p in positions if p.behind is not None)]))
+        for position in positions:
+            position.behind = outage
+        return outage
 
     def on_lost(self) -> None:
         """Another recovery begins."""
         self._impatience.clear()
         self._told.clear()
 
-    def on_subscribed(self, topics: list[str], outages: list[Outage]) -> None:
-        for outage in outages:
-            outage.confirmed = True
-            if outage.current:
-                self._lane_of(outage.position.topic).compare.append(outage)
+    def on_subscribed(self, topics: list[str], outage: Outage) -> None:
+        outage.confirmed = True
+        by_server: dict[object, list[Position]] = {}
+        for topic in topics:
+            position = self._positions.get(topic)
+            if position is not None and position.behind is outage:
+                server = self._owner.commands_of(topic).server
+                by_server.setdefault(server, []).append(position)
+        for server, positions in by_server.items():
+            self._lane(server).compare.append((positions, outage))
 
     def fall_behind(self, position: Position) -> None:
         """A notification seems to be lost: what there is comes from the log."""
-        self.on_subscribed([position.topic], [position.fall_behind(time.monotonic())])
+        outage = position.behind = Outage(time.monotonic())
+        self.on_subscribed([position.topic], outage)
 
-    def _caught_up_unless_missed(self, outage: Outage) -> None:
-        position = outage.position
-        if not outage.current:
+    def _caught_up_unless_missed(self, position: Position, outage: Outage) -> None:
+        if position.behind is not outage:
             return  # another one has begun, or the topic was left
         if position.missed:
-            again = position.fall_behind(outage.since, confirmed=True)
-            self._lane_of(position.topic).read.append(again)
+            server = self._owner.commands_of(position.topic).server
+            self._lane(server).read.append(position.read_after(outage))
         else:
             position.behind = None
 
     # Catching up
 
-    def _lane_of(self, topic: str) -> Lane:
-        server = self._owner.commands_of(topic).server
+    def _lane(self, server: object) -> Lane:
         lane = self._lanes.get(server)
         if lane is None:
             lane = self._lanes[server] = Lane()
@@ -388,93 +402,94 @@ class GroupLog(Strategy):
         return server_time - time.monotonic() * 1000, epoch.decode(), newest
 
     async def _compare_some(self, lane: Lane) -> None:
-        parts: dict[object, list[Outage]] = {}
+        parts: dict[object, list[tuple[Position, Outage]]] = {}
         number = 0
         while lane.compare and number < COMPARED:
-            outage = lane.compare.popleft()
-            # A caller that joins a topic asks by itself.
-            if outage.current and outage.position.last != NOWHERE:
-                outage.position.missed = False
-                part = self._owner.commands_of(outage.position.topic).part
-                parts.setdefault(part, []).append(outage)
-                number += 1
-        asked = [[outage.position.topic for outage in part] for part in parts.values()]
+            positions, outage = lane.compare.popleft()
+            number += len(positions)
+            for position in positions:
+                # A caller that joins a topic asks by itself.
+                if position.behind is outage and position.last != NOWHERE:
+                    position.missed = False
+                    part = self._owner.commands_of(position.topic).part
+                    parts.setdefault(part, []).append((position, outage))
+        asked = [[position.topic for position, _ in part] for part in parts.values()]
         replies: list[tuple[float, str, list[bytes]] | BaseException] = []
         for start in range(0, len(asked), COMMANDS):
             some = map(self._ask, asked[start : start + COMMANDS])
             replies += await asyncio.gather(*some, return_exceptions=True)
         self._turn = time.monotonic()
-        failed: list[Outage] = []
+        failed: list[tuple[Position, Outage]] = []
         for part, reply in zip(parts.values(), replies, strict=True):
             if isinstance(reply, BaseException):
                 failed += part
                 continue
             clock, epoch, newest = reply
-            for outage, entry in zip(part, newest, strict=True):
+            for (position, outage), entry in zip(part, newest, strict=True):
                 await self._breathe()
-                if outage.current:
-                    outage.position.clock, outage.position.epoch = clock, epoch
-                    await self._compare(lane, outage, entry)
+                if position.behind is outage:
+                    position.clock, position.epoch = clock, epoch
+                    await self._compare(lane, position, outage, entry)
         if failed:
-            lane.later(lane.pause, partial(lane.compare.extend, failed))
+            again = [([p for p, _ in some], o) for o, some in groupby(failed, itemgetter(1))]
+            lane.later(lane.pause, partial(lane.compare.extend, again))
             lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
         elif parts:
             lane.pause = FIRST_PAUSE
 
-    async def _compare(self, lane: Lane, outage: Outage, newest: bytes) -> None:
-        position = outage.position
+    async def _compare(self, lane: Lane, position: Position, outage: Outage, newest: bytes) -> None:
         if newest.startswith(b"!"):
-            self._failed(lane, outage, newest[1:].decode(errors="replace"))
+            self._failed(lane, position.read_after(outage), newest[1:].decode(errors="replace"))
         elif newest == b"" and not position.missed:
             if position.last and self._is_young(position):
                 await self._tell_gap(position.topic)
             position.restart(0)
-            self._caught_up_unless_missed(outage)
+            self._caught_up_unless_missed(position, outage)
         elif newest and parse_id(newest) == position.last:
-            self._caught_up_unless_missed(outage)
+            self._caught_up_unless_missed(position, outage)
         else:
-            lane.read.append(outage)
+            lane.read.append(position.read_after(outage))
 
     async def _read_some(self, lane: Lane) -> None:
-        outages: list[Outage] = []
-        while lane.read and len(outages) < READ:
-            outage = lane.read.popleft()
-            if outage.current:
-                outage.begin()
-                outages.append(outage)
-        pages = await asyncio.gather(*map(self._fetch, outages), return_exceptions=True)
+        readings: list[Reading] = []
+        while lane.read and len(readings) < READ:
+            reading = lane.read.popleft()
+            if reading.current:
+                reading.begin()
+                readings.append(reading)
+        pages = await asyncio.gather(*map(self._fetch, readings), return_exceptions=True)
         self._turn = time.monotonic()
-        for outage, page in zip(outages, pages, strict=True):
+        for reading, page in zip(readings, pages, strict=True):
             try:
                 if isinstance(page, BaseException):
                     raise page
-                await self._hand_out(lane, outage, *page)
+                await self._hand_out(lane, reading, *page)
             except Exception as error:
-                self._failed(lane, outage, error)
+                self._failed(lane, reading, error)
 
-    def _failed(self, lane: Lane, outage: Outage, error: object) -> None:
-        outage.release()
-        self.failures.add(outage.position.topic, error)
-        lane.later(outage.pause, partial(lane.read.append, outage))
-        outage.pause = min(outage.pause * 2, LONGEST_PAUSE)
+    def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
+        reading.release()
+        self.failures.add(reading.position.topic, error)
+        lane.later(reading.pause, partial(lane.read.append, reading))
+        reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
 
     # Reading
 
-    async def _fetch(self, outage: Outage) -> tuple[list[Entry], bool]:
+    async def _fetch(self, reading: Reading) -> tuple[list[Entry], bool]:
         """The next page, and whether it goes to the end."""
-        position = outage.position
-        if outage.cursor is not None:
-            return await self._page(position, outage.cursor + 1)
+        position = reading.position
+        if reading.cursor is not None:
+            return await self._page(position, reading.cursor + 1)
         last = position.last
         page, at_end = await self._page(position, last)
         if last == 0:
             return page, at_end
         if page and parse_id(page[0][0]) == last:
             return page[1:], at_end
-        return await self._fetch_without_last(outage)
+        return await self._fetch_without_last(reading)
 
-    async def _fetch_without_last(self, outage: Outage) -> tuple[list[Entry], bool]:
-        position = outage.position
+    async def _fetch_without_last(self, reading: Reading) -> tuple[list[Entry], bool]:
+        position = reading.position
         topic = position.topic
         page, at_end = await self._page(position, max(position.last - AHEAD, position.joined + 1))
         if page and parse_id(page[0][0]) <= position.last:
@@ -487,9 +502,9 @@ class GroupLog(Strategy):
         position.clock, position.epoch, (newest,) = await self._ask([topic])
         if newest or self._is_young(position):
             await self._tell_gap(topic)
-        deaf = time.monotonic() - max(outage.since - OVERLAP, position.joined_at)
+        deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
         start = id_at(position.server_time() - deaf * 1000)
-        if outage.current:
+        if reading.current:
             position.restart(min(parse_id(newest) if newest else 0, max(start - 1, 0)))
         return await self._page(position, start)
 
@@ -512,26 +527,28 @@ class GroupLog(Strategy):
                 mailbox.put({"type": "layer.reconnected"})
                 await self._breathe()
 
-    async def _hand_out(self, lane: Lane, outage: Outage, page: list[Entry], at_end: bool) -> None:
-        position, topic = outage.position, outage.position.topic
+    async def _hand_out(
+        self, lane: Lane, reading: Reading, page: list[Entry], at_end: bool
+    ) -> None:
+        position, topic = reading.position, reading.position.topic
         for number, (entry, fields) in enumerate(page, start=1):
             await self._breathe()
-            if not outage.current:
+            if not reading.current:
                 return
-            outage.cursor = parse_id(entry)
-            position.advance(outage.cursor)
+            reading.cursor = parse_id(entry)
+            position.advance(reading.cursor)
             messages = self._open(topic, entry, fields)
             if messages and not (at_end and number == len(page)):
                 crowded = self._crowded(self._owner.receivers(topic, messages))
                 if crowded:
-                    outage.release()
-                    self._wait_for(lane, outage, crowded, time.monotonic() + PATIENCE)
+                    reading.release()
+                    self._wait_for(lane, reading, crowded, time.monotonic() + PATIENCE)
                     return
-        outage.pause = FIRST_PAUSE
-        held = outage.release()
+        reading.pause = FIRST_PAUSE
+        held = reading.release()
         if not at_end or position.missed:
-            lane.read.append(outage)
-        elif outage.current:
+            lane.read.append(reading)
+        elif reading.current:
             position.behind = None
             for data in held:
                 self._owner.on_message(topic.encode(), data)
@@ -561,20 +578,20 @@ class GroupLog(Strategy):
     def _wait_for(
         self,
         lane: Lane,
-        outage: Outage,
+        reading: Reading,
         crowded: list[tuple[Mailbox, int]],
         deadline: float,
         delay: float = 0.002,
     ) -> None:
         def look() -> None:
             still = [(m, held) for m, held in crowded if len(m) * 2 > m.capacity]
-            if still and outage.current:
+            if still and reading.current:
                 if time.monotonic() < deadline:
-                    self._wait_for(lane, outage, still, deadline, min(delay * 2, 0.1))
+                    self._wait_for(lane, reading, still, deadline, min(delay * 2, 0.1))
                     return
                 for mailbox, held in still:
                     strikes = 1 if len(mailbox) < held else STRIKES
                     self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
-            lane.read.append(outage)
+            lane.read.append(reading)
 
         lane.later(delay, look)
