@@ -116,7 +116,7 @@ class GroupHistory(GroupLog):
     def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         super().__init__(owner, kept)
         # The inbox is as new as the process id in its name: all that its log holds is for us.
-        self.follow(owner.inbox)
+        self._positions[owner.inbox] = Position(owner.inbox, 0)
         self._local = owner.local
         self._interests = defaultdict[str, Interest](lambda: Interest(self._forget))  # by topic
         self.followed = self._interests

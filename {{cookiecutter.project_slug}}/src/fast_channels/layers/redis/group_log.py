@@ -34,6 +34,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ...exceptions import UndecodableMessage
@@ -207,7 +209,8 @@ class Seen:
 class Lane:
     """What is to be recovered from one server, by one task."""
 
-    compare: deque[tuple[Position, Outage]] = field(default_factory=deque)
+    # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
+    compare: deque[tuple[list[Position], Outage]] = field(default_factory=deque)
     read: deque[Reading] = field(default_factory=deque)
     put_off: int = 0  # how much is to be done later
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -267,10 +270,6 @@ class GroupLog(Strategy):
                 position.joined_at = time.monotonic()
                 position.restart(parse_id(newest) if newest else 0)
                 self._caught_up_unless_missed(position, outage)
-
-    def follow(self, topic: str) -> None:
-        """Everything in its log will be ours."""
-        self._positions[topic] = Position(topic, 0)
 
     def leave(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
@@ -338,10 +337,14 @@ class GroupLog(Strategy):
 
     def on_subscribed(self, topics: list[str], outage: Outage) -> None:
         outage.confirmed = True
+        by_server: dict[object, list[Position]] = {}
         for topic in topics:
             position = self._positions.get(topic)
             if position is not None and position.behind is outage:
-                self._lane_of(topic).compare.append((position, outage))
+                server = self._owner.commands_of(topic).server
+                by_server.setdefault(server, []).append(position)
+        for server, positions in by_server.items():
+            self._lane(server).compare.append((positions, outage))
 
     def fall_behind(self, position: Position) -> None:
         """A notification seems to be lost: what there is comes from the log."""
@@ -352,14 +355,14 @@ class GroupLog(Strategy):
         if position.behind is not outage:
             return  # another one has begun, or the topic was left
         if position.missed:
-            self._lane_of(position.topic).read.append(position.read_after(outage))
+            server = self._owner.commands_of(position.topic).server
+            self._lane(server).read.append(position.read_after(outage))
         else:
             position.behind = None
 
     # Catching up
 
-    def _lane_of(self, topic: str) -> Lane:
-        server = self._owner.commands_of(topic).server
+    def _lane(self, server: object) -> Lane:
         lane = self._lanes.get(server)
         if lane is None:
             lane = self._lanes[server] = Lane()
@@ -402,13 +405,14 @@ class GroupLog(Strategy):
         parts: dict[object, list[tuple[Position, Outage]]] = {}
         number = 0
         while lane.compare and number < COMPARED:
-            position, outage = lane.compare.popleft()
-            # A caller that joins a topic asks by itself.
-            if position.behind is outage and position.last != NOWHERE:
-                position.missed = False
-                part = self._owner.commands_of(position.topic).part
-                parts.setdefault(part, []).append((position, outage))
-                number += 1
+            positions, outage = lane.compare.popleft()
+            number += len(positions)
+            for position in positions:
+                # A caller that joins a topic asks by itself.
+                if position.behind is outage and position.last != NOWHERE:
+                    position.missed = False
+                    part = self._owner.commands_of(position.topic).part
+                    parts.setdefault(part, []).append((position, outage))
         asked = [[position.topic for position, _ in part] for part in parts.values()]
         replies: list[tuple[float, str, list[bytes]] | BaseException] = []
         for start in range(0, len(asked), COMMANDS):
@@ -427,7 +431,8 @@ class GroupLog(Strategy):
                     position.clock, position.epoch = clock, epoch
                     await self._compare(lane, position, outage, entry)
         if failed:
-            lane.later(lane.pause, partial(lane.compare.extend, failed))
+            again = [([p for p, _ in some], o) for o, some in groupby(failed, itemgetter(1))]
+            lane.later(lane.pause, partial(lane.compare.extend, again))
             lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
         elif parts:
             lane.pause = FIRST_PAUSE
