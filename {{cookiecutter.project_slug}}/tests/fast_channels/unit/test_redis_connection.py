@@ -450,7 +450,7 @@ async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     async def on_open(connection: Connection) -> None:
         opened.append(connection)
         if len(opened) == 1:
-            connection._lose(ConnectionLost("in the middle of the opening"))
+            connection.lose(ConnectionLost("in the middle of the opening"))
 
     kept = KeptConnection(
         parse_hosts([redis_server.url])[0],

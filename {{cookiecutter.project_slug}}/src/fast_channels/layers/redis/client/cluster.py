@@ -26,11 +26,11 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import DIRECT, PUBLISH, Commands
+from .commands import DIRECT, PUBLISH, Commands, KeptConnection
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
 from .servers import Server, Servers, shard_index
-from .subscriber import BATCH, Events
+from .subscriber import BATCH, Events, Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Cluster:
         self._nodes: dict[Address, Server] = {}
         self._stale = asyncio.Event()
         self._stale.set()
-        self.opened = asyncio.Event()  # and closed at once: a node's connection, or another map
+        self.changed = asyncio.Event()  # and closed at once: a node's connection, or another map
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -119,7 +119,7 @@ class Cluster:
         try:
             async with asyncio.timeout(self.timeout):
                 while not self._map.ranges:
-                    await self.opened.wait()
+                    await self.changed.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
         return [node.commands for node in self._nodes.values()]
@@ -151,23 +151,18 @@ class Cluster:
 
     async def node(self, topic: str) -> Server:
         while (node := self.node_now(topic)) is None:
-            self._stale.set()
-            await asyncio.sleep(PAUSE)
+            self.mark_stale()
+            await self.changed.wait()
         return node
 
     def open_node(self, address: Address) -> Server:
-        node = self._nodes.get(address)
-        if node is None:
-            endpoint = self.endpoint.at(address)
-            node = self._nodes[address] = Server(
-                endpoint,
-                self.timeout,
-                self._events,
-                opened=self.opened,
-                part_of=slot_of,
-                sharded=self.sharded,
+        if address not in self._nodes:
+            endpoint, timeout = self.endpoint.at(address), self.timeout
+            self._nodes[address] = Server(
+                KeptConnection(endpoint, timeout, changed=self.changed),
+                Subscriber(endpoint, timeout, self._events, part_of=slot_of, sharded=self.sharded),
             )
-        return node
+        return self._nodes[address]
 
     def lost(self) -> None:
         """Something that was listened to is not heard any more."""
@@ -199,8 +194,8 @@ class Cluster:
         nodes = {self.open_node(address) for address in new_map.addresses}
         changed = (new_map.ranges, new_map.sharded) != (old.ranges, old.sharded)
         if changed:
-            self.opened.set()
-            self.opened.clear()
+            self.changed.set()
+            self.changed.clear()
         for node in nodes:
             if node.down:  # another one will take over, if it does not come back
                 self.mark_stale(node.commands.last_error)
@@ -244,7 +239,7 @@ class ClusterCommands(Commands):
     misplaced = (MovedError, AskError, ClusterError, TryAgainError)
 
     def __init__(self, cluster: Cluster, topic: str, keyed: bool = False) -> None:
-        super().__init__(cluster.timeout, cluster.opened)
+        super().__init__(cluster.timeout, cluster.changed)
         self._cluster = cluster
         self._topic = topic
         self._keyed = keyed
@@ -327,11 +322,10 @@ class ClusterSubscriptions:
         try:
             async with asyncio.timeout(cluster.timeout):
                 while True:
-                    node = await cluster.node(topic)
-                    since = self._place(topic, node)
                     try:
                         async with asyncio.timeout(PATIENCE):
-                            await node.subscriber.add(topic, since)
+                            node = await cluster.node(topic)
+                            await node.subscriber.add(topic, self._place(topic, node))
                         return
                     except (TimeoutError, ChannelLayerUnavailable) as error:
                         cluster.mark_stale(error)

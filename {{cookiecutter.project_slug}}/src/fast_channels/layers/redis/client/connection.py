@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
             self._ended.result()
         finally:
             if not self._loop.is_closed():
-                self._lose(ConnectionLost("The connection was closed"))
+                self.lose(ConnectionLost("The connection was closed"))
                 await self._redis_connection.disconnect(nowait=True)
 
     @property
@@ -247,12 +247,12 @@ class Connection(asyncio.Protocol):
                 if self._on_message is None or not self._is_push(reply):
                     self._settle(reply)
         except hiredis.ProtocolError as error:
-            self._lose(ConnectionLost(f"What the server sent is no reply: {error}"))
+            self.lose(ConnectionLost(f"What the server sent is no reply: {error}"))
         except Exception as error:
-            self._lose(error)
+            self.lose(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(ConnectionLost(f"The connection was lost: {exc or 'the server closed it'}"))
+        self.lose(ConnectionLost(f"The connection was lost: {exc or 'the server closed it'}"))
 
     def _is_push(self, reply: Reply) -> bool:
         """Handle what a subscribed connection receives unasked; a PONG comes as a list there."""
@@ -315,11 +315,12 @@ class Connection(asyncio.Protocol):
         if not self._pending:
             self.post("PING")
         elif self._loop.time() - self._heard_at > REPLY_TIMEOUT:
-            self._lose(ConnectionLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
+            self.lose(ConnectionLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
 
     # The end
 
-    def _lose(self, reason: Exception) -> None:
+    def lose(self, reason: Exception) -> None:
+        """Whoever waits is told, and ``run`` raises the reason."""
         if self._ended.done():
             return
         self._ended.set_exception(reason)
