@@ -151,13 +151,10 @@ class Batch:
     size: int = 0
     _commands: Commands = field(init=False)
     _command: Command = field(init=False)
-    _deadline: float = 0.0
+    _deadline: float = 0.0  # for a connection, then for the reply
     _answered: bool = False
 
     def start(self, commands: Commands, command: Command) -> Connection | None:
-        """See ``begin``. The timeout of ``commands`` is that of the wait for a connection, and again
-        that of the wait for the reply, which begins when it is the batch's turn on the connection.
-        """
         self._commands, self._command = commands, command
         self._deadline = self._from_now()
         return self.begin()
@@ -191,12 +188,14 @@ class Batch:
     def _from_now(self) -> float:
         return asyncio.get_running_loop().time() + self._commands.timeout
 
+    # The future of the reply
+
     def done(self) -> bool:
         return self._answered
 
     def set_result(self, reply: Reply) -> None:
         self._answered = True
-        self.succeeded(reply)
+        self._succeeded(reply)
 
     def set_exception(self, error: Exception) -> None:
         self._answered = True
@@ -222,18 +221,15 @@ class Batch:
         except Exception as error:
             self.failed(error)
         else:
-            self.succeeded(reply)
+            self._succeeded(reply)
 
     # Its senders
 
-    def succeeded(self, reply: Reply) -> None:
-        if (outcomes := self._batcher.outcomes) is not None:
-            self._settle(outcomes(self.topic, len(self.senders), reply))
-            return
-        self._batcher.settled(self)
-        for sender in self.senders:
-            if not sender.done():  # it is if it was cancelled
-                sender.set_result(None)
+    def _succeeded(self, reply: Reply) -> None:
+        outcomes_of, number = self._batcher.outcomes, len(self.senders)
+        self._settle(
+            [None] * number if outcomes_of is None else outcomes_of(self.topic, number, reply)
+        )
 
     def failed(self, error: Exception) -> None:
         """Each sender gets a copy of its own: raising an exception changes it."""
@@ -242,7 +238,7 @@ class Batch:
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._batcher.settled(self)
         for sender, outcome in zip(self.senders, outcomes, strict=True):
-            if sender.done():
+            if sender.done():  # it was cancelled
                 continue
             if outcome is None:
                 sender.set_result(None)

@@ -54,9 +54,8 @@ FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 class Commands(abc.ABC):
     """Executes commands where a topic lives. ``timeout`` is in seconds."""
 
-    misplaced: ClassVar[
-        tuple[type[Exception], ...]
-    ] = ()  # errors by which the topic lives elsewhere
+    # Errors which say that the topic lives elsewhere
+    misplaced: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __init__(self, timeout: float, changed: asyncio.Event) -> None:
         self.timeout = timeout
@@ -140,7 +139,6 @@ class Commands(abc.ABC):
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
     ) -> Reply:
-        """After a ``TimeoutError`` nobody knows whether the command was executed."""
         connection = self.connection or await self.connected(deadline)
         execute = connection.execute_replicated if replicated else connection.execute
         return await execute(self.adapted(command), deadline, again=again)
@@ -164,10 +162,6 @@ class Commands(abc.ABC):
         raise ChannelLayerUnavailable(f"{told}: {failure}") from failure
 
 
-async def _nothing(_: Connection) -> None:
-    pass
-
-
 class KeptConnection(Commands):
     """For all topics of one server, or of whatever primary the Sentinels name.
 
@@ -181,7 +175,7 @@ class KeptConnection(Commands):
         timeout: float,
         *,
         changed: asyncio.Event | None = None,
-        on_open: Callable[[Connection], Awaitable[None]] = _nothing,
+        on_open: Callable[[Connection], Awaitable[None]] | None = None,
         on_lost: Callable[[], None] = lambda: None,
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
@@ -264,7 +258,8 @@ class KeptConnection(Commands):
             running.append(asyncio.create_task(connection.run()))
             if isinstance(pool, SentinelConnectionPool):
                 running.append(asyncio.create_task(self._follow(pool, connection)))
-            await self._on_open(connection)
+            if self._on_open is not None:
+                await self._on_open(connection)
             self._opened(connection)
             await running[0]
         finally:
