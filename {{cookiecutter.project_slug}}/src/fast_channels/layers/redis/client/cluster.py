@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
@@ -39,6 +39,7 @@ MAX_REFRESH = 15.0
 PATIENCE = 0.5  # seconds to wait for one node
 PAUSE = 0.05  # seconds before it looks
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
+MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
 SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
 
 
@@ -55,18 +56,13 @@ class SlotMap:
 
     def __init__(self, reply: list[list[Any]], asked: Address, *, sharded: bool) -> None:
         self.sharded = sharded
-        self.ranges: list[tuple[int, int, Address]] = []
+        self.owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self.addresses: set[Address] = set()
         for first, last, (host, port, *_), *_ in reply:
             # A node that does not know its own address leaves the host empty.
-            self.ranges.append((first, last, (host.decode() or asked[0], port)))
-        self.addresses = {address for _, _, address in self.ranges}
-
-    def owner(self, topic: str) -> Address | None:
-        slot = slot_of(topic)
-        for first, last, address in self.ranges:
-            if first <= slot <= last:
-                return address
-        return None
+            address = (host.decode() or asked[0], port)
+            self.owners[first : last + 1] = [address] * (last + 1 - first)
+            self.addresses.add(address)
 
 
 class Cluster:
@@ -118,7 +114,7 @@ class Cluster:
         self.start()
         try:
             async with asyncio.timeout(self.timeout):
-                while not self._map.ranges:
+                while not self._map.addresses:
                     await self.changed.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
@@ -131,7 +127,7 @@ class Cluster:
 
     @property
     def down(self) -> bool:
-        return not self._map.ranges and self._error is not None
+        return not self._map.addresses and self._error is not None
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -143,7 +139,7 @@ class Cluster:
 
     def node_now(self, topic: str, keyed: bool = False) -> Server | None:
         if keyed or self._keyed or self.sharded:
-            address = self._map.owner(topic)
+            address = self._map.owners[slot_of(topic)]
         else:  # any node will do: one that stays the same when slots move keeps the order
             addresses = sorted(self._map.addresses)
             address = addresses[shard_index(topic, len(addresses))] if addresses else None
@@ -192,7 +188,7 @@ class Cluster:
             raise ConnectionLost("The Cluster serves no slot yet")
         self._map, old = new_map, self._map
         nodes = {self.open_node(address) for address in new_map.addresses}
-        changed = (new_map.ranges, new_map.sharded) != (old.ranges, old.sharded)
+        changed = (new_map.owners, new_map.sharded) != (old.owners, old.sharded)
         if changed:
             self.changed.set()
             self.changed.clear()
@@ -236,8 +232,6 @@ async def _is_sharded(connection: AbstractConnection) -> bool:
 class ClusterCommands(Commands):
     """For one topic: executed where its slot is at the moment."""
 
-    misplaced = (MovedError, AskError, ClusterError, TryAgainError)
-
     def __init__(self, cluster: Cluster, topic: str, keyed: bool = False) -> None:
         super().__init__(cluster.timeout, cluster.changed)
         self._cluster = cluster
@@ -277,10 +271,6 @@ class ClusterCommands(Commands):
         word, own = (PUBLISH, SPUBLISH) if self._cluster.sharded else (DIRECT, BY_BUS)
         return tuple(own if part is word else part for part in command)
 
-    async def look_again(self, error: Exception, deadline: float) -> None:
-        self._cluster.mark_stale(error)
-        await asyncio.sleep(min(PAUSE, deadline - asyncio.get_running_loop().time()))
-
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
     ) -> Reply:
@@ -294,6 +284,17 @@ class ClusterCommands(Commands):
         connection = await self._cluster.open_node(address).commands.connected(deadline)
         connection.post("ASKING")
         return await connection.execute(self.adapted(command), deadline, again=True)
+
+    async def _overcome(
+        self, failure: Exception, command: Command, deadline: float, repeatable: bool
+    ) -> Command:
+        misplaced = isinstance(failure, MISPLACED)
+        if not misplaced:
+            command = await super()._overcome(failure, command, deadline, repeatable)
+        if misplaced or isinstance(failure, ConnectionLost):
+            self._cluster.mark_stale(failure)
+            await asyncio.sleep(min(PAUSE, deadline - asyncio.get_running_loop().time()))
+        return command
 
 
 class ClusterSubscriptions:

@@ -20,7 +20,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -53,9 +53,6 @@ FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 class Commands(abc.ABC):
     """Executes commands where a topic lives. ``timeout`` is in seconds."""
-
-    # Errors which say that the topic lives elsewhere
-    misplaced: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __init__(self, timeout: float, changed: asyncio.Event) -> None:
         self.timeout = timeout
@@ -104,9 +101,6 @@ class Commands(abc.ABC):
         """The command as that server takes it."""
         return command
 
-    async def look_again(self, error: Exception, deadline: float) -> None:
-        """What is known of the topic's place may be wrong; called before each repetition."""
-
     # What
 
     def execute(self, *command: Any, replicated: bool = False) -> Awaitable[Reply]:
@@ -150,8 +144,7 @@ class Commands(abc.ABC):
         if isinstance(failure, NoScriptError):
             return with_source(command)
         lost = isinstance(failure, ConnectionLost)
-        if (lost and repeatable) or isinstance(failure, self.misplaced):
-            await self.look_again(failure, deadline)
+        if lost and repeatable:
             return command
         if isinstance(failure, TimeoutError):
             raise self.unavailable() from failure

@@ -46,9 +46,7 @@ class Servers:
     def commands(self, topic: str) -> Commands:
         return self._server_of(topic).commands
 
-    def commands_of_key(self, key: str) -> Commands:
-        """Where a key lives, also where topics are no keys."""
-        return self.commands(key)
+    commands_of_key = commands  # where a key lives, also where topics are no keys
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
