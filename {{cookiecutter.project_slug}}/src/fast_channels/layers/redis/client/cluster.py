@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
 PATIENCE = 0.5  # seconds to wait for one node
-PAUSE = 0.05  # seconds before it looks
+PAUSE = 0.05  # seconds before another attempt
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
 SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
@@ -83,7 +83,7 @@ class Cluster:
         self._nodes: dict[Address, Server] = {}
         self._stale = asyncio.Event()
         self._stale.set()
-        self.changed = asyncio.Event()  # and closed at once: a node's connection, or another map
+        self.changed = asyncio.Event()  # see ``Commands``: a node's connection, or the map
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -188,14 +188,14 @@ class Cluster:
             raise ConnectionLost("The Cluster serves no slot yet")
         self._map, old = new_map, self._map
         nodes = {self.open_node(address) for address in new_map.addresses}
-        changed = (new_map.owners, new_map.sharded) != (old.owners, old.sharded)
-        if changed:
+        moved = (new_map.owners, new_map.sharded) != (old.owners, old.sharded)
+        if moved:
             self.changed.set()
             self.changed.clear()
         for node in nodes:
             if node.down:  # another one will take over, if it does not come back
                 self.mark_stale(node.commands.last_error)
-        await self.subscriptions.arrange(nodes, changed=changed)
+        await self.subscriptions.arrange(nodes, moved=moved)
         gone = self._nodes.keys() - new_map.addresses
         await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
 
@@ -346,12 +346,12 @@ class ClusterSubscriptions:
             self._unplaced.setdefault(topic, time.monotonic())
         self._cluster.lost()
 
-    async def arrange(self, nodes: set[Server], *, changed: bool) -> None:
-        """Give each topic its place by a map, which has these nodes; a batch at a time.
+    async def arrange(self, nodes: set[Server], *, moved: bool) -> None:
+        """Give each topic its place at one of the map's nodes, a batch at a time.
 
-        What is placed already is looked at only if the map has ``changed``.
+        What is placed already is looked at only if slots have ``moved``.
         """
-        topics = [*self._placed, *self._unplaced] if changed else [*self._unplaced]
+        topics = [*self._placed, *self._unplaced] if moved else [*self._unplaced]
         for number, topic in enumerate(topics, start=1):
             if number % BATCH == 0:
                 await asyncio.sleep(0)

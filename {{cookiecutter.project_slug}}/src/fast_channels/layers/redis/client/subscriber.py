@@ -122,7 +122,8 @@ class Subscriber:
         """Subscribe now, or with the next connection; it was not heard since that time."""
         self._wanted.setdefault(topic)
         self._waiting.add(topic)
-        self._note_deaf(since)
+        if since is not None:
+            self._deaf_since = min(since, self.deaf_since)
         self.start()
         if self._kept.connection is not None and self._subscribing is None:
             self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
@@ -137,9 +138,8 @@ class Subscriber:
         """
         if self.confirmed(topic):
             return
-        if (added := self._adding.get(topic)) is None:
-            added = self._adding[topic] = asyncio.get_running_loop().create_future()
-            self.want(topic, since)
+        added = self._adding.setdefault(topic, asyncio.get_running_loop().create_future())
+        self.want(topic, since)
         try:
             async with asyncio.timeout(self._kept.timeout):
                 refusal = await asyncio.shield(added)
@@ -227,11 +227,7 @@ class Subscriber:
     def _drop(self) -> None:
         if self._open is not None:
             self._open = None
-            self._note_deaf(time.monotonic())
-
-    def _note_deaf(self, since: float | None) -> None:
-        if since is not None:
-            self._deaf_since = min(since, self.deaf_since)
+            self._deaf_since = self.deaf_since
 
     def _receive(self, topic: bytes, data: bytes) -> None:
         """What comes before an UNSUBSCRIBE is confirmed is not for a member that has joined again since."""
