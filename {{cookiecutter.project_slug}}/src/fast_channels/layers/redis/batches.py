@@ -101,8 +101,8 @@ class Batcher:
         connections = set()
         for batch in batches:
             try:
-                request = self._request(batch.topic, batch.messages)
-                connections.add(batch.start(*request))
+                batch.commands, batch.command = self._request(batch.topic, batch.messages)
+                connections.add(batch.begin())
             except Exception as error:
                 batch.failed(error)
         for connection in connections:
@@ -149,23 +149,19 @@ class Batch:
     messages: list[bytes] = field(default_factory=list)
     senders: "list[asyncio.Future[None]]" = field(default_factory=list)
     size: int = 0
-    _commands: Commands = field(init=False)
-    _command: Command = field(init=False)
+    commands: Commands = field(init=False)
+    command: Command = field(init=False)
     _deadline: float = 0.0  # for a connection, then for the reply
     _answered: bool = False
 
-    def start(self, commands: Commands, command: Command) -> Connection | None:
-        self._commands, self._command = commands, command
-        self._deadline = self._from_now()
-        return self.begin()
-
     def begin(self) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one."""
-        connection = None if self._batcher.replicated else self._commands.connection
+        connection = None if self._batcher.replicated else self.commands.connection
         if connection is not None:
             return self._offer(connection)
+        self._deadline = self._deadline or self._from_now()
         if self._deadline < asyncio.get_running_loop().time():
-            self.failed(self._commands.unavailable())
+            self.failed(self.commands.unavailable())
         else:
             self._batcher.go_on(self, None)
         return None
@@ -174,19 +170,22 @@ class Batch:
         if connection.has_room:
             self._send(connection)
             return connection
-        connection.when_room(partial(self._send, connection), self)
+        connection.when_room(partial(self._in_turn, connection), self)
         return None
 
-    def _send(self, connection: Connection) -> None:
-        """It is the batch's turn, or the connection is lost."""
-        self._deadline = self._from_now()
+    def _in_turn(self, connection: Connection) -> None:
         if connection.lost:
-            self._batcher.go_on(self, None)
+            self._deadline = 0.0
+            self.begin()
         else:
-            connection.send(self._commands.adapted(self._command), self, self._deadline)
+            self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        self._deadline = self._from_now()
+        connection.send(self.commands.adapted(self.command), self, self._deadline)
 
     def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self._commands.timeout
+        return asyncio.get_running_loop().time() + self.commands.timeout
 
     # The future of the reply
 
@@ -205,14 +204,14 @@ class Batch:
         """Wait for a connection, or for the reply ``after`` an attempt that brought none."""
         try:
             if after is None:
-                connection = await self._commands.connected(self._deadline)
+                connection = await self.commands.connected(self._deadline)
                 if not self._batcher.replicated:
                     if self._offer(connection) is not None:
                         connection.write_soon()
                     return
                 self._deadline = self._from_now()
-            reply = await self._commands.complete(
-                self._command,
+            reply = await self.commands.complete(
+                self.command,
                 self._deadline,
                 repeatable=self._batcher.repeatable,
                 replicated=self._batcher.replicated,
@@ -226,10 +225,13 @@ class Batch:
     # Its senders
 
     def _succeeded(self, reply: Reply) -> None:
-        outcomes_of, number = self._batcher.outcomes, len(self.senders)
-        self._settle(
-            [None] * number if outcomes_of is None else outcomes_of(self.topic, number, reply)
-        )
+        if (outcomes := self._batcher.outcomes) is not None:
+            self._settle(outcomes(self.topic, len(self.senders), reply))
+            return
+        self._batcher.settled(self)
+        for sender in self.senders:
+            if not sender.done():  # it is if it was cancelled
+                sender.set_result(None)
 
     def failed(self, error: Exception) -> None:
         """Each sender gets a copy of its own: raising an exception changes it."""
@@ -238,7 +240,7 @@ class Batch:
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._batcher.settled(self)
         for sender, outcome in zip(self.senders, outcomes, strict=True):
-            if sender.done():  # it was cancelled
+            if sender.done():
                 continue
             if outcome is None:
                 sender.set_result(None)

@@ -164,8 +164,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def has_room(self) -> bool:
-        """For one more command, and nobody waits for a turn."""
-        return not self._turns and self._fits()
+        """For one more command, and nobody waits for a turn; also if the connection is lost."""
+        return not self._turns and self._writable and len(self._pending) < MAX_PENDING
 
     def when_room(self, turn: Callable[[], None], reply: Pending, deadline: float = NEVER) -> None:
         """Have ``turn()`` called when there is room for one command, or when the connection is lost; not
@@ -176,16 +176,11 @@ class Connection(asyncio.Protocol):
             self._set_alarm(deadline)
 
     def _make_room(self) -> None:
-        while self._turns and self._fits():
+        while self._turns and self._writable and len(self._pending) < MAX_PENDING:
             reply, _, turn = self._turns.popleft()
             if not reply.done():
                 turn()
                 self.write_soon()
-
-    def _fits(self) -> bool:
-        if self._ended.done():
-            return True  # everybody is told at once
-        return self._writable and len(self._pending) < MAX_PENDING
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -331,7 +326,7 @@ class Connection(asyncio.Protocol):
                 reply.set_exception(self._reason())
         self._pending.clear()
         self._on_lost()
-        self._make_room()
+        self.resume_writing()  # everybody is told at once
 
     def _reason(self) -> ConnectionLost:
         return ConnectionLost(str(self._ended.exception()))
