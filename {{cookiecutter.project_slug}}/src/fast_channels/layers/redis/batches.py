@@ -4,10 +4,9 @@ They share one command and one confirmation, which is most of what a message cos
 
 Invariants
 - The messages of a topic leave in the order of their sends. They are written in the next step of the
-  loop if there is a connection with room for them, else by a task of their own.
-- No task waits for a batch, unless its first attempt brings no reply or cannot be made: only that goes
-  on in a task. Its time begins when it is its turn on the connection, not while the process is busy
-  with others.
+  loop if there is a connection with room for them.
+- No task waits for a batch, unless there is no connection or its first attempt brings no reply. Its time
+  begins when it is its turn on the connection, not while the process is busy with others.
 - At most ``MOST_TASKS`` wait in tasks for a connection, which keeps the loop free to make it; the
   others wait behind them.
 - Each sender has a future of its own, which is settled once. A sender that is cancelled takes nothing
@@ -125,8 +124,7 @@ class Batcher:
         if task.cancelled():  # perhaps before it began
             batch.failed(_closed())
         while self._late and len(self._tasks) < MOST_TASKS:
-            if (connection := self._late.popleft().begin()) is not None:
-                connection.write_soon()
+            self._late.popleft().begin_later()
 
     async def aclose(self) -> None:
         """What is under way fails."""
@@ -157,26 +155,31 @@ class Batch:
     def begin(self) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one."""
         connection = None if self._batcher.replicated else self.commands.connection
-        if connection is not None:
-            return self._offer(connection)
+        if connection is None:
+            self._wait()
+        elif connection.has_room:
+            self._send(connection)
+            return connection
+        else:
+            connection.when_room(partial(self._in_turn, connection), self)
+        return None
+
+    def begin_later(self) -> None:
+        """Not in the turn of the loop in which its messages were sent."""
+        if (connection := self.begin()) is not None:
+            connection.write_soon()
+
+    def _wait(self) -> None:
         self._deadline = self._deadline or self._from_now()
         if self._deadline < asyncio.get_running_loop().time():
             self.failed(self.commands.unavailable())
         else:
             self._batcher.go_on(self, None)
-        return None
-
-    def _offer(self, connection: Connection) -> Connection | None:
-        if connection.has_room:
-            self._send(connection)
-            return connection
-        connection.when_room(partial(self._in_turn, connection), self)
-        return None
 
     def _in_turn(self, connection: Connection) -> None:
         if connection.lost:
             self._deadline = 0.0
-            self.begin()
+            self.begin_later()
         else:
             self._send(connection)
 
@@ -204,10 +207,9 @@ class Batch:
         """Wait for a connection, or for the reply ``after`` an attempt that brought none."""
         try:
             if after is None:
-                connection = await self.commands.connected(self._deadline)
+                await self.commands.connected(self._deadline)
                 if not self._batcher.replicated:
-                    if self._offer(connection) is not None:
-                        connection.write_soon()
+                    self.begin_later()
                     return
                 self._deadline = self._from_now()
             reply = await self.commands.complete(
