@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -31,6 +31,7 @@ from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, 
 from .hosts import Address, Endpoint
 from .servers import Server, Servers, shard_index
 from .subscriber import BATCH, Events, Subscriber
+from .topology import Topology
 
 logger = logging.getLogger(__name__)
 
@@ -382,9 +383,6 @@ class ClusterSubscriptions:
             former.subscriber.discard(topic)
         self._placed[topic] = node
         return since
-
-
-Topology: TypeAlias = Servers | Cluster
 
 
 def make_topology(

@@ -46,13 +46,13 @@ class Servers:
     def commands(self, topic: str) -> Commands:
         return self._server_of(topic).commands
 
-    commands_of_key = commands  # where a key lives, also where topics are no keys
+    def commands_of_key(self, key: str) -> Commands:
+        return self.commands(key)
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
 
     async def primaries(self) -> list[Commands]:
-        """One for each server that holds a part of the keys."""
         return [server.commands for server in self._servers]
 
     async def aclose(self) -> None:
