@@ -22,13 +22,14 @@ from fast_channels.layers.redis.client.connection import (
 class Server:
     """Stands for a connection: takes down what is written, and answers when it is told to."""
 
-    has_room, lost = True, False
-
     def __init__(self, *, connected: bool = True) -> None:
         self.opened = asyncio.Event()
         if connected:
             self.opened.set()
         self.waiting = 0  # for a connection
+        self.has_room, self.lost = True, False
+        self.turns: list[Callable[[], None]] = []
+        self.successor: Server = self
         self.writes: list[list[Command]] = []
         self.completed: list[tuple[Command, Exception | None]] = []
         self.completion: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -38,7 +39,10 @@ class Server:
 
     @property
     def connection(self) -> Connection | None:
-        return cast(Connection, self) if self.opened.is_set() else None
+        return cast(Connection, self.successor) if self.opened.is_set() else None
+
+    def when_room(self, turn: Callable[[], None], reply: Pending) -> None:
+        self.turns.append(turn)
 
     async def connected(self, deadline: float) -> Connection:
         self.waiting += 1
@@ -208,6 +212,31 @@ async def test_only_some_wait_in_tasks_for_a_connection(monkeypatch: pytest.Monk
     for reply in server.replies:
         reply.set_result(b"OK")
     assert await asyncio.gather(*senders) == [None] * 5
+
+
+async def test_a_connection_that_is_lost_while_a_batch_waits_for_its_turn() -> None:
+    """Nothing was sent, so it goes by the one that has taken over, at once, or waits for one."""
+    server = Server()
+    server.has_room = False
+    batcher = make(server)
+    first, second = batcher.send("a", b"1"), batcher.send("b", b"2")
+    await a_turn()
+    assert server.writes == []
+    server.lost = True
+    server.successor = Server()
+    server.turns[0]()
+    await a_turn()
+    assert server.successor.writes == [[("a", b"1")]]
+    server.opened.clear()
+    server.turns[1]()
+    await a_turn()
+    server.opened.set()
+    for _ in range(3):
+        await a_turn()
+    assert server.successor.writes[1:] == [[("b", b"2")]]
+    for reply in server.successor.replies:
+        reply.set_result(b"OK")
+    assert await asyncio.gather(first, second) == [None, None]
 
 
 async def test_a_request_that_cannot_be_made() -> None:

@@ -158,6 +158,7 @@ async def test_a_cancellation_swallowed_by_a_question_to_the_sentinels(
     class Pool(SentinelConnectionPool):
         def __init__(self) -> None:
             """Without Sentinels."""
+            self.master_address = ("old", 1)
 
         async def get_master_address(self) -> tuple[str, int]:
             asked.set()
@@ -169,7 +170,7 @@ async def test_a_cancellation_swallowed_by_a_question_to_the_sentinels(
 
     monkeypatch.setattr("fast_channels.layers.redis.client.commands.FOLLOW_INTERVAL", 0)
     kept: Any = KeptConnection(parse_hosts(["redis://127.0.0.1:1"])[0], timeout=1)
-    (task,) = await started(kept._changed_primary(Pool(), None))
+    (task,) = await started(kept._follow(Pool(), None))
     async with asyncio.timeout(DEADLINE):
         await asked.wait()
         task.cancel()

@@ -1,6 +1,10 @@
 """One connection that many callers share, against a server that answers as the test says."""
 
 import asyncio
+import faulthandler
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -24,6 +28,7 @@ from fast_channels.layers.redis.client.connection import (
 )
 from fast_channels.layers.redis.client.hosts import parse_hosts
 
+from ..support.children import PYTHONPATH
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
 from ..support.tls_certificate import make_certificate
@@ -372,8 +377,23 @@ async def wait_for_reply(connection: Connection, number: int, deadline: float) -
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_through_tls(loop: str, tmp_path: Path) -> None:
-    """The same over an encrypted connection, on both event loops: small replies and large ones."""
-    certificate = make_certificate(tmp_path)
+    """The same over an encrypted connection, on both event loops: small replies and large ones.
+
+    In a process that tells where it stands when its time is over, and ends, also in a loop's C code.
+    """
+    program = (
+        f"from {__name__} import talk_through_tls; talk_through_tls({loop!r}, {str(tmp_path)!r})"
+    )
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def talk_through_tls(loop: str, folder: str) -> None:
+    faulthandler.dump_traceback_later(60, exit=True)
+    certificate = make_certificate(Path(folder))
 
     async def talk() -> None:
         fake = FakeServer()
@@ -450,7 +470,7 @@ async def test_a_connection_that_is_lost_while_it_opens_is_given_to_nobody(
     async def on_open(connection: Connection) -> None:
         opened.append(connection)
         if len(opened) == 1:
-            connection._lose(ConnectionLost("in the middle of the opening"))
+            connection.lose(ConnectionLost("in the middle of the opening"))
 
     kept = KeptConnection(
         parse_hosts([redis_server.url])[0],

@@ -4,10 +4,9 @@ They share one command and one confirmation, which is most of what a message cos
 
 Invariants
 - The messages of a topic leave in the order of their sends. They are written in the next step of the
-  loop if there is a connection with room for them, else by a task of their own.
-- No task waits for a batch, unless its first attempt brings no reply or cannot be made: only that goes
-  on in a task. Its time begins when it is its turn on the connection, not while the process is busy
-  with others.
+  loop if there is a connection with room for them.
+- No task waits for a batch, unless there is no connection or its first attempt brings no reply. Its time
+  begins when it is its turn on the connection, not while the process is busy with others.
 - At most ``MOST_TASKS`` wait in tasks for a connection, which keeps the loop free to make it; the
   others wait behind them.
 - Each sender has a future of its own, which is settled once. A sender that is cancelled takes nothing
@@ -101,8 +100,8 @@ class Batcher:
         connections = set()
         for batch in batches:
             try:
-                request = self._request(batch.topic, batch.messages)
-                connections.add(batch.start(*request))
+                batch.commands, batch.command = self._request(batch.topic, batch.messages)
+                connections.add(batch.begin())
             except Exception as error:
                 batch.failed(error)
         for connection in connections:
@@ -125,8 +124,7 @@ class Batcher:
         if task.cancelled():  # perhaps before it began
             batch.failed(_closed())
         while self._late and len(self._tasks) < MOST_TASKS:
-            if (connection := self._late.popleft().begin()) is not None:
-                connection.write_soon()
+            self._late.popleft().begin_later()
 
     async def aclose(self) -> None:
         """What is under way fails."""
@@ -149,54 +147,57 @@ class Batch:
     messages: list[bytes] = field(default_factory=list)
     senders: "list[asyncio.Future[None]]" = field(default_factory=list)
     size: int = 0
-    _commands: Commands = field(init=False)
-    _command: Command = field(init=False)
-    _deadline: float = 0.0
+    commands: Commands = field(init=False)
+    command: Command = field(init=False)
+    _deadline: float = 0.0  # for a connection, then for the reply
     _answered: bool = False
-
-    def start(self, commands: Commands, command: Command) -> Connection | None:
-        """See ``begin``. The timeout of ``commands`` is that of the wait for a connection, and again
-        that of the wait for the reply, which begins when it is the batch's turn on the connection.
-        """
-        self._commands, self._command = commands, command
-        self._deadline = self._from_now()
-        return self.begin()
 
     def begin(self) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one."""
-        connection = None if self._batcher.replicated else self._commands.connection
-        if connection is not None:
-            return self._offer(connection)
-        if self._deadline < asyncio.get_running_loop().time():
-            self.failed(self._commands.unavailable())
-        else:
-            self._batcher.go_on(self, None)
-        return None
-
-    def _offer(self, connection: Connection) -> Connection | None:
-        if connection.has_room:
+        connection = None if self._batcher.replicated else self.commands.connection
+        if connection is None:
+            self._wait()
+        elif connection.has_room:
             self._send(connection)
             return connection
-        connection.when_room(partial(self._send, connection), self)
+        else:
+            connection.when_room(partial(self._in_turn, connection), self)
         return None
 
-    def _send(self, connection: Connection) -> None:
-        """It is the batch's turn, or the connection is lost."""
-        self._deadline = self._from_now()
-        if connection.lost:
-            self._batcher.go_on(self, None)
+    def begin_later(self) -> None:
+        """Not in the turn of the loop in which its messages were sent."""
+        if (connection := self.begin()) is not None:
+            connection.write_soon()
+
+    def _wait(self) -> None:
+        self._deadline = self._deadline or self._from_now()
+        if self._deadline < asyncio.get_running_loop().time():
+            self.failed(self.commands.unavailable())
         else:
-            connection.send(self._commands.adapted(self._command), self, self._deadline)
+            self._batcher.go_on(self, None)
+
+    def _in_turn(self, connection: Connection) -> None:
+        if connection.lost:
+            self._deadline = 0.0
+            self.begin_later()
+        else:
+            self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        self._deadline = self._from_now()
+        connection.send(self.commands.adapted(self.command), self, self._deadline)
 
     def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self._commands.timeout
+        return asyncio.get_running_loop().time() + self.commands.timeout
+
+    # The future of the reply
 
     def done(self) -> bool:
         return self._answered
 
     def set_result(self, reply: Reply) -> None:
         self._answered = True
-        self.succeeded(reply)
+        self._succeeded(reply)
 
     def set_exception(self, error: Exception) -> None:
         self._answered = True
@@ -206,14 +207,13 @@ class Batch:
         """Wait for a connection, or for the reply ``after`` an attempt that brought none."""
         try:
             if after is None:
-                connection = await self._commands.connected(self._deadline)
+                await self.commands.connected(self._deadline)
                 if not self._batcher.replicated:
-                    if self._offer(connection) is not None:
-                        connection.write_soon()
+                    self.begin_later()
                     return
                 self._deadline = self._from_now()
-            reply = await self._commands.complete(
-                self._command,
+            reply = await self.commands.complete(
+                self.command,
                 self._deadline,
                 repeatable=self._batcher.repeatable,
                 replicated=self._batcher.replicated,
@@ -222,11 +222,11 @@ class Batch:
         except Exception as error:
             self.failed(error)
         else:
-            self.succeeded(reply)
+            self._succeeded(reply)
 
     # Its senders
 
-    def succeeded(self, reply: Reply) -> None:
+    def _succeeded(self, reply: Reply) -> None:
         if (outcomes := self._batcher.outcomes) is not None:
             self._settle(outcomes(self.topic, len(self.senders), reply))
             return

@@ -31,10 +31,10 @@ from ...names import ChannelNames, owner_of
 from ..groups import LocalGroups
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
-from .client.cluster import Topology
 from .client.commands import Commands
 from .client.connection import Command
 from .client.subscriber import Events
+from .client.topology import Topology
 from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer

@@ -1,7 +1,7 @@
 """A Redis client of many callers that share one connection: it knows no message and no group.
 
 It executes commands where a topic lives (a server, what the Sentinels name, or a node of a Cluster) and
-keeps subscriptions across lost connections. What stands above it knows ``topology`` alone. From the
-bottom: ``hosts`` (where Redis is), ``connection``, ``commands`` (what is tried again, and how long),
-``keeper`` (a connection that is made again), ``subscriber``, ``servers`` (one or several), ``cluster``.
+keeps subscriptions across lost connections. What stands above it knows ``topology``. From the bottom:
+``hosts`` (where Redis is), ``connection``, ``commands`` (what is tried again, how long, and on which
+connection), ``subscriber``, ``servers`` (one or several), ``cluster``.
 """

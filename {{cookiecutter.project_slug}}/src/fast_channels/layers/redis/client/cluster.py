@@ -18,27 +18,29 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import DIRECT, PUBLISH, Commands
+from .commands import DIRECT, PUBLISH, Commands, KeptConnection
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
 from .servers import Server, Servers, shard_index
-from .subscriber import BATCH, Events
+from .subscriber import BATCH, Events, Subscriber
+from .topology import Topology
 
 logger = logging.getLogger(__name__)
 
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
 PATIENCE = 0.5  # seconds to wait for one node
-PAUSE = 0.05  # seconds before it looks
+PAUSE = 0.05  # seconds before another attempt
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
+MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
 SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
 
 
@@ -55,18 +57,13 @@ class SlotMap:
 
     def __init__(self, reply: list[list[Any]], asked: Address, *, sharded: bool) -> None:
         self.sharded = sharded
-        self.ranges: list[tuple[int, int, Address]] = []
+        self.owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self.addresses: set[Address] = set()
         for first, last, (host, port, *_), *_ in reply:
             # A node that does not know its own address leaves the host empty.
-            self.ranges.append((first, last, (host.decode() or asked[0], port)))
-        self.addresses = {address for _, _, address in self.ranges}
-
-    def owner(self, topic: str) -> Address | None:
-        slot = slot_of(topic)
-        for first, last, address in self.ranges:
-            if first <= slot <= last:
-                return address
-        return None
+            address = (host.decode() or asked[0], port)
+            self.owners[first : last + 1] = [address] * (last + 1 - first)
+            self.addresses.add(address)
 
 
 class Cluster:
@@ -87,7 +84,7 @@ class Cluster:
         self._nodes: dict[Address, Server] = {}
         self._stale = asyncio.Event()
         self._stale.set()
-        self.opened = asyncio.Event()  # and closed at once: a node's connection, or another map
+        self.changed = asyncio.Event()  # see ``Commands``: a node's connection, or the map
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -118,8 +115,8 @@ class Cluster:
         self.start()
         try:
             async with asyncio.timeout(self.timeout):
-                while not self._map.ranges:
-                    await self.opened.wait()
+                while not self._map.addresses:
+                    await self.changed.wait()
         except TimeoutError:
             raise self.unavailable() from self._error
         return [node.commands for node in self._nodes.values()]
@@ -131,7 +128,7 @@ class Cluster:
 
     @property
     def down(self) -> bool:
-        return not self._map.ranges and self._error is not None
+        return not self._map.addresses and self._error is not None
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -143,7 +140,7 @@ class Cluster:
 
     def node_now(self, topic: str, keyed: bool = False) -> Server | None:
         if keyed or self._keyed or self.sharded:
-            address = self._map.owner(topic)
+            address = self._map.owners[slot_of(topic)]
         else:  # any node will do: one that stays the same when slots move keeps the order
             addresses = sorted(self._map.addresses)
             address = addresses[shard_index(topic, len(addresses))] if addresses else None
@@ -151,23 +148,18 @@ class Cluster:
 
     async def node(self, topic: str) -> Server:
         while (node := self.node_now(topic)) is None:
-            self._stale.set()
-            await asyncio.sleep(PAUSE)
+            self.mark_stale()
+            await self.changed.wait()
         return node
 
     def open_node(self, address: Address) -> Server:
-        node = self._nodes.get(address)
-        if node is None:
-            endpoint = self.endpoint.at(address)
-            node = self._nodes[address] = Server(
-                endpoint,
-                self.timeout,
-                self._events,
-                opened=self.opened,
-                part_of=slot_of,
-                sharded=self.sharded,
+        if address not in self._nodes:
+            endpoint, timeout = self.endpoint.at(address), self.timeout
+            self._nodes[address] = Server(
+                KeptConnection(endpoint, timeout, changed=self.changed),
+                Subscriber(endpoint, timeout, self._events, part_of=slot_of, sharded=self.sharded),
             )
-        return node
+        return self._nodes[address]
 
     def lost(self) -> None:
         """Something that was listened to is not heard any more."""
@@ -197,14 +189,14 @@ class Cluster:
             raise ConnectionLost("The Cluster serves no slot yet")
         self._map, old = new_map, self._map
         nodes = {self.open_node(address) for address in new_map.addresses}
-        changed = (new_map.ranges, new_map.sharded) != (old.ranges, old.sharded)
-        if changed:
-            self.opened.set()
-            self.opened.clear()
+        moved = (new_map.owners, new_map.sharded) != (old.owners, old.sharded)
+        if moved:
+            self.changed.set()
+            self.changed.clear()
         for node in nodes:
             if node.down:  # another one will take over, if it does not come back
                 self.mark_stale(node.commands.last_error)
-        await self.subscriptions.arrange(nodes, changed=changed)
+        await self.subscriptions.arrange(nodes, moved=moved)
         gone = self._nodes.keys() - new_map.addresses
         await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
 
@@ -241,10 +233,8 @@ async def _is_sharded(connection: AbstractConnection) -> bool:
 class ClusterCommands(Commands):
     """For one topic: executed where its slot is at the moment."""
 
-    misplaced = (MovedError, AskError, ClusterError, TryAgainError)
-
     def __init__(self, cluster: Cluster, topic: str, keyed: bool = False) -> None:
-        super().__init__(cluster.timeout, cluster.opened)
+        super().__init__(cluster.timeout, cluster.changed)
         self._cluster = cluster
         self._topic = topic
         self._keyed = keyed
@@ -282,10 +272,6 @@ class ClusterCommands(Commands):
         word, own = (PUBLISH, SPUBLISH) if self._cluster.sharded else (DIRECT, BY_BUS)
         return tuple(own if part is word else part for part in command)
 
-    async def look_again(self, error: Exception, deadline: float) -> None:
-        self._cluster.mark_stale(error)
-        await asyncio.sleep(min(PAUSE, deadline - asyncio.get_running_loop().time()))
-
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
     ) -> Reply:
@@ -299,6 +285,17 @@ class ClusterCommands(Commands):
         connection = await self._cluster.open_node(address).commands.connected(deadline)
         connection.post("ASKING")
         return await connection.execute(self.adapted(command), deadline, again=True)
+
+    async def _overcome(
+        self, failure: Exception, command: Command, deadline: float, repeatable: bool
+    ) -> Command:
+        misplaced = isinstance(failure, MISPLACED)
+        if not misplaced:
+            command = await super()._overcome(failure, command, deadline, repeatable)
+        if misplaced or isinstance(failure, ConnectionLost):
+            self._cluster.mark_stale(failure)
+            await asyncio.sleep(min(PAUSE, deadline - asyncio.get_running_loop().time()))
+        return command
 
 
 class ClusterSubscriptions:
@@ -327,11 +324,10 @@ class ClusterSubscriptions:
         try:
             async with asyncio.timeout(cluster.timeout):
                 while True:
-                    node = await cluster.node(topic)
-                    since = self._place(topic, node)
                     try:
                         async with asyncio.timeout(PATIENCE):
-                            await node.subscriber.add(topic, since)
+                            node = await cluster.node(topic)
+                            await node.subscriber.add(topic, self._place(topic, node))
                         return
                     except (TimeoutError, ChannelLayerUnavailable) as error:
                         cluster.mark_stale(error)
@@ -351,12 +347,12 @@ class ClusterSubscriptions:
             self._unplaced.setdefault(topic, time.monotonic())
         self._cluster.lost()
 
-    async def arrange(self, nodes: set[Server], *, changed: bool) -> None:
-        """Give each topic its place by a map, which has these nodes; a batch at a time.
+    async def arrange(self, nodes: set[Server], *, moved: bool) -> None:
+        """Give each topic its place at one of the map's nodes, a batch at a time.
 
-        What is placed already is looked at only if the map has ``changed``.
+        What is placed already is looked at only if slots have ``moved``.
         """
-        topics = [*self._placed, *self._unplaced] if changed else [*self._unplaced]
+        topics = [*self._placed, *self._unplaced] if moved else [*self._unplaced]
         for number, topic in enumerate(topics, start=1):
             if number % BATCH == 0:
                 await asyncio.sleep(0)
@@ -387,9 +383,6 @@ class ClusterSubscriptions:
             former.subscriber.discard(topic)
         self._placed[topic] = node
         return since
-
-
-Topology: TypeAlias = Servers | Cluster
 
 
 def make_topology(

@@ -18,11 +18,11 @@ import contextlib
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, RedisError
 
@@ -54,13 +54,9 @@ FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 class Commands(abc.ABC):
     """Executes commands where a topic lives. ``timeout`` is in seconds."""
 
-    misplaced: ClassVar[
-        tuple[type[Exception], ...]
-    ] = ()  # errors by which the topic lives elsewhere
-
-    def __init__(self, timeout: float, opened: asyncio.Event) -> None:
+    def __init__(self, timeout: float, changed: asyncio.Event) -> None:
         self.timeout = timeout
-        self._opened = opened
+        self._changed = changed
 
     # Where
 
@@ -69,7 +65,7 @@ class Commands(abc.ABC):
     def connection(self) -> Connection | None:
         """The open connection to where the topic lives now, if there is one.
 
-        ``opened`` is set, and cleared at once, when there may be another one.
+        ``changed`` is set, and cleared at once, when there may be one.
         """
 
     @abc.abstractmethod
@@ -82,7 +78,7 @@ class Commands(abc.ABC):
             async with asyncio.timeout_at(deadline):
                 while (connection := self.connection) is None:
                     self.start()
-                    await self._opened.wait()
+                    await self._changed.wait()
                 return connection
         except TimeoutError:
             raise self.unavailable() from None
@@ -104,9 +100,6 @@ class Commands(abc.ABC):
     def adapted(self, command: Command) -> Command:
         """The command as that server takes it."""
         return command
-
-    async def look_again(self, error: Exception, deadline: float) -> None:
-        """What is known of the topic's place may be wrong; called before each repetition."""
 
     # What
 
@@ -140,7 +133,6 @@ class Commands(abc.ABC):
     async def _attempt(
         self, command: Command, deadline: float, replicated: bool, *, again: bool
     ) -> Reply:
-        """After a ``TimeoutError`` nobody knows whether the command was executed."""
         connection = self.connection or await self.connected(deadline)
         execute = connection.execute_replicated if replicated else connection.execute
         return await execute(self.adapted(command), deadline, again=again)
@@ -152,8 +144,7 @@ class Commands(abc.ABC):
         if isinstance(failure, NoScriptError):
             return with_source(command)
         lost = isinstance(failure, ConnectionLost)
-        if (lost and repeatable) or isinstance(failure, self.misplaced):
-            await self.look_again(failure, deadline)
+        if lost and repeatable:
             return command
         if isinstance(failure, TimeoutError):
             raise self.unavailable() from failure
@@ -164,14 +155,10 @@ class Commands(abc.ABC):
         raise ChannelLayerUnavailable(f"{told}: {failure}") from failure
 
 
-async def _nothing(_: Connection) -> None:
-    pass
-
-
 class KeptConnection(Commands):
     """For all topics of one server, or of whatever primary the Sentinels name.
 
-    ``on_open(connection)`` is awaited on each new one before anybody else may use it; ``opened`` may be
+    ``on_open(connection)`` is awaited on each new one before anybody else may use it; ``changed`` may be
     shared with others. For the other callbacks see ``Connection``.
     """
 
@@ -180,13 +167,13 @@ class KeptConnection(Commands):
         endpoint: Endpoint,
         timeout: float,
         *,
-        opened: asyncio.Event | None = None,
-        on_open: Callable[[Connection], Awaitable[None]] = _nothing,
+        changed: asyncio.Event | None = None,
+        on_open: Callable[[Connection], Awaitable[None]] | None = None,
         on_lost: Callable[[], None] = lambda: None,
         on_message: OnMessage | None = None,
         on_ended: OnEnded | None = None,
     ) -> None:
-        super().__init__(timeout, opened or asyncio.Event())
+        super().__init__(timeout, changed or asyncio.Event())
         self.endpoint = endpoint
         self.last_error: BaseException | None = None
         self._on_open = on_open
@@ -255,53 +242,53 @@ class KeptConnection(Commands):
         """Make a connection and keep it; raises when it is lost."""
         redis_connection = pool.make_connection()
         redis_connection.socket_timeout = REPLY_TIMEOUT  # in its introduction
+        running: list[asyncio.Task[None]] = []
         try:
             await redis_connection.connect()
             if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11
                 raise asyncio.CancelledError
             connection = Connection(redis_connection, self._on_message, self._on_ended, self._drop)
-            await self._serve(connection, self._changed_primary(pool, redis_connection))
-        finally:
-            if not self._loop.is_closed():
-                await redis_connection.disconnect(nowait=True)
-
-    async def _serve(self, connection: Connection, ended: Coroutine[Any, Any, None]) -> None:
-        """Raises when the connection is lost, or by ``ended`` because it should be given up."""
-        running = [asyncio.create_task(connection.run()), asyncio.create_task(ended)]
-        try:
-            await self._on_open(connection)
-            self._connection = connection
-            if connection.lost:  # while it opened
-                self._drop()
-                await running[0]  # raises the reason
-            self._opened.set()
-            self._opened.clear()
-            self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
-            if self.last_error is not None:
-                logger.info("Connected to Redis (%s) again", self)
-                self.last_error = None
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            running.append(asyncio.create_task(connection.run()))
+            if isinstance(pool, SentinelConnectionPool):
+                running.append(asyncio.create_task(self._follow(pool, connection)))
+            if self._on_open is not None:
+                await self._on_open(connection)
+            self._opened(connection)
+            await running[0]
         finally:
             if not self._loop.is_closed():
                 await cancel_and_wait(running)
+                await redis_connection.disconnect(nowait=True)
 
-    async def _changed_primary(self, pool: ConnectionPool, current: AbstractConnection) -> None:
-        """Raises when the Sentinels name another primary.
+    def _opened(self, connection: Connection) -> None:
+        self._connection = connection
+        if connection.lost:  # while it opened
+            self._drop()
+            return
+        self._changed.set()
+        self._changed.clear()
+        self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
+        if self.last_error is not None:
+            logger.info("Connected to Redis (%s) again", self)
+            self.last_error = None
+
+    async def _follow(self, pool: SentinelConnectionPool, connection: Connection) -> None:
+        """End the connection when the Sentinels name another primary.
 
         One that was frozen, or cut off, answers when it is back as if nothing had happened, until
         the Sentinels make it a replica, some ten seconds later.
         """
-        while isinstance(pool, SentinelConnectionPool):
+        followed = pool.master_address
+        while True:
             await asyncio.sleep(FOLLOW_INTERVAL)
             with contextlib.suppress(RedisError, asyncio.TimeoutError):
-                host, port = await pool.get_master_address()
-                if port != getattr(current, "port", None) or host != current.host:
-                    raise ConnectionLost(f"The Sentinels name another primary, {host}:{port}")
+                host, port = named = await pool.get_master_address()
+                if named != followed:
+                    connection.lose(
+                        ConnectionLost(f"The Sentinels name another primary, {host}:{port}")
+                    )
             if is_cancelled():  # redis-py has swallowed it while it asked
                 raise asyncio.CancelledError
-        await asyncio.Event().wait()
 
     def _drop(self) -> None:
         if self._connection is not None:

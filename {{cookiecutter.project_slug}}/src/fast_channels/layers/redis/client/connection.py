@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
             self._ended.result()
         finally:
             if not self._loop.is_closed():
-                self._lose(ConnectionLost("The connection was closed"))
+                self.lose(ConnectionLost("The connection was closed"))
                 await self._redis_connection.disconnect(nowait=True)
 
     @property
@@ -164,8 +164,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def has_room(self) -> bool:
-        """For one more command, and nobody waits for a turn."""
-        return not self._turns and self._fits()
+        """For one more command, and nobody waits for a turn; also if the connection is lost."""
+        return not self._turns and self._writable and len(self._pending) < MAX_PENDING
 
     def when_room(self, turn: Callable[[], None], reply: Pending, deadline: float = NEVER) -> None:
         """Have ``turn()`` called when there is room for one command, or when the connection is lost; not
@@ -176,16 +176,11 @@ class Connection(asyncio.Protocol):
             self._set_alarm(deadline)
 
     def _make_room(self) -> None:
-        while self._turns and self._fits():
+        while self._turns and self._writable and len(self._pending) < MAX_PENDING:
             reply, _, turn = self._turns.popleft()
             if not reply.done():
                 turn()
                 self.write_soon()
-
-    def _fits(self) -> bool:
-        if self._ended.done():
-            return True  # everybody is told at once
-        return self._writable and len(self._pending) < MAX_PENDING
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -247,12 +242,12 @@ class Connection(asyncio.Protocol):
                 if self._on_message is None or not self._is_push(reply):
                     self._settle(reply)
         except hiredis.ProtocolError as error:
-            self._lose(ConnectionLost(f"What the server sent is no reply: {error}"))
+            self.lose(ConnectionLost(f"What the server sent is no reply: {error}"))
         except Exception as error:
-            self._lose(error)
+            self.lose(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(ConnectionLost(f"The connection was lost: {exc or 'the server closed it'}"))
+        self.lose(ConnectionLost(f"The connection was lost: {exc or 'the server closed it'}"))
 
     def _is_push(self, reply: Reply) -> bool:
         """Handle what a subscribed connection receives unasked; a PONG comes as a list there."""
@@ -315,11 +310,12 @@ class Connection(asyncio.Protocol):
         if not self._pending:
             self.post("PING")
         elif self._loop.time() - self._heard_at > REPLY_TIMEOUT:
-            self._lose(ConnectionLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
+            self.lose(ConnectionLost(f"The server sent no reply for {REPLY_TIMEOUT} s"))
 
     # The end
 
-    def _lose(self, reason: Exception) -> None:
+    def lose(self, reason: Exception) -> None:
+        """Whoever waits is told, and ``run`` raises the reason."""
         if self._ended.done():
             return
         self._ended.set_exception(reason)
@@ -330,7 +326,7 @@ class Connection(asyncio.Protocol):
                 reply.set_exception(self._reason())
         self._pending.clear()
         self._on_lost()
-        self._make_room()
+        self.resume_writing()  # everybody is told at once
 
     def _reason(self) -> ConnectionLost:
         return ConnectionLost(str(self._ended.exception()))

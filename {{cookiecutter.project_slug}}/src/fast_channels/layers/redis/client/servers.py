@@ -2,27 +2,19 @@
 
 import asyncio
 import zlib
+from dataclasses import dataclass
 
 from .commands import Commands, KeptConnection
 from .hosts import Endpoint
-from .subscriber import Events, PartOf, Subscriber, one_part
+from .subscriber import Events, Subscriber
 
 
+@dataclass(frozen=True, eq=False)
 class Server:
     """One endpoint: a connection for commands, and one for subscriptions."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        timeout: float,
-        events: Events,
-        *,
-        opened: asyncio.Event | None = None,
-        part_of: PartOf = one_part,
-        sharded: bool = False,
-    ) -> None:
-        self.commands = KeptConnection(endpoint, timeout, opened=opened)
-        self.subscriber = Subscriber(endpoint, timeout, events, part_of=part_of, sharded=sharded)
+    commands: KeptConnection
+    subscriber: Subscriber
 
     @property
     def down(self) -> bool:
@@ -37,7 +29,10 @@ class Servers:
     """One or several; a topic's name alone chooses one of them."""
 
     def __init__(self, endpoints: list[Endpoint], timeout: float, events: Events) -> None:
-        self._servers = [Server(endpoint, timeout, events) for endpoint in endpoints]
+        self._servers = [
+            Server(KeptConnection(endpoint, timeout), Subscriber(endpoint, timeout, events))
+            for endpoint in endpoints
+        ]
 
     def start(self) -> None:
         for server in self._servers:
@@ -52,14 +47,12 @@ class Servers:
         return self._server_of(topic).commands
 
     def commands_of_key(self, key: str) -> Commands:
-        """Where a key lives, also where topics are no keys."""
         return self.commands(key)
 
     def subscriber(self, topic: str) -> Subscriber:
         return self._server_of(topic).subscriber
 
     async def primaries(self) -> list[Commands]:
-        """One for each server that holds a part of the keys."""
         return [server.commands for server in self._servers]
 
     async def aclose(self) -> None:

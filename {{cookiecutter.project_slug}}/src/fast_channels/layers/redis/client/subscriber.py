@@ -1,11 +1,11 @@
 """The topics that one event loop listens to on one endpoint.
 
 Invariants
-- ``_wanted`` is what should be subscribed, changed at once by ``add``, ``want`` and ``discard``; the
-  commands are written in the same step, so that the server sees them in the order of the changes.
+- ``_wanted`` is what should be subscribed, changed at once by ``add``, ``want`` and ``discard``. One batch of
+  it is under way at a time.
 - Whenever a connection is made, all wanted topics are subscribed again before it counts as open, a
-  batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 250. Meanwhile
-  ``add`` subscribes a topic out of turn.
+  batch at a time: a loop that listens to 100,000 topics is not blocked for longer than by 250. What is
+  added meanwhile comes with the next batch.
 - A topic is confirmed when a PING written behind its SUBSCRIBE has been answered on the same
   connection: from then on nothing published to it is missed while that connection lives.
 - Before each SUBSCRIBE of a topic its listener is told, and again when it is confirmed.
@@ -26,14 +26,9 @@ from .connection import Connection, ConnectionLost, OnMessage
 from .hosts import Endpoint
 
 BATCH = 250  # topics that are subscribed at once
-IN_TURN = 0.2  # seconds in which those that waited for the connection come in turn
 
-PartOf = Callable[[str], int]  # of a topic; in a Cluster its slot, which a command cannot leave
-
-
-def one_part(topic: str) -> int:
-    """Of a server that is alone: one command may name any topics."""
-    return 0
+# Of a topic. One command may name topics of one part: in a Cluster, of one slot.
+PartOf = Callable[[str], int]
 
 
 @dataclass(frozen=True)
@@ -57,22 +52,24 @@ class Events:
 
 
 class Waiting:
-    """Topics that are to be subscribed, so that those of one part come together."""
+    """Topics that are to be subscribed: the last ones first, and those of one part together."""
 
     def __init__(self, part_of: PartOf) -> None:
         self._part_of = part_of
-        self._parts: dict[int, list[str]] = {}
+        self._parts: dict[int, dict[str, None]] = {}
 
     def add(self, topic: str) -> None:
-        self._parts.setdefault(self._part_of(topic), []).append(topic)
+        part = self._part_of(topic)
+        topics = self._parts[part] = self._parts.pop(part, {})
+        topics.pop(topic, None)
+        topics[topic] = None
 
     def take(self, most: int) -> list[str]:
         taken: list[str] = []
         while self._parts and len(taken) < most:
             part, topics = self._parts.popitem()
-            start = max(len(topics) - (most - len(taken)), 0)
-            taken += topics[start:]
-            del topics[start:]
+            while topics and len(taken) < most:
+                taken.append(topics.popitem()[0])
             if topics:
                 self._parts[part] = topics
         return taken
@@ -89,7 +86,7 @@ class Subscriber:
         timeout: float,
         events: Events,
         *,
-        part_of: PartOf = one_part,
+        part_of: PartOf = lambda topic: 0,
         sharded: bool = False,
     ) -> None:
         self._wanted: dict[str, Connection | None] = {}  # and on which it was confirmed
@@ -100,7 +97,7 @@ class Subscriber:
         self._events = events
         self._prefix = "S" if sharded else ""
         self._open: Connection | None = None  # is open, or opens
-        self._settled = asyncio.Event()  # all is subscribed, or will not be for a while
+        self._adding: dict[str, asyncio.Future[ResponseError | None]] = {}  # not confirmed yet
         self._subscribing: asyncio.Task[None] | None = None
         self._kept = KeptConnection(
             endpoint,
@@ -122,10 +119,11 @@ class Subscriber:
         return time.monotonic() if self._deaf_since is None else self._deaf_since
 
     def want(self, topic: str, since: float | None = None) -> None:
-        """Subscribe in turn, now or with the next connection; it was not heard since that time."""
+        """Subscribe now, or with the next connection; it was not heard since that time."""
         self._wanted.setdefault(topic)
         self._waiting.add(topic)
-        self._note_deaf(since)
+        if since is not None:
+            self._deaf_since = min(since, self.deaf_since)
         self.start()
         if self._kept.connection is not None and self._subscribing is None:
             self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
@@ -140,16 +138,22 @@ class Subscriber:
         """
         if self.confirmed(topic):
             return
-        self._wanted.setdefault(topic)
-        self.start()
+        added = self._adding.setdefault(topic, asyncio.get_running_loop().create_future())
+        self.want(topic, since)
         try:
             async with asyncio.timeout(self._kept.timeout):
-                await self._confirm(topic, since)
+                refusal = await asyncio.shield(added)
         except TimeoutError:
             raise self._kept.unavailable() from None
+        if refusal is not None:
+            raise ChannelLayerUnavailable(f"Redis refused to subscribe: {refusal}") from refusal
 
     def discard(self, topic: str) -> None:
-        if self._wanted.pop(topic, None) is not None and self._open is not None:
+        if topic not in self._wanted:
+            return
+        del self._wanted[topic]
+        self._settle(topic)
+        if self._open is not None:
             self._leaving[topic] = self._leaving.get(topic, 0) + 1
             self._open.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
@@ -160,94 +164,70 @@ class Subscriber:
 
     # Subscribing
 
-    async def _confirm(self, topic: str, since: float | None) -> None:
-        while not self.confirmed(topic):
-            connection = self._open
-            if connection is None:
-                await self._settled.wait()
-                continue
-            try:
-                await self._subscribe(connection, [topic], since)
-            except ConnectionLost:
-                self._drop(connection)
-            except ResponseError as error:  # of the SUBSCRIBE; the replies are out of step now
-                raise ChannelLayerUnavailable(f"Redis refused to subscribe: {error}") from error
-            else:
-                return
-
-    async def _subscribe(
-        self, connection: Connection, topics: list[str], since: float | None = None
-    ) -> None:
-        deaf_since = self.deaf_since
-        since = deaf_since if since is None else min(since, deaf_since)
-        mark = self._events.on_subscribing(topics, since)
-        for _, part in groupby(topics, self._part_of):
-            connection.cast(f"{self._prefix}SUBSCRIBE", *part)
+    async def _subscribe_later(self, connection: Connection) -> None:
         try:
-            await connection.call("PING")
-        except asyncio.CancelledError:
-            for topic in [one for one in topics if one in self._wanted]:  # by others as well
-                self._wanted[topic] = None
-                self.want(topic, since)
-            raise
-        if connection is not self._open:
-            raise ConnectionLost("The connection was lost while it was asked")
-        for topic in topics:
-            # One that is being left as well is subscribed again behind that.
-            if topic in self._wanted and topic not in self._leaving:
-                self._wanted[topic] = connection
-        self._events.on_subscribed(topics, mark)
+            await self._subscribe_waiting(connection)
+        except Exception as error:  # if of a SUBSCRIBE, the replies are out of step now
+            connection.lose(error)
+        finally:
+            self._subscribing = None
 
-    async def _subscribe_waiting(self, connection: Connection) -> None:
+    async def _subscribe_waiting(self, connection: Connection, *, opening: bool = False) -> None:
         while batch := self._waiting.take(BATCH):
             topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
             if topics:
                 await self._subscribe(connection, topics)
-        self._deaf_since = None
-        self._settled.set()
-        self._events.on_open()
+        if opening or self._deaf_since is not None:
+            self._deaf_since = None
+            self._events.on_open()
 
-    async def _subscribe_later(self, connection: Connection) -> None:
+    async def _subscribe(self, connection: Connection, topics: list[str]) -> None:
+        mark = self._events.on_subscribing(topics, self.deaf_since)
+        for _, part in groupby(topics, self._part_of):
+            connection.cast(f"{self._prefix}SUBSCRIBE", *part)
         try:
-            await self._subscribe_waiting(connection)
-        except (ConnectionLost, ResponseError):
-            pass  # the connection ends, or will: the replies are out of step
-        finally:
-            self._subscribing = None
+            await connection.call("PING")
+        except ResponseError as error:
+            for topic in topics:
+                self._settle(topic, error)
+            raise
+        if connection is not self._open:
+            raise ConnectionLost("The connection was lost while it was asked")
+        # One that is being left as well is subscribed again behind that.
+        heard = [t for t in topics if t in self._wanted and t not in self._leaving]
+        self._wanted.update(dict.fromkeys(heard, connection))
+        self._events.on_subscribed(topics, mark)
+        for topic in heard:
+            self._settle(topic)
+
+    def _settle(self, topic: str, refusal: ResponseError | None = None) -> None:
+        if (added := self._adding.pop(topic, None)) is not None:
+            added.set_result(refusal)
 
     # The connection
 
     async def _begin(self, connection: Connection) -> None:
         self._leaving.clear()
         self._open = connection
-        patience = asyncio.get_running_loop().call_later(IN_TURN, self._settled.set)
         self._waiting = Waiting(self._part_of)
         try:
             for number, topic in enumerate(list(self._wanted), start=1):
                 self._waiting.add(topic)
                 if number % BATCH == 0:
                     await asyncio.sleep(0)
-            await self._subscribe_waiting(connection)
-        except BaseException:  # a ResponseError is a SUBSCRIBE's: the replies are out of step now
-            self._drop(connection)
+            await self._subscribe_waiting(connection, opening=True)
+        except BaseException:
+            self._drop()
             raise
-        finally:
-            patience.cancel()
 
     def _lost(self) -> None:
-        if self._open is not None:
-            self._drop(self._open)
+        self._drop()
         self._events.on_lost()
 
-    def _drop(self, connection: Connection) -> None:
-        if self._open is connection:
+    def _drop(self) -> None:
+        if self._open is not None:
             self._open = None
-            self._settled.clear()
-            self._note_deaf(time.monotonic())
-
-    def _note_deaf(self, since: float | None) -> None:
-        if since is not None:
-            self._deaf_since = min(since, self.deaf_since)
+            self._deaf_since = self.deaf_since
 
     def _receive(self, topic: bytes, data: bytes) -> None:
         """What comes before an UNSUBSCRIBE is confirmed is not for a member that has joined again since."""
