@@ -162,12 +162,12 @@ async def test_a_bug_in_one_topic_hurts_no_other(
         deliver(group, message)
 
     monkeypatch.setattr(layer._loop_layer.local, "deliver_group", broken)
-    number = layer._loop_layer.topology.subscriber(ROOM)._number
+    connection = layer._loop_layer.topology.subscriber(ROOM)._open
     await layer.group_send("broken", {"number": 0})
     await layer.group_send("room", {"number": 0})
     assert await messages(layer, healthy) == [{"number": 0}]
     assert layer._loop_layer.failures.total == 1
-    assert layer._loop_layer.topology.subscriber(ROOM)._number == number
+    assert layer._loop_layer.topology.subscriber(ROOM)._open is connection
     async with cut_off(layer, server):
         await layer.group_send("broken", {"number": 1})
         await layer.group_send("room", {"number": 1})

@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 
 from ....exceptions import ChannelLayerUnavailable
 from .commands import KeptConnection
-from .connection import Connection, ConnectionLost, OnMessage
+from .connection import NEVER, Connection, OnMessage, Reply
 from .hosts import Endpoint
 
 BATCH = 250  # topics that are subscribed at once
@@ -75,6 +75,28 @@ class Waiting:
         return taken
 
 
+@dataclass(eq=False, slots=True)
+class Batch:
+    """To its connection it is the future of the reply to the PING behind it."""
+
+    connection: Connection
+    topics: list[str]
+    mark: Any  # see ``Events``
+    on_reply: "Callable[[Batch, Exception | None], None]"
+    _answered: bool = False
+
+    def done(self) -> bool:
+        return self._answered
+
+    def set_result(self, reply: Reply) -> None:
+        self._answered = True
+        self.on_reply(self, None)
+
+    def set_exception(self, error: Exception) -> None:
+        self._answered = True
+        self.on_reply(self, error)
+
+
 class Subscriber:
     """``sharded`` uses the sharded publish/subscribe of Redis Cluster. Topics of which ``part_of`` is the
     same are subscribed together, and so told together to those that ask for their logs.
@@ -97,8 +119,9 @@ class Subscriber:
         self._events = events
         self._prefix = "S" if sharded else ""
         self._open: Connection | None = None  # is open, or opens
-        self._adding: dict[str, asyncio.Future[ResponseError | None]] = {}  # not confirmed yet
-        self._subscribing: asyncio.Task[None] | None = None
+        self._batch: Batch | None = None  # under way
+        self._complete: asyncio.Future[None] | None = None  # while a connection opens
+        self._adding: dict[str, list[asyncio.Future[Exception | None]]] = {}  # not confirmed yet
         self._kept = KeptConnection(
             endpoint,
             timeout,
@@ -125,8 +148,7 @@ class Subscriber:
         if since is not None:
             self._deaf_since = min(since, self.deaf_since)
         self.start()
-        if self._kept.connection is not None and self._subscribing is None:
-            self._subscribing = asyncio.create_task(self._subscribe_later(self._kept.connection))
+        self._subscribe_next()
 
     def confirmed(self, topic: str) -> bool:
         return self._open is not None and self._wanted.get(topic) is self._open
@@ -138,11 +160,13 @@ class Subscriber:
         """
         if self.confirmed(topic):
             return
-        added = self._adding.setdefault(topic, asyncio.get_running_loop().create_future())
+        added: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        others = [one for one in self._adding.get(topic, ()) if not one.done()]
+        self._adding[topic] = [*others, added]
         self.want(topic, since)
         try:
             async with asyncio.timeout(self._kept.timeout):
-                refusal = await asyncio.shield(added)
+                refusal = await added
         except TimeoutError:
             raise self._kept.unavailable() from None
         if refusal is not None:
@@ -158,64 +182,77 @@ class Subscriber:
             self._open.cast(f"{self._prefix}UNSUBSCRIBE", topic)
 
     async def aclose(self) -> None:
-        if self._subscribing is not None:
-            self._subscribing.cancel()
         await self._kept.aclose()
 
     # Subscribing
 
-    async def _subscribe_later(self, connection: Connection) -> None:
-        try:
-            await self._subscribe_waiting(connection)
-        except Exception as error:  # if of a SUBSCRIBE, the replies are out of step now
-            connection.lose(error)
-        finally:
-            self._subscribing = None
-
-    async def _subscribe_waiting(self, connection: Connection, *, opening: bool = False) -> None:
-        while batch := self._waiting.take(BATCH):
-            topics = [t for t in batch if t in self._wanted and not self.confirmed(t)]
+    def _subscribe_next(self) -> None:
+        """A batch of what waits, unless one is under way, or there is no connection."""
+        connection = self._open
+        if connection is None or self._batch is not None:
+            return
+        while waiting := self._waiting.take(BATCH):
+            topics = [t for t in waiting if t in self._wanted and not self.confirmed(t)]
             if topics:
-                await self._subscribe(connection, topics)
-        if opening or self._deaf_since is not None:
+                mark = self._events.on_subscribing(topics, self.deaf_since)
+                self._batch = Batch(connection, topics, mark, self._replied)
+                for _, part in groupby(topics, self._part_of):
+                    connection.cast(f"{self._prefix}SUBSCRIBE", *part)
+                connection.send(("PING",), self._batch, NEVER)
+                return
+        complete, self._complete = self._complete, None
+        if complete is not None or self._deaf_since is not None:
             self._deaf_since = None
             self._events.on_open()
+        if complete is not None and not complete.done():
+            complete.set_result(None)
 
-    async def _subscribe(self, connection: Connection, topics: list[str]) -> None:
-        mark = self._events.on_subscribing(topics, self.deaf_since)
-        for _, part in groupby(topics, self._part_of):
-            connection.cast(f"{self._prefix}SUBSCRIBE", *part)
+    def _replied(self, batch: Batch, error: Exception | None) -> None:
+        if batch is not self._batch:
+            return  # the connection was given up
+        self._batch = None
         try:
-            await connection.call("PING")
-        except ResponseError as error:
-            for topic in topics:
-                self._settle(topic, error)
-            raise
-        if connection is not self._open:
-            raise ConnectionLost("The connection was lost while it was asked")
+            if error is not None:
+                raise error
+            self._confirm(batch)
+            self._subscribe_next()
+        except Exception as failure:
+            self._drop()
+            if isinstance(failure, ResponseError):  # of a SUBSCRIBE
+                for topic in batch.topics:
+                    self._settle(topic, failure)
+            if self._complete is not None and not self._complete.done():
+                self._complete.set_exception(failure)
+            batch.connection.lose(failure)  # whose replies may be out of step now
+
+    def _confirm(self, batch: Batch) -> None:
         # One that is being left as well is subscribed again behind that.
-        heard = [t for t in topics if t in self._wanted and t not in self._leaving]
-        self._wanted.update(dict.fromkeys(heard, connection))
-        self._events.on_subscribed(topics, mark)
+        heard = [t for t in batch.topics if t in self._wanted and t not in self._leaving]
+        self._wanted.update(dict.fromkeys(heard, batch.connection))
+        self._events.on_subscribed(batch.topics, batch.mark)
         for topic in heard:
             self._settle(topic)
 
-    def _settle(self, topic: str, refusal: ResponseError | None = None) -> None:
-        if (added := self._adding.pop(topic, None)) is not None:
-            added.set_result(refusal)
+    def _settle(self, topic: str, refusal: Exception | None = None) -> None:
+        for added in self._adding.pop(topic, ()):
+            if not added.done():
+                added.set_result(refusal)
 
     # The connection
 
     async def _begin(self, connection: Connection) -> None:
         self._leaving.clear()
-        self._open = connection
         self._waiting = Waiting(self._part_of)
+        for number, topic in enumerate(list(self._wanted), start=1):
+            self._waiting.add(topic)
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+        self._open = connection
+        self._complete = asyncio.get_running_loop().create_future()
         try:
-            for number, topic in enumerate(list(self._wanted), start=1):
-                self._waiting.add(topic)
-                if number % BATCH == 0:
-                    await asyncio.sleep(0)
-            await self._subscribe_waiting(connection, opening=True)
+            complete = self._complete
+            self._subscribe_next()
+            await complete
         except BaseException:
             self._drop()
             raise
@@ -226,7 +263,7 @@ class Subscriber:
 
     def _drop(self) -> None:
         if self._open is not None:
-            self._open = None
+            self._open = self._batch = None
             self._deaf_since = self.deaf_since
 
     def _receive(self, topic: bytes, data: bytes) -> None:
