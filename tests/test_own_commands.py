@@ -42,7 +42,7 @@ def passed(done: Done) -> None:
     assert re.search(r"\d+ passed", done.stdout)
 
 
-@pytest.mark.beside("make", "test-runtime", "ARGS=-n 2 --durations=10", seconds=180)
+@pytest.mark.beside("make", "test-runtime", "ARGS=-n 3 --durations=10", seconds=180)
 def test_the_runtimes_tests_pass(done: Done) -> None:
     """``make test-runtime``: units, the contract on each layer and topology, the socket protocol, faults."""
     passed(done)

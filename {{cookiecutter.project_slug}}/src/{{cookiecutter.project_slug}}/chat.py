@@ -94,11 +94,10 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
     @handles
     async def enter(self, frame: Join) -> Joined:
         self.check_may_join(frame.group)
-        group, members = self.name_of(frame.group), []
+        group = self.name_of(frame.group)
         try:
             joined = await self.join(group, since=frame.since, history=frame.history)
-            if frame.group.startswith("room."):
-                members = await self.be_present(frame.group)
+            members = await self.be_present(frame.group) if frame.group.startswith("room.") else []
         except Exception:
             if frame.group not in self.joined:
                 await self.leave_all_of(frame.group)
@@ -115,10 +114,9 @@ class ChatConsumer(PresenceMixin, RecoveryMixin, IdentityMixin, PacedConsumer):
 
     @handles
     async def exit(self, frame: Leave) -> None:
-        if frame.group not in self.joined:
-            return
-        self.joined.remove(frame.group)
-        await self.leave_all_of(frame.group)
+        if frame.group in self.joined:
+            self.joined.remove(frame.group)
+            await self.leave_all_of(frame.group)
 
     async def leave_all_of(self, group: str) -> None:
         """Also what a join had done when it failed."""
