@@ -18,6 +18,8 @@ HOST = "chat.example"
 PATIENCE = 20.0  # seconds; more than anything here takes on a busy machine
 SOCKET = "/ws/chat"
 
+followed: set[str] = set()  # jobs whose group a visitor has joined
+
 Frame = dict[str, Any]
 
 
@@ -111,7 +113,9 @@ class Visitor:
         return started
 
     async def follow(self, job: str, **since: Any) -> Frame:
-        return await self.ask("join", group=f"job.{job}", **{"history": 1000, **since})
+        joined = await self.ask("join", group=f"job.{job}", **{"history": 1000, **since})
+        followed.add(job)
+        return joined
 
 
 async def sign_in(client: httpx.AsyncClient, name: str) -> str:
