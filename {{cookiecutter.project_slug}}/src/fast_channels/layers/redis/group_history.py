@@ -26,6 +26,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ...exceptions import ChannelLayerUnavailable, ChannelNotOwned, UndecodableMessage
 from ...mailbox import Message
@@ -36,7 +37,7 @@ from ..idle import IdleNames
 from . import scripts
 from .format import decode_one, number_of
 from .group_log import EntryId, GroupLog, Position, format_id, parse_id
-from .loop_layer import LoopLayer
+from .loop_layer import Deliverer, LoopLayer
 
 AT_ONCE = 32
 WARM = 2.0  # seconds
@@ -124,8 +125,11 @@ class GroupHistory(GroupLog):
 
     # Events
 
-    def deliver_event(
-        self, group: str, topic: str, message: Message, notification: bytes, number: int
+    def deliverer(self, topic: str) -> Deliverer | None:
+        return partial(self._deliver_event, topic) if topic in self._interests else None
+
+    def _deliver_event(
+        self, topic: str, group: str, message: Message, notification: bytes, number: int
     ) -> None:
         entry, _, _ = notification.partition(b" ")
         if replays := list(self._interests[topic].replays.values()):

@@ -31,7 +31,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import groupby
@@ -233,6 +233,7 @@ class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
 
     keeps = True
+    followed: Container[str] = ()  # topics of which the epoch is wanted
 
     def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         self._owner = owner

@@ -15,7 +15,7 @@ Invariants
 import abc
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -58,12 +58,15 @@ class Config:
     replicated: bool = False  # a send waits for a replica
 
 
+# Takes a group, a message, the notification that brought it, and the message's uid.
+Deliverer = Callable[[str, Message, bytes, int], None]
+
+
 class Strategy(abc.ABC):
     """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
 
     # Topics are keys too, and a receiver that gets an envelope twice knows it by its uid.
     keeps: ClassVar[bool]
-    followed: Container[str] = ()  # topics of groups to which it delivers by itself
 
     @abc.abstractmethod
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
@@ -73,11 +76,9 @@ class Strategy(abc.ABC):
     def hear(self, topic: str, data: bytes) -> None:
         """Have ``LoopLayer.deliver`` deliver what of a notification is to be delivered now."""
 
-    def deliver_event(
-        self, group: str, topic: str, message: Message, notification: bytes, number: int
-    ) -> None:
-        """To a group that is ``followed``; ``number`` is the message's uid."""
-        raise NotImplementedError
+    def deliverer(self, topic: str) -> Deliverer | None:
+        """What delivers to a group that somebody has joined with positions; None for any other."""
+        return None
 
     async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
         """Subscribe; what is published when this has returned is heard."""
@@ -330,13 +331,13 @@ class LoopLayer:
         if (group := self._group_of(topic)) is None:
             self._deliver_to_channels(messages)
             return
-        followed = topic in self.strategy.followed
+        deliverer = self.strategy.deliverer(topic)
         for sealed in messages:
             if (message := self.open_or_count(topic, sealed)) is not None:
-                if followed:
-                    self.strategy.deliver_event(group, topic, message, notification, sealed[2])
-                else:
+                if deliverer is None:
                     self.local.deliver_group(group, message)
+                else:
+                    deliverer(group, message, notification, sealed[2])
 
     def _deliver_to_channels(self, messages: Messages) -> None:
         for sealed in messages:
