@@ -1,6 +1,7 @@
 """Typed frames on a socket: handlers by model, replies by id, errors that repeat nothing."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -454,9 +455,30 @@ async def test_frames_on_a_server(caplog: pytest.LogCaptureFixture) -> None:
     assert "Traceback" not in caplog.text
 
 
-def test_what_frames_cost() -> None:
-    """A group's frame costs its members less than a dictionary, which each of them has to encode."""
-    costs = frame_cost.main(answered=200, told=50, rounds=3)
+async def test_a_groups_frame_is_made_into_json_once(memory_layer: InMemoryChannelLayer) -> None:
+    """All members of a process send the very text that the sender made."""
+    texts = []
+
+    class Member(Chat):
+        async def send(self, text_data: str | None = None, *args: Any, **kwargs: Any) -> None:
+            texts.append(text_data)
+            await super().send(text_data, *args, **kwargs)
+
+    async with contextlib.AsyncExitStack() as members:
+        clients = [
+            await members.enter_async_context(WebsocketCommunicator(Member, "/")) for _ in range(3)
+        ]
+        message = frame_message(Moved(to=2))
+        await memory_layer.group_send("chat", message)
+        for client in clients:
+            assert await client.receive_json_from() == {"type": "moved", "to": 2}
+    assert len(texts) == 3
+    assert all(text is message["text"] for text in texts)
+
+
+def test_what_frames_cost_is_measured() -> None:
+    """Both kinds of consumer in both ways of work; what they cost is for docs, not for a test."""
+    costs = frame_cost.main(answered=20, told=5, rounds=1)
+    assert len(costs) == 2
+    assert all(found.keys() == {"Typed", "Plain"} for found in costs.values())
     assert all(taken > 0 for found in costs.values() for taken in found.values())
-    told = costs[f"a group's frame to {frame_cost.MEMBERS} members"]
-    assert told["Typed"] < told["Plain"]
