@@ -45,10 +45,9 @@ CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it i
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Leased, and not yet acknowledged or given back."""
+    """One lease of a job, which no other is equal to."""
 
     delivery: Delivery
-    lost: bool = False  # its lease
 
 
 class NoAttemptEnded(Exception):
@@ -94,7 +93,7 @@ class Worker:
         self._max_attempts = max_attempts
         self._drain_timeout = drain_timeout
         self._on_dead = on_dead
-        self._held: set[Job] = set()
+        self._held: set[Job] = set()  # those whose lease is ours
         self._running: dict[Job, asyncio.Task[None]] = {}
         self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
         self._handled: list[Job] = []  # in this turn of the loop
@@ -124,25 +123,13 @@ class Worker:
                 task.cancel()
 
     async def _cancel_handlers(self) -> None:
-        for job, task in self._running.items():
-            task.set_name(f"message {job.delivery.id} of {job.delivery.channel}")  # for the warning
-        tasks, half = set(self._running.values()), CANCEL_TIMEOUT / 2
-        if left := await cancel_and_wait(tasks, CANCEL_TIMEOUT, again=half):
-            self._leave_behind(left)
+        handlers = list(self._running.values())
+        for task in await cancel_and_wait(handlers, CANCEL_TIMEOUT, again=CANCEL_TIMEOUT / 2):
+            # asyncio.run does not wait for it, nor is it logged that it goes with its loop.
+            asyncio._unregister_task(task)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         for job in list(self._running):
             self._reject(job)
-
-    def _leave_behind(self, tasks: set[asyncio.Task[Any]]) -> None:
-        """``asyncio.run`` does not wait for them, nor does the loop log that they go with it."""
-        handler = self._loop.get_exception_handler() or type(self._loop).default_exception_handler
-
-        def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            if context.get("task") not in tasks:
-                handler(loop, context)
-
-        self._loop.set_exception_handler(handle)
-        for task in tasks:
-            asyncio._unregister_task(task)
 
     async def run(self) -> None:
         """Work until SIGINT or SIGTERM, then drain."""
@@ -164,56 +151,45 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            while not (room := self._room):
+            free = self._concurrency - len(self._running)
+            room = min(free, MOST_HELD * self._concurrency - len(self._held))
+            if room <= 0:
                 self._freed.clear()
                 await self._freed.wait()
-            if not await self._lease(room):
+            elif not await self._lease(room):
                 await asyncio.sleep(FIRST_RETRY)
-
-    @property
-    def _room(self) -> int:
-        """How many more jobs may be held."""
-        free = self._concurrency - len(self._running)
-        return max(min(free, MOST_HELD * self._concurrency - len(self._held)), 0)
 
     async def _lease(self, room: int) -> bool:
         """Take jobs of whichever channels have some first; False if leasing failed."""
-        if len(self._routes) == 1:
-            (channel,) = self._routes
-            return self._hold(await self._lease_of(channel, room))
+        jobs: list[Job] = []
         count = max(1, room // len(self._routes))
-        leases = [asyncio.create_task(self._lease_of(one, count)) for one in self._routes]
-        jobs = []
+        leases = [self._loop.create_task(self._lease_of(one, count, jobs)) for one in self._routes]
         try:
             await asyncio.wait(leases, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for lease in leases:
                 lease.cancel()  # which loses nothing
-            for leased in await asyncio.gather(*leases, return_exceptions=True):
-                if not isinstance(leased, BaseException):
-                    jobs += leased
+            await asyncio.wait(leases)
             if len(jobs) > room:  # one of each of too many channels: each gets its turn
                 random.shuffle(jobs)
-            held = self._hold(jobs)
-        return held
+            self._hold(jobs)
+        return bool(jobs)
 
-    async def _lease_of(self, channel: str, count: int) -> list[Job]:
-        """None at all if leasing failed."""
+    async def _lease_of(self, channel: str, count: int, jobs: list[Job]) -> None:
         try:
-            return [Job(delivery) for delivery in await self._queue.lease(channel, count)]
+            jobs += map(Job, await self._queue.lease(channel, count))
         except Exception as error:
             logger.error("Cannot lease a message; trying again: %r", error)
-            return []
 
-    def _hold(self, jobs: list[Job]) -> bool:
-        """Run as many as may, and give the others back, which no handler has seen; False for none."""
+    def _hold(self, jobs: list[Job]) -> None:
+        """Run as many as may, and give the others back, which no handler has seen."""
         self._held.update(jobs)
         free = self._concurrency - len(self._running) if self._stop_at == math.inf else 0
         for job in jobs[:free]:
-            self._running[job] = self._loop.create_task(self._handle(job))
+            name = f"message {job.delivery.id} of {job.delivery.channel}"
+            self._running[job] = self._loop.create_task(self._handle(job), name=name)
         for job in jobs[free:]:
             self._settle([job], partial(self._queue.release, job.delivery))
-        return bool(jobs)
 
     # Handling
 
@@ -281,20 +257,16 @@ class Worker:
             self._settle([job], partial(self._give_back, job, delay, dead_of))
 
     async def _give_back(self, job: Job, delay: float, dead_of: BaseException | None) -> None:
-        final = dead_of is not None and await self._is_told(job, dead_of)
+        final = dead_of is not None
+        if dead_of is not None and self._on_dead is not None and job in self._held:
+            try:
+                await self._on_dead(job.delivery.message, dead_of)
+            except ChannelLayerUnavailable:
+                final = False  # it is to be told later
+            except Exception:
+                logger.exception("Nobody is told that message %s is dead", job.delivery.id)
         reason = _describe(dead_of) if final else ""
         await self._queue.reject(job.delivery, delay=delay, final=final, reason=reason)
-
-    async def _is_told(self, job: Job, error: BaseException) -> bool:
-        """Whether ``on_dead`` has had its say: if not, it is to be told later."""
-        try:
-            if self._on_dead is not None and not job.lost:
-                await self._on_dead(job.delivery.message, error)
-        except ChannelLayerUnavailable:
-            return False
-        except Exception:
-            logger.exception("Nobody is told that message %s is dead", job.delivery.id)
-        return True
 
     def _acknowledge_soon(self, job: Job) -> None:
         """One acknowledgement for all that is handled in one turn of the loop."""
@@ -315,18 +287,18 @@ class Worker:
                 await asyncio.sleep(FIRST_RETRY)
 
     async def _renew(self, interval: float) -> None:
-        """Renew what is held, each ``interval`` seconds; but not what was lost."""
+        """Renew what is held, each ``interval`` seconds."""
         while True:
             await asyncio.sleep(interval)
-            await asyncio.gather(*(self._renew_one(job) for job in self._held if not job.lost))
+            await asyncio.gather(*map(self._renew_one, self._held))
 
     async def _renew_one(self, job: Job) -> None:
         try:
-            job.lost = not await self._queue.renew(job.delivery)
+            if not await self._queue.renew(job.delivery) and job in self._held:
+                self._held.remove(job)  # else it was acknowledged meanwhile
+                logger.warning("The lease of message %s was lost", job.delivery.id)
         except Exception as error:  # the worker goes on
             logger.warning("The lease of message %s is not renewed: %s", job.delivery.id, error)
-        if job.lost and job in self._held:  # else it was acknowledged meanwhile
-            logger.warning("The lease of message %s was lost", job.delivery.id)
 
 
 def _as_app(name: str, target: type[AsyncConsumer] | ConsumerApp) -> ConsumerApp:
