@@ -162,6 +162,10 @@ class Worker:
     async def _lease(self, room: int) -> bool:
         """Take jobs of whichever channels have some first; False if leasing failed."""
         jobs: list[Job] = []
+        if len(self._routes) == 1:  # without a task: 15 us
+            await self._lease_of(*self._routes, room, jobs)
+            self._hold(jobs)
+            return bool(jobs)
         count = max(1, room // len(self._routes))
         leases = [self._loop.create_task(self._lease_of(one, count, jobs)) for one in self._routes]
         try:

@@ -37,6 +37,7 @@ class ApplicationCommunicator:
         self._input: asyncio.Queue[Event] = asyncio.Queue()
         self._output: deque[Event] = deque()
         self._changed = asyncio.Event()
+        self._rules: ServerRules | None = None
         self._task: asyncio.Task[None] | None = None
         self._refused: UnexpectedEvent | None = None  # the application may have caught it
         self._error_seen = False
@@ -45,11 +46,9 @@ class ApplicationCommunicator:
         return self
 
     async def __aexit__(self, kind: object, failure: BaseException | None, _: object) -> None:
-        await self.stop(exceptions=False)
-        if failure is None:
-            self._raise_unseen_error()
-        elif not self._error_seen and (error := self._error()) is not None:
-            failure.add_note(f"{self._name()} failed as well: {error!r}")
+        await self.stop(exceptions=failure is None)
+        if failure is not None and not self._error_seen and (error := self._error) is not None:
+            failure.add_note(f"{self._name} failed as well: {error!r}")
 
     async def send_input(self, message: Event) -> None:
         """Give the application one event; what it has not asked for yet, waits.
@@ -58,9 +57,8 @@ class ApplicationCommunicator:
         hear the event, as with a real server.
         """
         self._start()
-        if self._is_done():
+        if self._is_done() or not self._error_seen:
             self._raise_error()
-        self._raise_unseen_error()
         self._input.put_nowait(message)
 
     async def receive_output(self, timeout: float = 1) -> Event:
@@ -95,7 +93,7 @@ class ApplicationCommunicator:
         self._task.cancel()
         await asyncio.wait([self._task], timeout=STOP_SECONDS)
         if not self._task.done():
-            raise TimeoutError(f"{self._name()} runs on {STOP_SECONDS:g} s after its cancellation")
+            raise TimeoutError(f"{self._name} runs on {STOP_SECONDS:g} s after its cancellation")
         if exceptions:
             self._raise_unseen_error()
 
@@ -104,18 +102,18 @@ class ApplicationCommunicator:
     async def _next_output(self, timeout: float, what: str) -> Event:
         if await self._peek(timeout) is None:
             if self._is_done():
-                raise TimeoutError(f"waited for {what} from {self._name()}, which has returned")
-            raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name()}")
+                raise TimeoutError(f"waited for {what} from {self._name}, which has returned")
+            raise TimeoutError(f"waited {timeout:g} s for {what} from {self._name}")
         return self._output.popleft()
 
     async def _whole_body(self, timeout: float) -> bytes:
         """Of an HTTP response; `timeout` is for each part."""
-        body = b""
-        while True:
+        body, more = b"", True
+        while more:
             event = await self._next_output(timeout, "the response's body")
             body += bytes(event.get("body", b""))
-            if not event.get("more_body"):
-                return body
+            more = event.get("more_body", False)
+        return body
 
     async def _peek(self, timeout: float) -> Event | None:
         """The next event, which stays; None if there is none in time. Behind the last, the exception."""
@@ -128,11 +126,13 @@ class ApplicationCommunicator:
     async def _until_done(self, timeout: float) -> None:
         if not await self._until(self._is_done, timeout):
             await self.stop(exceptions=False)
-            late = TimeoutError(f"waited {timeout:g} s for {self._name()} to return")
-            raise late from self._error()
+            late = TimeoutError(f"waited {timeout:g} s for {self._name} to return")
+            raise late from self._error
 
     def _sent(self, event: Event) -> None:
         """The application sends `event`; a server's reaction to it belongs here."""
+        if self._rules is not None:
+            self._rules.check(event)
         self._output.append(event)
         self._changed.set()
 
@@ -149,7 +149,7 @@ class ApplicationCommunicator:
         return self._task is not None and self._task.done()
 
     def _raise_error(self) -> None:
-        if (error := self._error()) is not None:
+        if (error := self._error) is not None:
             self._error_seen = True
             raise error
 
@@ -164,19 +164,23 @@ class ApplicationCommunicator:
 
     # Internals
 
+    @property
     def _error(self) -> BaseException | None:
-        if self._refused is not None or self._task is None or not self._task.done():
-            return self._refused
-        return None if self._task.cancelled() else self._task.exception()
+        task = self._task
+        has_ended = task is not None and task.done() and not task.cancelled()
+        error = task.exception() if task is not None and has_ended else None
+        return self._refused or error
 
     def _start(self) -> None:
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"communicator of {self._name()}")
-            self._task.add_done_callback(self._ended)
+            self._task = asyncio.create_task(self._run(), name=f"communicator of {self._name}")
 
     async def _run(self) -> None:
         strict.set(True)
-        await self.application(self.scope, self._input.get, self._send)
+        try:
+            await self.application(self.scope, self._input.get, self._send)
+        finally:
+            self._changed.set()
 
     async def _send(self, event: Event) -> None:
         try:
@@ -186,11 +190,7 @@ class ApplicationCommunicator:
             self._changed.set()
             raise
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._changed.set()
-        if self._refused is not None and not task.cancelled():
-            task.exception()  # the test has been told of it: asyncio need not
-
+    @property
     def _name(self) -> str:
         return f"the application at {self.scope.get('path', self.scope.get('type'))}"
 
@@ -239,7 +239,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         )
         super().__init__(application, scope)
         self.response_headers: Headers = []
-        self._rules = ServerRules(scope)
+        self._rules: ServerRules = ServerRules(scope)
         self._disconnect_sent = False
 
     async def __aenter__(self) -> Self:
@@ -295,9 +295,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """The next frame; anything else that the application sends is an `UnexpectedEvent`."""
         event = await self._next_output(timeout, "a WebSocket frame")
         if event["type"] != "websocket.send":
-            if event["type"] == "websocket.close":
-                await self._raise_late_error(timeout)
-            self._raise_unseen_error()
+            await self._raise_late_error(timeout if event["type"] == "websocket.close" else 0)
             raise UnexpectedEvent("a WebSocket frame", event)
         text: str | None = event.get("text")
         return bytes(event["bytes"]) if text is None else text
@@ -329,7 +327,6 @@ class WebsocketCommunicator(ApplicationCommunicator):
         if has_left and self.scope["asgi"]["spec_version"] >= "2.4":
             raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
         was_open = self._rules.expected is OPEN
-        self._rules.check(event)
         super()._sent(event)
         if not self._rules.expected and not self._disconnect_sent:
             self._disconnect_sent = True
@@ -401,7 +398,3 @@ class HttpCommunicator(ApplicationCommunicator):
         await self.wait(timeout)
         headers: Headers = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
-
-    def _sent(self, event: Event) -> None:
-        self._rules.check(event)
-        super()._sent(event)

@@ -84,13 +84,20 @@ class ServerRules:
         match kind:
             case "websocket.accept":
                 _check_headers(event)
-                _check_subprotocol(event.get("subprotocol"), event)
+                subprotocol = event.get("subprotocol") or ""
+                is_token = isinstance(subprotocol, str) and re.fullmatch(r"[!-~]*", subprotocol)
+                _require(is_token, "a subprotocol (str, a token)", event)
             case "websocket.send":
-                _check_frame(event)
+                text, data = event.get("text"), event.get("bytes")
+                fits = _is_text(text) if data is None else text is None and isinstance(data, _BYTES)
+                _require(fits, "a frame with either text (str of valid Unicode) or bytes", event)
             case "websocket.close":
                 _check_close(event, is_sent=self.expected is OPEN)
             case "websocket.http.response.start" | "http.response.start":
-                _check_start(event)
+                status = event.get("status")
+                has_status = isinstance(status, int) and 100 <= status < 600
+                _require(has_status, "a status from 100 to 599", event)
+                _check_headers(event)
                 self._missing = _announced(event) if self._counts_body else None
             case _:
                 self._check_body(event)
@@ -113,24 +120,12 @@ def _require(fulfilled: object, expected: str, event: Event) -> None:
         raise UnexpectedEvent(expected, event)
 
 
-def _check_subprotocol(name: object, event: Event) -> None:
-    fits = name is None or (isinstance(name, str) and re.fullmatch(r"[!-~]*", name))
-    _require(fits, "a subprotocol (str, a token)", event)
-
-
 def _check_headers(event: Event) -> None:
     try:
         fits = all(is_header(name, value) for name, value in event.get("headers", ()))
     except (TypeError, ValueError):  # no pairs
         fits = False
     _require(fits, "headers in pairs of bytes, without control characters", event)
-
-
-def _check_start(event: Event) -> None:
-    status = event.get("status")
-    fits = isinstance(status, int) and 100 <= status < 600
-    _require(fits, "a status from 100 to 599", event)
-    _check_headers(event)
 
 
 def _announced(event: Event) -> int | None:
@@ -141,12 +136,6 @@ def _announced(event: Event) -> int | None:
     length = headers.get(b"content-length", b"0" if event["status"] in (204, 304) else None)
     _require(length is None or length.isdigit(), "a Content-Length (digits)", event)
     return None if length is None else int(length)
-
-
-def _check_frame(event: Event) -> None:
-    text, data = event.get("text"), event.get("bytes")
-    fits = _is_text(text) if data is None else text is None and isinstance(data, _BYTES)
-    _require(fits, "a frame with either text (str of valid Unicode) or bytes", event)
 
 
 def _check_close(event: Event, *, is_sent: bool) -> None:
