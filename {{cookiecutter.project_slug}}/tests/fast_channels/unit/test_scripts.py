@@ -163,21 +163,38 @@ async def test_publish_tells_the_listeners(
     await listener.aclose()
 
 
-async def test_newest(server: Commands, topic: str) -> None:
-    """The last id of each log, in the order of the topics; a key that is no log spoils no other."""
+async def test_missed(server: Commands, topic: str) -> None:
+    """Of each log, in the order of the topics, what follows the entry that was heard last, or the id to
+    begin from where that is not there; a key that is no log spoils no other.
+    """
     logs = [f"{topic}:{name}" for name in ("a", "none", "text", "b")]
-    for log in (logs[0], logs[0], logs[3]):
+    for log in (*[logs[0]] * 25, logs[3]):
         await publish(server, log, b"m")
     await server.execute("SET", logs[2], "text")
-    last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
+    ids = [entry for entry, _ in await server.execute("XRANGE", logs[0], "-", "+")]
     seconds, _ = await server.execute("TIME")
-    clock, epoch, *newest = await scripts.NEWEST.run(server, tuple(logs), 0)
-    first, none, error, second = newest
-    assert ([first, none, second], epoch) == ([last[0], b"", last[1]], b"")
-    _, epoch, *_ = await scripts.NEWEST.run(server, tuple(logs), 1)
-    assert len(epoch) == 12
-    assert error.startswith(b"!WRONGTYPE")
+
+    async def ask(
+        *questions: bytes | str, most: int = 100, size: int = 10_000, epoch: int = 0
+    ) -> Any:
+        topics = tuple(logs[: len(questions) // 2])
+        return await scripts.MISSED.run(server, topics, epoch, most, size, *questions)
+
+    clock, epoch, *answers = await ask(ids[-1], "", "0-0", "", "$", "", "$", "")
+    assert (answers[:2], epoch) == ([ids[-1], b"0-0"], b"")
+    assert answers[2].startswith(b"!WRONGTYPE")
+    assert answers[3] > ids[-1]
     assert abs(clock / 1000 - int(seconds)) < 60
+    assert len((await ask("$", "", epoch=1))[1]) == 12
+    for question, first in (((ids[5], ids[20]), 5), (("1-1", ids[7]), 7), (("0-0", "1-0"), 0)):
+        _, _, (newest, length, more, *page) = await ask(*question)
+        assert (newest, length, more) == (ids[-1], 25, 0)
+        assert [entry for entry, _ in page] == ids[first:]
+    later = b"%d-0" % (int(ids[-1].partition(b"-")[0]) + 60_000)
+    assert (await ask(later, later))[2] == [ids[-1], 25, 0]
+    for bounds in ({"most": 7}, {"size": 20}):
+        _, _, (_, _, more, *page), other = await ask("0-0", "", "0-0", "", **bounds)
+        assert ([entry for entry, _ in page], more, other) == (ids[:10], 1, b"0-0")
 
 
 async def look(

@@ -9,7 +9,7 @@ DIRECTORY = Path(__file__).with_name("lua")
 
 # Of a log
 PUBLISH = Script(DIRECTORY / "publish.lua")
-NEWEST = Script(DIRECTORY / "epoch.lua", DIRECTORY / "newest.lua")
+MISSED = Script(DIRECTORY / "epoch.lua", DIRECTORY / "missed.lua")
 HISTORY = Script(DIRECTORY / "epoch.lua", DIRECTORY / "history.lua")
 # Of a named channel
 ENQUEUE = Script(DIRECTORY / "enqueue.lua")
