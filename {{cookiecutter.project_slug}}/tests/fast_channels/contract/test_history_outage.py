@@ -363,5 +363,5 @@ async def test_forgotten_when_nobody_follows(make_layer: MakeLayer, server: Redi
     """Neither topics nor replays stay behind."""
     layer = make_layer(server.url)
     await visit(layer)
-    await eventually(lambda: not layer._loop_layer.strategy.followed, "no interest", within=10)
+    await eventually(lambda: not layer._loop_layer.strategy._interests, "no interest", within=10)
     assert not layer._loop_layer.local.followers

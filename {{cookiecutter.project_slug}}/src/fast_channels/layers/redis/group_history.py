@@ -120,7 +120,6 @@ class GroupHistory(GroupLog):
         self._positions[owner.inbox] = Position(owner.inbox, 0)
         self._local = owner.local
         self._interests = defaultdict[str, Interest](lambda: Interest(self._forget))  # by topic
-        self.followed = self._interests
         self._room = asyncio.Semaphore(AT_ONCE)
 
     # Events

@@ -32,7 +32,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -114,7 +114,7 @@ class Position:
         self.joined = self.last = joined
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
-        self.epoch = ""  # known only of topics that are followed
+        self.epoch = ""  # kept up to date once it was told
         self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
         # Notifications since the log was asked, or the joining began; None if one was not kept.
         self.held: list[bytes] | None = []
@@ -205,7 +205,6 @@ class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
 
     keeps = True
-    followed: Container[str] = ()  # topics of which the epoch is wanted
 
     def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         self._owner = owner
@@ -385,12 +384,11 @@ class GroupLog(Strategy):
     async def _ask(self, part: list[Position], outage: Outage) -> list[Answer]:
         """What one command tells of these topics."""
         topics = tuple(position.topic for position in part)
-        joining = any(position.last == NOWHERE for position in part)
-        with_epoch = not joining and any(topic in self.followed for topic in topics)
+        with_epoch = any(position.epoch for position in part)
         asked: list[str | int] = [int(with_epoch), PAGE, ANSWER_BYTES]
         for position in part:
             asked += position.question()
-            if not joining:
+            if position.last != NOWHERE:
                 position.held = []
         reply: list[Answer] = await scripts.MISSED.run(
             self._owner.commands_of(topics[0]), topics, *asked
