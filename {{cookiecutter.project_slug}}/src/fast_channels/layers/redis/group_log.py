@@ -35,6 +35,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from ...exceptions import UndecodableMessage
@@ -42,13 +43,17 @@ from ...mailbox import Mailbox
 from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
-from . import scripts
-from .client.commands import DIRECT, PUBLISH
+from .client.commands import DIRECT, PUBLISH, Script
 from .client.connection import Command
 from .format import FIRST, Messages, decode
 from .loop_layer import LoopLayer, Strategy
 
 logger = logging.getLogger(__name__)
+
+# The header of each script documents its keys, its values and what it returns.
+LUA = Path(__file__).with_name("lua")
+APPEND = Script(LUA / "publish.lua")
+MISSED = Script(LUA / "epoch.lua", LUA / "missed.lua")
 
 OVERLAP = 5.0  # seconds
 SEEN_SECONDS = 30.0
@@ -222,7 +227,7 @@ class GroupLog(Strategy):
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         kept = self._kept(topic)
         limits = kept.messages, int(kept.seconds * 1000)
-        return scripts.PUBLISH.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
+        return APPEND.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
 
     # Joining and leaving
 
@@ -390,9 +395,7 @@ class GroupLog(Strategy):
             asked += position.question()
             if position.last != NOWHERE:
                 position.held = []
-        reply: list[Answer] = await scripts.MISSED.run(
-            self._owner.commands_of(topics[0]), topics, *asked
-        )
+        reply: list[Answer] = await MISSED.run(self._owner.commands_of(topics[0]), topics, *asked)
         server_time, epoch, *answers = reply
         clock = server_time - time.monotonic() * 1000
         for position in part:
