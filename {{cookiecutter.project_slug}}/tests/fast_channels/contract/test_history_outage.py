@@ -10,7 +10,7 @@ import pytest
 
 from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers import POSITION, History, Joined, RedisChannelLayer
-from fast_channels.layers.redis import scripts
+from fast_channels.layers.redis import group_history
 from fast_channels.layers.redis.format import encode_message
 from fast_channels.recovery import follow
 
@@ -193,9 +193,9 @@ async def test_what_is_said_in_the_moment_of_joining(
 ) -> None:
     """Between the reading of the log and the answer to the receiver: it comes, and its positions prove."""
     layer, sender = make_layer(server.url), make_layer(server.url)
-    read = scripts.history
+    read = group_history.read_history
 
-    async def read_and_speak(*arguments: Any, **options: Any) -> scripts.Found:
+    async def read_and_speak(*arguments: Any, **options: Any) -> group_history.Found:
         found = await read(*arguments, **options)
         await say(sender, 1, 2)
         strategy: Any = layer._loop_layer.strategy
@@ -205,7 +205,7 @@ async def test_what_is_said_in_the_moment_of_joining(
 
     channel = await layer.new_channel()
     with monkeypatch.context() as patch:
-        patch.setattr(scripts, "history", read_and_speak)
+        patch.setattr(group_history, "read_history", read_and_speak)
         joined = await layer.join(GROUP, channel)
     assert numbers(joined) == [1, 2]
     for position, missed in ((joined.position, []), (joined.messages[0][POSITION], [2])):
@@ -220,14 +220,14 @@ async def test_a_channel_that_is_closed_while_it_joins(
     layer = make_layer(server.url)
     other, channel = await layer.new_channel(), await layer.new_channel()
     await layer.group_add(GROUP, other)  # the group is listened to all the time
-    read = scripts.history
+    read = group_history.read_history
 
-    async def read_and_close(*arguments: Any, **options: Any) -> scripts.Found:
+    async def read_and_close(*arguments: Any, **options: Any) -> group_history.Found:
         found = await read(*arguments, **options)
         await layer.close_channel(channel)
         return found
 
-    monkeypatch.setattr(scripts, "history", read_and_close)
+    monkeypatch.setattr(group_history, "read_history", read_and_close)
     with pytest.raises(ChannelNotOwned):
         await layer.join(GROUP, channel)
     assert layer._loop_layer.local.followers == {}
@@ -363,5 +363,5 @@ async def test_forgotten_when_nobody_follows(make_layer: MakeLayer, server: Redi
     """Neither topics nor replays stay behind."""
     layer = make_layer(server.url)
     await visit(layer)
-    await eventually(lambda: not layer._loop_layer.strategy.followed, "no interest", within=10)
+    await eventually(lambda: not layer._loop_layer.strategy._interests, "no interest", within=10)
     assert not layer._loop_layer.local.followers

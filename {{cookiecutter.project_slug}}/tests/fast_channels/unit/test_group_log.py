@@ -40,14 +40,6 @@ def test_what_is_no_id_is_refused(entry: bytes) -> None:
         parse_id(entry)
 
 
-def test_a_position_only_advances() -> None:
-    """An entry with a lower id, such as a new primary may give, does not move it back."""
-    position = Position("room", parse_id(b"100-0"))
-    position.advance(parse_id(b"200-1"))
-    position.advance(parse_id(b"150-0"))
-    assert position.last == parse_id(b"200-1")
-
-
 @pytest.mark.parametrize(
     ("seconds", "believed"), [(-3600, True), (4, True), (6, False), (3600, False)]
 )

@@ -63,7 +63,7 @@ class Server:
         if new <= last:
             new = (last[0], last[1] + 1)
         log.append((*new, envelope))
-        self.notify(topic, b"%d-%d" % new, envelope)
+        self.notify(topic, written(new), envelope)
 
     def notify(self, topic: str, entry: bytes, envelope: bytes) -> None:
         if topic in self.subscribed:
@@ -78,17 +78,26 @@ class Server:
             await asyncio.sleep(0)
         return reply
 
-    def _reply(self, name: str, *arguments: Any) -> Any:
-        if name == "EVALSHA":
-            newest = [self.logs[topic][-1:] for topic in arguments[2:-1]]
-            return [self.now(), b"", *(b"%d-%d" % log[0][:2] if log else b"" for log in newest)]
-        log = self.logs[arguments[0]]
-        if name == "XLEN":
-            return len(log)
-        assert name == "XRANGE"
-        start = tuple(map(int, arguments[1].split("-")))
+    def _reply(self, _: str, __: str, number: int, *arguments: Any) -> Any:
+        """To the script that asks what was missed."""
+        topics, (_, most, _, *questions) = arguments[:number], arguments[number:]
+        asked = zip(topics, questions[::2], questions[1::2], strict=True)
+        return [self.now(), b"", *(self._missed(most, *one) for one in asked)]
+
+    def _missed(self, most: int, topic: str, last: str, otherwise: str) -> Any:
+        log = self.logs[topic]
+        newest = written(log[-1][:2] if log else (0, 0))
+        if last in ("$", newest.decode()):
+            return newest
+        stands = last == "0-0" or any(written(entry[:2]) == last.encode() for entry in log)
+        start = tuple(map(int, (last if stands else otherwise).split("-")))
         found = [entry for entry in log if entry[:2] >= start]
-        return [(b"%d-%d" % entry[:2], [b"m", entry[2]]) for entry in found[: arguments[4]]]
+        page = [[written(entry[:2]), [b"m", entry[2]]] for entry in found[:most]]
+        return [newest, len(log), int(len(found) > most), *page]
+
+
+def written(entry: tuple[int, ...]) -> bytes:
+    return b"%d-%d" % entry
 
 
 class World:

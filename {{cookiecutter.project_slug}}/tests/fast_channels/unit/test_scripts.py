@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fast_channels.layers.redis import scripts
+from fast_channels.layers.redis import group_history, group_log, job_streams
 from fast_channels.layers.redis.client.cluster import BY_BUS
 from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands, KeptConnection
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
 from fast_channels.layers.redis.format import Uids
-from fast_channels.layers.redis.scripts import DELAYED, GROUP, WORKER
+from fast_channels.layers.redis.job_streams import DELAYED, GROUP, WORKER
 
 from ..support.redis_servers import RedisServer
 
@@ -53,7 +53,7 @@ async def take(
 ) -> tuple[list[tuple[str, bytes, int]], int, int]:
     """What was leased, how many had expired, and whether there may be more."""
     values = (GROUP, WORKER, DELAYED, count, lease_ms, expiry_ms, int(claim), *handled)
-    expired, more, *parts = await scripts.LEASE.run(server, (topic, due_key(topic)), *values)
+    expired, more, *parts = await job_streams.LEASE.run(server, (topic, due_key(topic)), *values)
     leased = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     return [(entry.decode(), sealed, attempt) for entry, sealed, attempt in leased], expired, more
 
@@ -65,11 +65,11 @@ async def lease(
 
 
 async def renew(server: Commands, topic: str, entry: str, attempt: int) -> bool:
-    return bool(await scripts.RENEW.run(server, (topic,), GROUP, WORKER, entry, attempt))
+    return bool(await job_streams.RENEW.run(server, (topic,), GROUP, WORKER, entry, attempt))
 
 
 async def acknowledge(server: Commands, topic: str, entry: str) -> None:
-    await scripts.ACKNOWLEDGE.run(server, (topic,), GROUP, entry)
+    await job_streams.ACKNOWLEDGE.run(server, (topic,), GROUP, entry)
 
 
 async def enqueue(server: Commands, topic: str, *envelopes: bytes) -> None:
@@ -86,7 +86,7 @@ async def put(
 ) -> tuple[int, int]:
     """How many were accepted, and how many had expired."""
     values = (capacity, expiry_ms, PUBLISH, GROUP, *envelopes)
-    accepted, expired = map(int, (await scripts.ENQUEUE.run(server, (topic,), *values)).split())
+    accepted, expired = map(int, (await job_streams.ENQUEUE.run(server, (topic,), *values)).split())
     return accepted, expired
 
 
@@ -94,7 +94,7 @@ async def publish(
     server: Commands, topic: str, *messages: bytes, uid: bytes = b"uid:", how: str = DIRECT
 ) -> bytes:
     values = (uid, 10, MINUTE, PUBLISH, how, *messages)
-    entry: bytes = await scripts.PUBLISH.run(server, (topic,), *values)
+    entry: bytes = await group_log.APPEND.run(server, (topic,), *values)
     return entry
 
 
@@ -163,28 +163,48 @@ async def test_publish_tells_the_listeners(
     await listener.aclose()
 
 
-async def test_newest(server: Commands, topic: str) -> None:
-    """The last id of each log, in the order of the topics; a key that is no log spoils no other."""
+async def test_missed(server: Commands, topic: str) -> None:
+    """Of each log, in the order of the topics, what follows the entry that was heard last, or the id to
+    begin from where that is not there; a key that is no log spoils no other.
+    """
     logs = [f"{topic}:{name}" for name in ("a", "none", "text", "b")]
-    for log in (logs[0], logs[0], logs[3]):
+    for log in (*[logs[0]] * 25, logs[3]):
         await publish(server, log, b"m")
     await server.execute("SET", logs[2], "text")
-    last = [(await server.execute("XREVRANGE", log, "+", "-"))[0][0] for log in (logs[0], logs[3])]
+    ids = [entry for entry, _ in await server.execute("XRANGE", logs[0], "-", "+")]
+    ((other, _),) = await server.execute("XRANGE", logs[3], "-", "+")
     seconds, _ = await server.execute("TIME")
-    clock, epoch, *newest = await scripts.NEWEST.run(server, tuple(logs), 0)
-    first, none, error, second = newest
-    assert ([first, none, second], epoch) == ([last[0], b"", last[1]], b"")
-    _, epoch, *_ = await scripts.NEWEST.run(server, tuple(logs), 1)
-    assert len(epoch) == 12
-    assert error.startswith(b"!WRONGTYPE")
+
+    async def ask(
+        *questions: bytes | str, most: int = 100, size: int = 10_000, epoch: int = 0
+    ) -> Any:
+        topics = tuple(logs[: len(questions) // 2])
+        return await group_log.MISSED.run(server, topics, epoch, most, size, *questions)
+
+    clock, epoch, *answers = await ask(ids[-1], "", "0-0", "", "$", "", "$", "")
+    assert (answers[:2], epoch) == ([ids[-1], b"0-0"], b"")
+    assert answers[2].startswith(b"!WRONGTYPE")
+    assert answers[3] == other
     assert abs(clock / 1000 - int(seconds)) < 60
+    assert len((await ask("$", "", epoch=1))[1]) == 12
+    for question, first in (((ids[5], ids[20]), 5), (("1-1", ids[7]), 7), (("0-0", "1-0"), 0)):
+        _, _, (newest, length, more, *page) = await ask(*question)
+        assert (newest, length, more) == (ids[-1], 25, 0)
+        assert [entry for entry, _ in page] == ids[first:]
+    later = b"%d-0" % (int(ids[-1].partition(b"-")[0]) + 60_000)
+    assert (await ask(later, later))[2] == [ids[-1], 25, 0]
+    for bounds in ({"most": 7}, {"size": 20}):
+        _, _, (_, _, more, *page), none = await ask("0-0", "", "0-0", "", **bounds)
+        assert ([entry for entry, _ in page], more, none) == (ids[:10], 1, b"0-0")
 
 
 async def look(
     server: Commands, topic: str, since: tuple[str, str, int, int], **options: int
-) -> scripts.Found:
+) -> group_history.Found:
     options = {"wanted": 2, "most": 10, "most_bytes": 10_000} | options
-    return await scripts.history(server, topic, since, *options.values(), b"f" * 16, MINUTE)
+    return await group_history.read_history(
+        server, topic, since, *options.values(), b"f" * 16, MINUTE
+    )
 
 
 async def test_history(server: Commands, topic: str) -> None:
@@ -340,7 +360,7 @@ async def give_back(
 ) -> None:
     """Each one's entry id, then its attempt."""
     values = (GROUP, WORKER, DELAYED, delay_ms, MINUTE, MINUTE, int(counts), PUBLISH, *leases)
-    await scripts.GIVE_BACK.run(server, (topic, due_key(topic)), *values)
+    await job_streams.GIVE_BACK.run(server, (topic, due_key(topic)), *values)
 
 
 async def test_give_back(server: Commands, topic: str) -> None:
@@ -387,7 +407,7 @@ async def test_bury(server: Commands, topic: str) -> None:
 
     async def bury(attempt: int) -> bool:
         values = (GROUP, WORKER, entry, attempt, b"why", 100)
-        return bool(await scripts.BURY.run(server, keys, *values))
+        return bool(await job_streams.BURY.run(server, keys, *values))
 
     assert [await bury(attempt) for attempt in (2, 1, 1)] == [False, True, False]
     ((_, fields),) = await server.execute("XRANGE", keys[1], "-", "+")
@@ -404,7 +424,7 @@ async def test_replay(server: Commands, topic: str) -> None:
 
     async def replay(capacity: int) -> list[int]:
         values = (letter, b"again", capacity, MINUTE, PUBLISH)
-        moved: list[int] = await scripts.REPLAY.run(server, keys, *values)
+        moved: list[int] = await job_streams.REPLAY.run(server, keys, *values)
         return moved
 
     assert [await replay(capacity) for capacity in (1, 2, 3)] == [[-1, 0], [1, 0], [0, 0]]
@@ -417,7 +437,7 @@ async def test_depth(server: Commands, topic: str) -> None:
     keys = (topic, topic + ":dead")
 
     async def depth(expiry_ms: int = MINUTE) -> tuple[int, ...]:
-        return tuple(await scripts.DEPTH.run(server, keys, GROUP, expiry_ms))
+        return tuple(await job_streams.DEPTH.run(server, keys, GROUP, expiry_ms))
 
     assert await depth() == (0, 0, 0, 0)
     await enqueue(server, topic, b"one", b"two", b"three")

@@ -58,7 +58,7 @@ class Batcher:
         self.repeatable = repeatable
         self.replicated = replicated
         self.closed = False
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], Batch] = {}
         self._late: deque[Batch] = deque()  # for which there are too many tasks
         self._open: dict[str, Batch] = {}
@@ -78,11 +78,11 @@ class Batcher:
             )
         self._waiting += 1
         self._waiting_bytes += len(message)
-        sender: asyncio.Future[None] = self._loop.create_future()
+        sender: asyncio.Future[None] = self.loop.create_future()
         batch = self._open.get(topic)
         if batch is None or len(batch.messages) >= MOST_MESSAGES or batch.size >= MOST_BYTES:
             if not self._batches:
-                self._loop.call_soon(self._transmit)
+                self.loop.call_soon(self._transmit)
             batch = self._open[topic] = Batch(self, topic)
             self._batches.append(batch)
         batch.messages.append(message)
@@ -115,7 +115,7 @@ class Batcher:
         elif after is None and len(self._tasks) >= MOST_TASKS:
             self._late.append(batch)
         else:
-            task = self._loop.create_task(batch.go_on(after))
+            task = self.loop.create_task(batch.go_on(after))
             self._tasks[task] = batch
             task.add_done_callback(self._end)
 
@@ -154,14 +154,17 @@ class Batch:
 
     def begin(self) -> Connection | None:
         """Returns the connection that has to write what is pending, if there is one."""
-        connection = None if self._batcher.replicated else self.commands.connection
+        commands = self.commands
+        connection = None if self._batcher.replicated else commands.connection
         if connection is None:
             self._wait()
-        elif connection.has_room:
-            self._send(connection)
+            return None
+        command = commands.adapted(self.command)
+        if connection.has_room:
+            self._deadline = self._batcher.loop.time() + commands.timeout
+            connection.send(command, self, self._deadline)
             return connection
-        else:
-            connection.when_room(partial(self._in_turn, connection), self)
+        connection.when_room(partial(self._in_turn, connection, command), self)
         return None
 
     def begin_later(self) -> None:
@@ -171,24 +174,21 @@ class Batch:
 
     def _wait(self) -> None:
         self._deadline = self._deadline or self._from_now()
-        if self._deadline < asyncio.get_running_loop().time():
+        if self._deadline < self._batcher.loop.time():
             self.failed(self.commands.unavailable())
         else:
             self._batcher.go_on(self, None)
 
-    def _in_turn(self, connection: Connection) -> None:
+    def _in_turn(self, connection: Connection, command: Command) -> None:
         if connection.lost:
             self._deadline = 0.0
             self.begin_later()
         else:
-            self._send(connection)
-
-    def _send(self, connection: Connection) -> None:
-        self._deadline = self._from_now()
-        connection.send(self.commands.adapted(self.command), self, self._deadline)
+            self._deadline = self._from_now()
+            connection.send(command, self, self._deadline)
 
     def _from_now(self) -> float:
-        return asyncio.get_running_loop().time() + self.commands.timeout
+        return self._batcher.loop.time() + self.commands.timeout
 
     # The future of the reply
 

@@ -34,9 +34,9 @@ from ...tasks import cancel_and_wait
 from ..groups import copier
 from ..history import MOST_BYTES, MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
 from ..idle import IdleNames
-from . import scripts
+from .client.commands import Commands, Script
 from .format import decode_one, number_of
-from .group_log import EntryId, GroupLog, Position, format_id, parse_id
+from .group_log import LUA, EntryId, GroupLog, Position, format_id, parse_id
 from .loop_layer import Deliverer, LoopLayer
 
 AT_ONCE = 32
@@ -50,6 +50,8 @@ MASK = (1 << 32) - 1
 
 Since = tuple[str, str, int, int]  # epoch, id, and the halves of the tag
 NOTHING: Since = ("", "0-0", 0, 0)
+HISTORY = Script(LUA / "epoch.lua", LUA / "history.lua")
+
 HEX = "[0-9a-fA-F]"
 PLACE = re.compile(rf"({HEX}+)\.([0-9]{{1,19}}-[0-9]{{1,19}})\.({HEX}{{8}})({HEX}{{8}})")
 
@@ -68,6 +70,39 @@ def parse_position(text: str | None) -> Since:
         return NOTHING
     epoch, entry, sender, counter = found.groups()
     return epoch, entry, int(sender, 16), int(counter, 16)
+
+
+Indexed = tuple[bytes, int]  # a uid, and how far behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What ``read_history`` found in a log."""
+
+    epoch: str
+    complete: bool  # all that came after the position is here
+    newest: bytes  # id of the newest entry, and
+    tag: tuple[int, int]
+    is_message: bool
+    before: list[Indexed]  # uids of some entries before the first one here
+    entries: list[tuple[bytes, bytes, int]]  # ids, envelopes and indices
+
+
+async def read_history(
+    server: Commands, topic: str, since: tuple[str, str, int, int], *values: bytes | int
+) -> Found:
+    """``since``: an epoch, the id of an entry, and its tag. The ``values`` behind it are as in the script."""
+    reply = await HISTORY.run(server, (topic,), *since, *values)
+    epoch, complete, newest, sender, counter, is_message, uids, *entries = reply
+    return Found(
+        epoch.decode(),
+        bool(complete),
+        newest,
+        (sender, counter),
+        bool(is_message),
+        list(zip(uids[::2], uids[1::2], strict=True)),
+        list(zip(entries[::3], entries[1::3], entries[2::3], strict=True)),
+    )
 
 
 # The entry's id, the uid, what makes a receiver's own copy. The epoch that completes its place is the
@@ -120,7 +155,6 @@ class GroupHistory(GroupLog):
         self._positions[owner.inbox] = Position(owner.inbox, 0)
         self._local = owner.local
         self._interests = defaultdict[str, Interest](lambda: Interest(self._forget))  # by topic
-        self.followed = self._interests
         self._room = asyncio.Semaphore(AT_ONCE)
 
     # Events
@@ -211,7 +245,7 @@ class GroupHistory(GroupLog):
         async with self._room:
             replay.begun = True
             replay.held.clear()
-            found = await scripts.history(
+            found = await read_history(
                 self._owner.commands_of(topic),
                 topic,
                 parse_position(since),
@@ -235,7 +269,7 @@ class GroupHistory(GroupLog):
         self._settle(replay)
         return True
 
-    async def _decode(self, replay: Replay, found: scripts.Found) -> None:
+    async def _decode(self, replay: Replay, found: Found) -> None:
         replay.complete = found.complete or replay.key[0] is None
         replay.read = []
         seen = {number_of(uid) + index for uid, index in found.before}

@@ -4,7 +4,8 @@ Words
 - The log of a topic (a group, or the inbox of a process) is a stream; a *notification* brings an entry
   of it to those that listen. ``admit`` is the one way in for both.
 - A *position* is where the loop is in one log. It is *behind* from the moment at which the topic is
-  about to be subscribed again until it has caught up; what is notified meanwhile waits in the log.
+  about to be subscribed again until the log was read to its end. Of what is notified meanwhile it *holds*
+  what came after the log was asked; what came before is in the answer.
 
 Invariants
 - What a position is behind by is an object, compared by identity: it changes with each subscription,
@@ -31,11 +32,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import groupby
-from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from ...exceptions import UndecodableMessage
@@ -43,30 +43,33 @@ from ...mailbox import Mailbox
 from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
-from . import scripts
-from .client.commands import DIRECT, PUBLISH
+from .client.commands import DIRECT, PUBLISH, Script
 from .client.connection import Command
 from .format import FIRST, Messages, decode
 from .loop_layer import LoopLayer, Strategy
 
 logger = logging.getLogger(__name__)
 
+# The header of each script documents its keys, its values and what it returns.
+LUA = Path(__file__).with_name("lua")
+APPEND = Script(LUA / "publish.lua")
+MISSED = Script(LUA / "epoch.lua", LUA / "missed.lua")
+
 OVERLAP = 5.0  # seconds
 SEEN_SECONDS = 30.0
 SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
 
-COMPARED = 250  # topics that are compared at once, by
-COMMANDS = 50  # commands at once: in a Cluster each slot takes one
-READ = 32  # topics whose logs are read at once
-PAGE = 50  # entries that are read of each; less than a mailbox holds by default
-HELD = 50  # notifications that are kept while a page is read, and
-HELD_BYTES = 256 * 1024
+COMMANDS = 50  # that ask at once: in a Cluster each slot takes one
+PAGE = 50  # entries of a topic in one answer, roughly; less than a mailbox holds by default
+ANSWER_BYTES = 512 * 1024  # of one answer, roughly
+HELD = 50  # notifications of a topic that are held until its answer is handed out, and
+HELD_BYTES = 64 * 1024
 TURN = 0.004  # seconds
 CACHED_TOPICS = 4096
 SETTLE = 0.002  # seconds between two looks at a subscription that another caller makes
 PATIENCE = 0.5  # seconds that a topic waits for its members' mailboxes, and
 STRIKES = 4  # how often it waits for one that makes progress, but too little
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before a topic that failed is tried again
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before what failed is tried again
 
 EntryId = int  # milliseconds and the number, 64 bits each, as one
 MASK = (1 << 64) - 1
@@ -74,6 +77,7 @@ MOST_DIGITS = len(f"{MASK}-{MASK}")
 NOWHERE: EntryId = -1  # the position of a topic that is being joined
 
 Entry = tuple[bytes, list[bytes]]  # id, and fields and values in turn
+Answer = Any  # see ``lua/missed.lua``
 
 
 def parse_id(entry: bytes) -> EntryId:
@@ -99,29 +103,26 @@ AHEAD = id_at(OVERLAP * 1000)
 
 @dataclass(eq=False, slots=True)
 class Outage:
-    """What positions are behind by until they are compared with their logs: a batch shares one."""
+    """What positions are behind by; those that were subscribed together share one."""
 
     since: float  # nothing was missed before, by time.monotonic
     confirmed: bool = False  # subscribed again
-
-    def hold(self, data: bytes) -> bool:
-        """Keep a notification for later; False if it has to be read from the log."""
-        return False
 
 
 class Position:
     """Where the loop is in one log."""
 
-    __slots__ = ("behind", "clock", "epoch", "joined", "joined_at", "last", "missed", "topic")
+    __slots__ = ("behind", "clock", "epoch", "held", "joined", "joined_at", "last", "topic")
 
     def __init__(self, topic: str, joined: EntryId = NOWHERE) -> None:
         self.topic = topic
         self.joined = self.last = joined
         self.joined_at = time.monotonic()
         self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
-        self.epoch = ""  # known only of topics that are followed
+        self.epoch = ""  # kept up to date once it was told
         self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
-        self.missed = False  # something was notified, and not kept, since the log was last asked
+        # Notifications since the log was asked, or the joining began; None if one was not kept.
+        self.held: list[bytes] | None = []
 
     def believes(self, entry: EntryId) -> bool:
         return entry <= self.last + AHEAD or entry <= id_at(self.server_time()) + AHEAD
@@ -135,48 +136,21 @@ class Position:
         youngest = id_at(self.server_time() - SEEN_SECONDS * 1000)
         return youngest < entry <= self.joined
 
-    def advance(self, entry: EntryId) -> None:
-        if entry > self.last:
-            self.last = entry
-
     def restart(self, entry: EntryId) -> None:
         """The log is another one: what comes behind this id is new."""
         self.joined = self.last = entry
 
-    def read_after(self, outage: Outage) -> "Reading":
-        """From now on it is behind by that."""
-        reading = self.behind = Reading(outage.since, True, position=self)
-        return reading
+    def question(self) -> tuple[str, str]:
+        """See ``lua/missed.lua``."""
+        if self.last == NOWHERE:
+            return "$", ""
+        return format_id(self.last), format_id(max(self.last - AHEAD, self.joined + 1))
 
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Reading(Outage):
-    """A log that is being read, a page at a time."""
-
-    position: Position
-    cursor: EntryId | None = None  # the last entry that was read
-    pause: float = FIRST_PAUSE
-    _held: list[bytes] | None = None  # while a page is read
-    _size: int = 0
-
-    @property
-    def current(self) -> bool:
-        return self.position.behind is self
-
-    def begin(self) -> None:
-        self._held, self._size = [], 0
-        self.position.missed = False
-
-    def hold(self, data: bytes) -> bool:
-        if self._held is None or len(self._held) >= HELD or self._size > HELD_BYTES:
-            return False
-        self._held.append(data)
-        self._size += len(data)
-        return True
-
-    def release(self) -> list[bytes]:
-        held, self._held = self._held, None
-        return held or []
+    def hold(self, data: bytes) -> None:
+        if self.held is not None:
+            self.held.append(data)
+            if len(self.held) > HELD or sum(map(len, self.held)) > HELD_BYTES:
+                self.held = None
 
 
 class Seen:
@@ -210,30 +184,32 @@ class Lane:
     """What is to be recovered from one server, by one task."""
 
     # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
-    compare: deque[tuple[list[Position], Outage]] = field(default_factory=deque)
-    read: deque[Reading] = field(default_factory=deque)
-    put_off: int = 0  # how much is to be done later
+    behind: deque[tuple[Sequence[Position], Outage]] = field(default_factory=deque)
+    put_off: "set[asyncio.Task[None]]" = field(default_factory=set)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
-    pause: float = FIRST_PAUSE
+    pause: float = FIRST_PAUSE  # after the next failure
 
-    def later(self, delay: float, work: Callable[[], None]) -> None:
-        """Unless the task has ended by then."""
-        self.put_off += 1
-        asyncio.get_running_loop().call_later(delay, self._do, work)
+    def add(self, positions: Sequence[Position], outage: Outage) -> None:
+        self.behind.append((positions, outage))
+        self.news.set()
 
-    def _do(self, work: Callable[[], None]) -> None:
-        self.put_off -= 1
-        if self.task is not None and not self.task.done():
-            work()
-            self.news.set()
+    def add_after(
+        self, wait: Callable[[], Awaitable[None]], positions: Sequence[Position], outage: Outage
+    ) -> None:
+        async def add() -> None:
+            await wait()
+            self.put_off.discard(task)
+            self.add(positions, outage)
+
+        task = asyncio.create_task(add())
+        self.put_off.add(task)
 
 
 class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
 
     keeps = True
-    followed: Container[str] = ()  # topics of which the epoch is wanted
 
     def __init__(self, owner: LoopLayer, kept: Callable[[str], History]) -> None:
         self._owner = owner
@@ -251,7 +227,7 @@ class GroupLog(Strategy):
     def publish(self, topic: str, uid: bytes, messages: list[bytes]) -> Command:
         kept = self._kept(topic)
         limits = kept.messages, int(kept.seconds * 1000)
-        return scripts.PUBLISH.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
+        return APPEND.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
 
     # Joining and leaving
 
@@ -264,13 +240,12 @@ class GroupLog(Strategy):
                 await asyncio.sleep(SETTLE)  # another caller joins the topic at the same time
                 await subscribe()
                 continue
-            position.missed = False
-            clock, _, (newest,) = await self._ask([topic], joining=True)
+            (newest,) = await self._ask([position], outage)
             if position.last == NOWHERE and position.behind is outage:
-                position.clock = clock
                 position.joined_at = time.monotonic()
-                position.restart(parse_id(newest) if newest else 0)
-                self._caught_up_unless_missed(position, outage)
+                position.restart(parse_id(newest))
+                position.held = None if position.held else []  # the log knows what of it is new
+                self._reach_end(position, outage)
 
     def leave(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
@@ -283,7 +258,9 @@ class GroupLog(Strategy):
             position.restart(0)
 
     async def aclose(self) -> None:
-        await cancel_and_wait([lane.task for lane in self._lanes.values() if lane.task is not None])
+        lanes = list(self._lanes.values())
+        await cancel_and_wait([lane.task for lane in lanes if lane.task is not None])
+        await cancel_and_wait(task for lane in lanes for task in lane.put_off)
 
     # What comes in
 
@@ -297,8 +274,7 @@ class GroupLog(Strategy):
         if position is None:
             return
         if position.behind is not None:
-            if not position.behind.hold(data):
-                position.missed = True
+            position.hold(data)
             return
         last = position.last
         if (entry > last + AHEAD and not position.believes(entry)) or (
@@ -341,25 +317,26 @@ class GroupLog(Strategy):
         by_server: dict[object, list[Position]] = {}
         for topic in topics:
             position = self._positions.get(topic)
-            if position is not None and position.behind is outage:
+            # A caller that joins a topic asks by itself.
+            if position is not None and position.behind is outage and position.last != NOWHERE:
                 server = self._owner.commands_of(topic).server
                 by_server.setdefault(server, []).append(position)
         for server, positions in by_server.items():
-            self._lane(server).compare.append((positions, outage))
+            self._lane(server).add(positions, outage)
 
     def fall_behind(self, position: Position) -> None:
         """A notification seems to be lost: what there is comes from the log."""
         outage = position.behind = Outage(time.monotonic())
         self.on_subscribed([position.topic], outage)
 
-    def _caught_up_unless_missed(self, position: Position, outage: Outage) -> None:
-        if position.behind is not outage:
-            return  # another one has begun, or the topic was left
-        if position.missed:
-            server = self._owner.commands_of(position.topic).server
-            self._lane(server).read.append(position.read_after(outage))
-        else:
-            position.behind = None
+    def _reach_end(self, position: Position, outage: Outage) -> None:
+        """Of what was in the log when it was asked; what came since is held, or has to be asked for."""
+        if (held := position.held) is None:
+            self.on_subscribed([position.topic], outage)
+            return
+        position.behind = position.held = None
+        for data in held:
+            self._owner.on_message(position.topic.encode(), data)
 
     # Catching up
 
@@ -369,16 +346,15 @@ class GroupLog(Strategy):
             lane = self._lanes[server] = Lane()
             self._seen.keep = True
             lane.task = asyncio.create_task(self._recover(server, lane))
-        lane.news.set()
         return lane
 
     async def _recover(self, server: object, lane: Lane) -> None:
         try:
-            while lane.compare or lane.read or lane.put_off:
-                await self._compare_some(lane)
-                await self._read_some(lane)
-                if lane.put_off and not (lane.compare or lane.read):
-                    lane.news.clear()
+            while lane.behind or lane.put_off:
+                lane.news.clear()
+                if lane.behind:
+                    await self._ask_for(lane, *lane.behind.popleft())
+                else:
                     await lane.news.wait()
         finally:
             del self._lanes[server]
@@ -392,129 +368,93 @@ class GroupLog(Strategy):
             await asyncio.sleep(0)
             self._turn = time.monotonic()
 
-    async def _ask(
-        self, topics: list[str], *, joining: bool = False
-    ) -> tuple[float, str, list[bytes]]:
-        """The server's clock as positions have it, its epoch, and the ids of the newest entries."""
-        with_epoch = int(not joining and any(topic in self.followed for topic in topics))
-        server_time, epoch, *newest = await scripts.NEWEST.run(
-            self._owner.commands_of(topics[0]), tuple(topics), with_epoch
-        )
-        return server_time - time.monotonic() * 1000, epoch.decode(), newest
-
-    async def _compare_some(self, lane: Lane) -> None:
-        parts: dict[object, list[tuple[Position, Outage]]] = {}
-        number = 0
-        while lane.compare and number < COMPARED:
-            positions, outage = lane.compare.popleft()
-            number += len(positions)
-            for position in positions:
-                # A caller that joins a topic asks by itself.
-                if position.behind is outage and position.last != NOWHERE:
-                    position.missed = False
-                    part = self._owner.commands_of(position.topic).part
-                    parts.setdefault(part, []).append((position, outage))
-        asked = [[position.topic for position, _ in part] for part in parts.values()]
-        replies: list[tuple[float, str, list[bytes]] | BaseException] = []
+    async def _ask_for(self, lane: Lane, positions: Iterable[Position], outage: Outage) -> None:
+        parts: dict[object, list[Position]] = {}
+        for position in positions:
+            if position.behind is outage:
+                part = self._owner.commands_of(position.topic).part
+                parts.setdefault(part, []).append(position)
+        asked = list(parts.values())
         for start in range(0, len(asked), COMMANDS):
-            some = map(self._ask, asked[start : start + COMMANDS])
-            replies += await asyncio.gather(*some, return_exceptions=True)
-        self._turn = time.monotonic()
-        failed: list[tuple[Position, Outage]] = []
-        for part, reply in zip(parts.values(), replies, strict=True):
-            if isinstance(reply, BaseException):
-                failed += part
-                continue
-            clock, epoch, newest = reply
-            for (position, outage), entry in zip(part, newest, strict=True):
-                await self._breathe()
-                if position.behind is outage:
-                    position.clock, position.epoch = clock, epoch
-                    await self._compare(lane, position, outage, entry)
-        if failed:
-            again = [([p for p, _ in some], o) for o, some in groupby(failed, itemgetter(1))]
-            lane.later(lane.pause, partial(lane.compare.extend, again))
-            lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
-        elif parts:
-            lane.pause = FIRST_PAUSE
+            some = asked[start : start + COMMANDS]
+            questions = (self._ask(part, outage) for part in some)
+            replies = await asyncio.gather(*questions, return_exceptions=True)
+            self._turn = time.monotonic()
+            for part, answers in zip(some, replies, strict=True):
+                if isinstance(answers, BaseException):
+                    self._failed(lane, part, outage, answers)
+                else:
+                    await self._take_answers(lane, part, outage, answers)
 
-    async def _compare(self, lane: Lane, position: Position, outage: Outage, newest: bytes) -> None:
-        if newest.startswith(b"!"):
-            self._failed(lane, position.read_after(outage), newest[1:].decode(errors="replace"))
-        elif newest == b"" and not position.missed:
-            if position.last and self._is_young(position):
-                await self._tell_gap(position.topic)
-            position.restart(0)
-            self._caught_up_unless_missed(position, outage)
-        elif newest and parse_id(newest) == position.last:
-            self._caught_up_unless_missed(position, outage)
-        else:
-            lane.read.append(position.read_after(outage))
+    async def _ask(self, part: list[Position], outage: Outage) -> list[Answer]:
+        """What one command tells of these topics."""
+        topics = tuple(position.topic for position in part)
+        with_epoch = any(position.epoch for position in part)
+        asked: list[str | int] = [int(with_epoch), PAGE, ANSWER_BYTES]
+        for position in part:
+            asked += position.question()
+            if position.last != NOWHERE:
+                position.held = []
+        reply: list[Answer] = await MISSED.run(self._owner.commands_of(topics[0]), topics, *asked)
+        server_time, epoch, *answers = reply
+        clock = server_time - time.monotonic() * 1000
+        for position in part:
+            if position.behind is outage:
+                position.clock, position.epoch = clock, epoch.decode()
+        return answers
 
-    async def _read_some(self, lane: Lane) -> None:
-        readings: list[Reading] = []
-        while lane.read and len(readings) < READ:
-            reading = lane.read.popleft()
-            if reading.current:
-                reading.begin()
-                readings.append(reading)
-        pages = await asyncio.gather(*map(self._fetch, readings), return_exceptions=True)
-        self._turn = time.monotonic()
-        for reading, page in zip(readings, pages, strict=True):
-            try:
-                if isinstance(page, BaseException):
-                    raise page
-                await self._hand_out(lane, reading, *page)
-            except Exception as error:
-                self._failed(lane, reading, error)
+    async def _take_answers(
+        self, lane: Lane, part: list[Position], outage: Outage, answers: list[Answer]
+    ) -> None:
+        for position, answer in zip(part, answers, strict=True):
+            await self._breathe()
+            if position.behind is outage:
+                try:
+                    await self._take_answer(lane, position, outage, answer)
+                except Exception as error:
+                    self._failed(lane, [position], outage, error)
 
-    def _failed(self, lane: Lane, reading: Reading, error: object) -> None:
-        reading.release()
-        self.failures.add(reading.position.topic, error)
-        lane.later(reading.pause, partial(lane.read.append, reading))
-        reading.pause = min(reading.pause * 2, LONGEST_PAUSE)
+    def _failed(self, lane: Lane, positions: list[Position], outage: Outage, error: object) -> None:
+        self.failures.add(positions[0].topic, error)
+        lane.add_after(partial(asyncio.sleep, lane.pause), positions, outage)
+        lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
 
-    # Reading
+    async def _take_answer(
+        self, lane: Lane, position: Position, outage: Outage, answer: Answer
+    ) -> None:
+        if isinstance(answer, bytes):
+            if answer.startswith(b"!"):
+                raise RuntimeError(answer[1:].decode(errors="replace"))
+            self._reach_end(position, outage)
+            return
+        newest, length, more, *page = answer
+        if not page:
+            if not more:
+                await self._start_anew(position, outage, parse_id(newest))
+            self.on_subscribed([position.topic], outage)
+            return
+        first = parse_id(page[0][0])
+        if first == position.last:
+            del page[0]
+        elif first > position.last > 0 and (
+            length >= self._kept(position.topic).messages or self._is_young(position)
+        ):
+            await self._tell_gap(position.topic)
+        if crowded := await self._hand_out(position, outage, page, at_end=not more):
+            lane.add_after(partial(self._let_take, crowded), [position], outage)
+        elif more:
+            self.on_subscribed([position.topic], outage)
+        elif position.behind is outage:
+            self._reach_end(position, outage)
 
-    async def _fetch(self, reading: Reading) -> tuple[list[Entry], bool]:
-        """The next page, and whether it goes to the end."""
-        position = reading.position
-        if reading.cursor is not None:
-            return await self._page(position, reading.cursor + 1)
-        last = position.last
-        page, at_end = await self._page(position, last)
-        if last == 0:
-            return page, at_end
-        if page and parse_id(page[0][0]) == last:
-            return page[1:], at_end
-        return await self._fetch_without_last(reading)
-
-    async def _fetch_without_last(self, reading: Reading) -> tuple[list[Entry], bool]:
-        position = reading.position
-        topic = position.topic
-        page, at_end = await self._page(position, max(position.last - AHEAD, position.joined + 1))
-        if page and parse_id(page[0][0]) <= position.last:
-            return page, at_end
-        if page:
-            length = await self._owner.commands_of(topic).execute("XLEN", topic)
-            if length >= self._kept(topic).messages or self._is_young(position):
-                await self._tell_gap(topic)
-            return page, at_end
-        position.clock, position.epoch, (newest,) = await self._ask([topic])
+    async def _start_anew(self, position: Position, outage: Outage, newest: EntryId) -> None:
+        """The log has nothing so new as what was heard last."""
         if newest or self._is_young(position):
-            await self._tell_gap(topic)
-        deaf = time.monotonic() - max(reading.since - OVERLAP, position.joined_at)
-        start = id_at(position.server_time() - deaf * 1000)
-        if reading.current:
-            position.restart(min(parse_id(newest) if newest else 0, max(start - 1, 0)))
-        return await self._page(position, start)
-
-    async def _page(self, position: Position, start: EntryId) -> tuple[list[Entry], bool]:
-        topic = position.topic
-        page: list[Entry] = await self._owner.commands_of(topic).execute(
-            "XRANGE", topic, format_id(start), "+", "COUNT", PAGE
-        )
-        return page, len(page) < PAGE
+            await self._tell_gap(position.topic)
+        if position.behind is outage:
+            deaf = time.monotonic() - max(outage.since - OVERLAP, position.joined_at)
+            start = id_at(position.server_time() - deaf * 1000)
+            position.restart(min(newest, max(start - 1, 0)))
 
     def _is_young(self, position: Position) -> bool:
         """Whether what was heard last has not expired, so that its log must still be there."""
@@ -528,31 +468,23 @@ class GroupLog(Strategy):
                 mailbox.put({"type": "layer.reconnected"})
                 await self._breathe()
 
+    # Handing out
+
     async def _hand_out(
-        self, lane: Lane, reading: Reading, page: list[Entry], at_end: bool
-    ) -> None:
-        position, topic = reading.position, reading.position.topic
+        self, position: Position, outage: Outage, page: list[Entry], *, at_end: bool
+    ) -> dict[Mailbox, int]:
+        """Stops before the end at mailboxes that should be waited for; returns them, with what they hold."""
         for number, (entry, fields) in enumerate(page, start=1):
             await self._breathe()
-            if not reading.current:
-                return
-            reading.cursor = parse_id(entry)
-            position.advance(reading.cursor)
-            messages = self._open(topic, entry, fields)
+            if position.behind is not outage:
+                break
+            position.last = parse_id(entry)
+            messages = self._open(position.topic, entry, fields)
             if messages and not (at_end and number == len(page)):
-                crowded = self._crowded(self._owner.receivers(topic, messages))
+                crowded = self._crowded(self._owner.receivers(position.topic, messages))
                 if crowded:
-                    reading.release()
-                    self._wait_for(lane, reading, crowded, time.monotonic() + PATIENCE)
-                    return
-        reading.pause = FIRST_PAUSE
-        held = reading.release()
-        if not at_end or position.missed:
-            lane.read.append(reading)
-        elif reading.current:
-            position.behind = None
-            for data in held:
-                self._owner.on_message(topic.encode(), data)
+                    return crowded
+        return {}
 
     def _open(self, topic: str, entry: bytes, fields: list[bytes]) -> Messages:
         """Hand out the messages of an entry; returns them."""
@@ -566,33 +498,22 @@ class GroupLog(Strategy):
         self._owner.deliver(topic, messages, entry)
         return messages
 
-    # Pacing
-
-    def _crowded(self, mailboxes: Collection[Mailbox]) -> list[tuple[Mailbox, int]]:
-        """Those that should be waited for, and what they hold."""
-        return [
-            (mailbox, len(mailbox))
+    def _crowded(self, mailboxes: Collection[Mailbox]) -> dict[Mailbox, int]:
+        return {
+            mailbox: len(mailbox)
             for mailbox in mailboxes
             if len(mailbox) * 2 > mailbox.capacity and self._impatience.get(mailbox, 0) < STRIKES
-        ]
+        }
 
-    def _wait_for(
-        self,
-        lane: Lane,
-        reading: Reading,
-        crowded: list[tuple[Mailbox, int]],
-        deadline: float,
-        delay: float = 0.002,
-    ) -> None:
-        def look() -> None:
-            still = [(m, held) for m, held in crowded if len(m) * 2 > m.capacity]
-            if still and reading.current:
-                if time.monotonic() < deadline:
-                    self._wait_for(lane, reading, still, deadline, min(delay * 2, 0.1))
-                    return
-                for mailbox, held in still:
-                    strikes = 1 if len(mailbox) < held else STRIKES
+    async def _let_take(self, crowded: dict[Mailbox, int]) -> None:
+        """Wait until they are half empty; not again for those that make no progress."""
+        deadline = time.monotonic() + PATIENCE
+        delay = 0.002
+        while still := [m for m in crowded if len(m) * 2 > m.capacity]:
+            if time.monotonic() >= deadline:
+                for mailbox in still:
+                    strikes = 1 if len(mailbox) < crowded[mailbox] else STRIKES
                     self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
-            lane.read.append(reading)
-
-        lane.later(delay, look)
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 0.1)

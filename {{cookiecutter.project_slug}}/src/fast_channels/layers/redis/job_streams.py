@@ -47,6 +47,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 
 from ...exceptions import (
     ChannelFull,
@@ -59,16 +60,29 @@ from ...tasks import cancel_and_wait
 from ..idle import IdleNames
 from ..jobs import DeadLetter, Delivery, Depth, shortened
 from ..throttled import ThrottledWarning
-from . import scripts
 from .batches import Batcher, Outcome, Request
-from .client.commands import PUBLISH, Commands
+from .client.commands import PUBLISH, Commands, Script
 from .client.connection import Reply
 from .format import Sealed, decode_one, encode, encode_message, number_of
 from .loop_layer import CACHED_NAMES, LoopLayer, NamedChannels
-from .scripts import DELAYED, GROUP, WORKER
 from .serializers import BaseMessageSerializer
 
 logger = logging.getLogger(__name__)
+
+# The header of each script documents its keys, its values and what it returns.
+LUA = Path(__file__).with_name("lua")
+ENQUEUE = Script(LUA / "enqueue.lua")
+LEASE = Script(LUA / "lease.lua")
+RENEW = Script(LUA / "renew.lua")
+ACKNOWLEDGE = Script(LUA / "acknowledge.lua")
+GIVE_BACK = Script(LUA / "give_back.lua")
+BURY = Script(LUA / "bury.lua")
+REPLAY = Script(LUA / "replay.lua")
+DEPTH = Script(LUA / "depth.lua")
+
+# A stream's consumer group, and its consumers: one holds all leases, the attempt tells whose an entry is;
+# the other one holds what was given back and is not due yet.
+GROUP, WORKER, DELAYED = "workers", "worker", "delayed"
 
 BATCH = 1000  # entries in one command
 LETTERS_KEPT = 10_000
@@ -115,7 +129,7 @@ class JobStream:
 
     def enqueue(self, envelopes: list[bytes]) -> Request:
         limits = self._capacity, self._expiry_ms
-        command = scripts.ENQUEUE.command((self.topic,), *limits, PUBLISH, GROUP, *envelopes)
+        command = ENQUEUE.command((self.topic,), *limits, PUBLISH, GROUP, *envelopes)
         return self.commands, command
 
     def outcomes(self, number: int, reply: Reply) -> list[Outcome]:
@@ -135,7 +149,7 @@ class JobStream:
         to take at once.
         """
         values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
-        expired, more, *parts = await scripts.LEASE.run(
+        expired, more, *parts = await LEASE.run(
             self.commands, (self.topic, self._delayed), *values, *handled
         )
         self._owner.local.count_expired(expired)
@@ -154,12 +168,12 @@ class JobStream:
 
     async def renew(self, delivery: Delivery) -> bool:
         values = (GROUP, WORKER, delivery.receipt, delivery.attempt)
-        return bool(await scripts.RENEW.run(self.commands, (self.topic,), *values))
+        return bool(await RENEW.run(self.commands, (self.topic,), *values))
 
     async def acknowledge(self, receipts: Sequence[str]) -> None:
         for start in range(0, len(receipts), BATCH):
             some = receipts[start : start + BATCH]
-            await scripts.ACKNOWLEDGE.run(self.commands, (self.topic,), GROUP, *some)
+            await ACKNOWLEDGE.run(self.commands, (self.topic,), GROUP, *some)
 
     def acknowledge_soon(self, receipts: Sequence[str]) -> None:
         """Not awaited: a receiver cancelled there would lose its message. Unsent, it comes again."""
@@ -177,10 +191,10 @@ class JobStream:
             some = deliveries[start : start + BATCH]
             leases = [part for one in some for part in (one.receipt, one.attempt)]
             values = (GROUP, WORKER, DELAYED, *limits, PUBLISH, *leases)
-            await scripts.GIVE_BACK.run(self.commands, (self.topic, self._delayed), *values)
+            await GIVE_BACK.run(self.commands, (self.topic, self._delayed), *values)
 
     async def depth(self) -> Depth:
-        *numbers, expired = await scripts.DEPTH.run(
+        *numbers, expired = await DEPTH.run(
             self.commands, (self.topic, self._dead), GROUP, self._expiry_ms
         )
         self._owner.local.count_expired(expired)
@@ -191,7 +205,7 @@ class JobStream:
     async def bury(self, delivery: Delivery, reason: str) -> None:
         text = shortened(reason).encode(errors="backslashreplace")
         values = (GROUP, WORKER, delivery.receipt, delivery.attempt, text, LETTERS_KEPT)
-        await scripts.BURY.run(self.commands, (self.topic, self._dead), *values)
+        await BURY.run(self.commands, (self.topic, self._dead), *values)
 
     async def dead_letters(self, count: int, after: str) -> list[DeadLetter]:
         start = f"({after}" if after else "-"
@@ -227,7 +241,7 @@ class JobStream:
             raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
         # Sealed anew: the old seal may have expired.
         envelope = self.envelope(bytes.fromhex(letter.id), self._owner.serialize(letter.message))
-        moved, expired = await scripts.REPLAY.run(
+        moved, expired = await REPLAY.run(
             self.commands,
             (self.topic, self._dead),
             *(letter.receipt, envelope, self._capacity, self._expiry_ms, PUBLISH),

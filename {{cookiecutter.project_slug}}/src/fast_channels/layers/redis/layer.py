@@ -136,9 +136,10 @@ class RedisLayer(BaseChannelLayer):
         return self._serializer.deserialize(message)
 
     async def send(self, channel: str, message: Message) -> None:
+        loop_layer = self._loop_layer
         self.require_valid_channel_name(channel)
         self.require_valid_message(message)
-        await self._loop_layer.send(channel, message)
+        await loop_layer.send(channel, message)
 
     async def receive(self, channel: str) -> Message:
         mailbox = self._own_mailboxes.get(channel)
@@ -166,9 +167,10 @@ class RedisLayer(BaseChannelLayer):
         await self._loop_layer.group_discard(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
+        loop_layer = self._loop_layer
         self.require_valid_group_name(group)
         self.require_valid_message(message)
-        await self._loop_layer.group_send(group, message)
+        await loop_layer.group_send(group, message)
 
     async def flush(self) -> None:
         """Delete every key of the layer, and forget this loop's messages and memberships."""

@@ -198,7 +198,8 @@ class LoopLayer:
         return self.post(inbox, channel, self.serialize(message))
 
     def group_send(self, group: str, message: Message) -> Awaitable[object]:
-        return self.post(self._topic_of(group), "", self.serialize(message))
+        payload = self.serialize(message)
+        return self._batcher.send(self._topic_of(group), encode_message("", payload))
 
     def post(self, topic: str, channel: str, payload: bytes) -> Awaitable[object]:
         """Have the message published with others to the topic; to be awaited for that."""
