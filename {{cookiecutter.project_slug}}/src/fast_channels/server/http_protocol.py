@@ -1,16 +1,21 @@
-"""uvicorn's HTTP with a bound for requests that never end.
+"""uvicorn's HTTP with a bound for requests that never end, and for clients that read nothing.
 
 httptools keeps a header until its end, however long: 150 MiB of one take 285 MiB and hold every
-socket up for 13 s. And uvicorn waits for the rest of a request as long as the connection lasts.
+socket up for 13 s. And uvicorn waits for the rest of a request, and for room to write, as long as the
+connection lasts.
 
 Invariants
 - At most ``MAX_PENDING`` bytes and one read come between two steps of a request: its head, a piece of
   its body, its end. So heads, trailers and the sizes of chunks are bounded.
 - A request's head, and a body that nobody waits for any more, have ``REQUEST_TIMEOUT`` seconds. A body
   that the application waits for is bounded by ``fast_channels.middleware.BodyLimit``.
+- While there is no room to write, the client takes something every ``WRITE_TIMEOUT`` seconds, or is cut off
+  before that time is over twice. Slow is not silent: one acknowledged byte is enough.
 """
 
 import asyncio
+import sys
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,8 +23,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .request import response
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 MAX_PENDING = 64 * 1024  # bytes, as h11's default
 REQUEST_TIMEOUT = 20.0  # seconds
+WRITE_TIMEOUT = 60.0
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -29,6 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = False
     _in_request = False
     _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -36,6 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limit_time(False)
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -89,3 +101,41 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._limit_time(self._in_request)
+
+    # A client that reads nothing
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _start_write_timer(self) -> None:
+        untaken = self._untaken()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._check_progress, untaken)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+
+    def _check_progress(self, before: int) -> None:
+        if self._untaken() < before:
+            self._start_write_timer()
+        else:
+            self.transport.abort()
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not acknowledged.
+
+        The kernel holds up to 4 MiB of them, and takes more only when a third has gone; where it does not
+        tell, slow may be taken for silent.
+        """
+        untaken = self.transport.get_write_buffer_size()
+        if sys.platform != "win32":
+            file = self.transport.get_extra_info("socket").fileno()
+            with suppress(OSError):
+                kept = fcntl.ioctl(file, termios.TIOCOUTQ, bytes(4))
+                untaken += int.from_bytes(kept, sys.byteorder)
+        return untaken

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -213,6 +214,58 @@ def test_a_response_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with limited(app) as address:
         answer = ask(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert b"late" in answer
+
+
+@pytest.fixture
+def ended() -> list[str]:
+    """The paths of the responses that have ended."""
+    return []
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def downloads(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ended: list[str]
+) -> Iterator[Callable[[str], socket.socket]]:
+    """Clients that ask for 64 MiB, more than a kernel keeps for them, and have 0.2 s to take some."""
+    monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.2)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1024):
+            await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        ended.append(scope["path"])
+
+    with limited(app, loop=request.param) as address, ExitStack() as clients:
+
+        def download(path: str) -> socket.socket:
+            client = clients.enter_context(socket.create_connection(address, DEADLINE))
+            client.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
+            return client
+
+        yield download
+
+
+def test_a_client_that_reads_nothing(
+    downloads: Callable[[str], socket.socket], ended: list[str]
+) -> None:
+    """It is cut off after its time, and the application goes on."""
+    downloads("/silent")
+    wait_until(lambda: ended == ["/silent"], "the end")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere kernels keep what is read to themselves"
+)
+def test_a_client_that_reads_slowly(
+    downloads: Callable[[str], socket.socket], ended: list[str]
+) -> None:
+    """It takes as long as it likes, also while the kernel takes nothing more for it."""
+    client = downloads("/slow")
+    began = time.monotonic()
+    while time.monotonic() - began < 1:
+        assert client.recv(65536)
+        time.sleep(0.05)
+    assert ended == []
 
 
 def test_sockets_leave_room_for_requests() -> None:

@@ -52,7 +52,7 @@ def cut(server: RedisServer) -> None:
 @asynccontextmanager
 async def cut_off(layer: RedisChannelLayer, server: RedisServer) -> AsyncIterator[None]:
     """Within, the layer hears nothing: its connection is broken and not made again."""
-    kept = layer._loop_layer.topology.subscriber(ROOM)._kept
+    kept = layer._loop_layer.topology.listened_at(ROOM)._listening
     opening, go_on = kept._on_open, asyncio.Event()
 
     async def open_later(connection: Any) -> None:
@@ -75,10 +75,10 @@ def behind(layer: RedisChannelLayer) -> int:
 
 
 async def caught_up(layer: RedisChannelLayer, but: int = 0) -> None:
-    subscriber = layer._loop_layer.topology.subscriber(ROOM)
+    place = layer._loop_layer.topology.listened_at(ROOM)
 
     def is_up() -> bool:
-        return subscriber.confirmed(layer._loop_layer.inbox) and behind(layer) == but
+        return place.confirmed(layer._loop_layer.inbox) and behind(layer) == but
 
     await eventually(is_up, "all topics to catch up", within=60)
 
@@ -162,12 +162,12 @@ async def test_a_bug_in_one_topic_hurts_no_other(
         deliver(group, message)
 
     monkeypatch.setattr(layer._loop_layer.local, "deliver_group", broken)
-    connection = layer._loop_layer.topology.subscriber(ROOM)._open
+    connection = layer._loop_layer.topology.listened_at(ROOM)._open
     await layer.group_send("broken", {"number": 0})
     await layer.group_send("room", {"number": 0})
     assert await messages(layer, healthy) == [{"number": 0}]
     assert layer._loop_layer.failures.total == 1
-    assert layer._loop_layer.topology.subscriber(ROOM)._open is connection
+    assert layer._loop_layer.topology.listened_at(ROOM)._open is connection
     async with cut_off(layer, server):
         await layer.group_send("broken", {"number": 1})
         await layer.group_send("room", {"number": 1})
@@ -309,8 +309,8 @@ async def test_newcomers_join_while_thousands_are_subscribed_again(
 
     watching = asyncio.create_task(watch())
     await asyncio.to_thread(cut, server)
-    subscriber = layer._loop_layer.topology.subscriber(ROOM)
-    await eventually(lambda: not subscriber.confirmed("asgi:g:{g0}"), "the loss")
+    place = layer._loop_layer.topology.listened_at(ROOM)
+    await eventually(lambda: not place.confirmed("asgi:g:{g0}"), "the loss")
     newcomer = await member(layer, "new")
     await caught_up(layer)
     watching.cancel()

@@ -33,8 +33,7 @@ from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
 from .client.commands import Commands
 from .client.connection import Command
-from .client.subscriber import Events
-from .client.topology import Topology
+from .client.servers import Events, Servers
 from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
 from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
@@ -48,7 +47,7 @@ CACHED_NAMES = 4096  # of channels and groups that were sent to
 class Config:
     """What the loop layers of one layer share."""
 
-    connect: Callable[[Events, bool], Topology]  # True if topics are keys too
+    connect: Callable[[Events, bool], Servers]  # True if topics are keys too
     topics: Topics
     serializer: BaseMessageSerializer
     capacity_of: Callable[[str], int]
@@ -227,10 +226,9 @@ class LoopLayer:
     async def new_channel(self, prefix: str) -> str:
         channel = self.names.make(prefix)
         self.local.mailbox_of(channel)
-        inbox = self.topology.subscriber(self.inbox)
-        if inbox.down:
+        if self.topology.down(self.inbox):
             # Not an error: nothing can be sent to the channel before there is a broker again.
-            inbox.want(self.inbox)
+            self.topology.want(self.inbox)
         else:
             with contextlib.suppress(ChannelLayerUnavailable):
                 await self.listen(self.inbox)
@@ -296,11 +294,11 @@ class LoopLayer:
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published."""
         self._handlers[topic.encode()] = handler
-        await self.topology.subscriber(topic).add(topic)
+        await self.topology.add(topic)
 
     def ignore(self, topic: str) -> None:
         self._handlers.pop(topic.encode(), None)
-        self.topology.subscriber(topic).discard(topic)
+        self.topology.discard(topic)
         self.strategy.leave(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:

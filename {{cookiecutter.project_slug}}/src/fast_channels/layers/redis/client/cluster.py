@@ -4,8 +4,8 @@ Invariants
 - ``_map`` is what some node last said of the slots. Anything that contradicts it (a redirection, a
   lost connection, a subscription that the server ended) has it asked for again, at most every
   ``MIN_REFRESH`` seconds, until nothing contradicts it.
-- A wanted topic is listened to at the node where it is placed, whose subscriber makes its subscription
-  anew after a broken connection. With a new map the topics that have to be elsewhere are placed again,
+- A wanted topic is listened to at the node where it is placed, which is subscribed to again after a
+  broken connection. With a new map the topics that have to be elsewhere are placed again,
   without waiting for any node; so are those whose subscription the server ended.
 - On Redis 7 and later publish/subscribe is sharded: a notification stays on its slot's node, and the
   subscription follows the slot. Before, it goes to all nodes over the cluster bus, and the
@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -26,12 +25,10 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import DIRECT, PUBLISH, Commands, KeptConnection
+from .commands import DIRECT, PUBLISH, Commands
 from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
 from .hosts import Address, Endpoint
-from .servers import Server, Servers, shard_index
-from .subscriber import BATCH, Events, Subscriber
-from .topology import Topology
+from .servers import BATCH, Events, Server, Servers, shard_index
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +39,6 @@ PAUSE = 0.05  # seconds before another attempt
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
 SPUBLISH, BY_BUS = "SPUBLISH", "by bus"
-
-
-def slot_of(topic: str) -> int:
-    slot: int = key_slot(topic.encode())
-    return slot
 
 
 class SlotMap:
@@ -66,25 +58,23 @@ class SlotMap:
             self.addresses.add(address)
 
 
-class Cluster:
+class Cluster(Servers):
     """The topology of one Cluster.
 
     ``keyed`` says that topics are keys too, and so have to be where their slots are.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float, events: Events, *, keyed: bool) -> None:
+        super().__init__([], timeout, events)
         self._keyed = keyed
         self._loop = asyncio.get_running_loop()
         self.endpoint = endpoint
-        self.timeout = timeout
-        self.subscriptions = ClusterSubscriptions(self)
-        self._events = replace(events, on_lost=self.lost, on_ended=self.subscriptions.on_ended)
-        self._tell_lost = events.on_lost
         self._map = SlotMap([], endpoint.cluster[0], sharded=False)
         self._nodes: dict[Address, Server] = {}
+        self._placed: dict[str, Server] = {}  # what is listened to, and where
+        self._unplaced: dict[str, float] = {}  # what is to be, and since when it may not be heard
         self._stale = asyncio.Event()
         self._stale.set()
-        self.changed = asyncio.Event()  # see ``Commands``: a node's connection, or the map
         self._error: BaseException | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -98,15 +88,14 @@ class Cluster:
             self._keeper = None
         await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
+    # Where a topic lives
+
     @property
     def sharded(self) -> bool:
         return self._map.sharded
 
     def commands(self, topic: str) -> Commands:
         return ClusterCommands(self, topic)
-
-    def subscriber(self, topic: str) -> "ClusterSubscriptions":
-        return self.subscriptions
 
     def commands_of_key(self, key: str) -> Commands:
         return ClusterCommands(self, key, keyed=True)
@@ -121,14 +110,17 @@ class Cluster:
             raise self.unavailable() from self._error
         return [node.commands for node in self._nodes.values()]
 
-    def mark_stale(self, error: BaseException | None = None) -> None:
-        """The map may be wrong."""
-        self._error = error or self._error
-        self._stale.set()
+    def part_of(self, topic: str) -> int:
+        slot: int = key_slot(topic.encode())
+        return slot
 
-    @property
-    def down(self) -> bool:
-        return not self._map.addresses and self._error is not None
+    def node_now(self, topic: str, keyed: bool = False) -> Server | None:
+        if keyed or self._keyed or self.sharded:
+            address = self._map.owners[self.part_of(topic)]
+        else:  # any node will do: one that stays the same when slots move keeps the order
+            addresses = sorted(self._map.addresses)
+            address = addresses[shard_index(topic, len(addresses))] if addresses else None
+        return None if address is None else self._nodes.get(address)
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return ChannelLayerUnavailable(
@@ -136,35 +128,80 @@ class Cluster:
             f"last error: {self._error or 'none'}"
         )
 
+    # Listening
+
+    def listened_at(self, topic: str) -> Server | None:
+        return self._placed.get(topic)
+
+    def down(self, topic: str) -> bool:
+        return not self._map.addresses and self._error is not None
+
+    def want(self, topic: str) -> None:
+        """At its node, or since now as soon as the map names one."""
+        self.start()
+        node, former = self.node_now(topic), self._placed.get(topic)
+        if node is None:
+            deaf_since = time.monotonic() if former is None else former.deaf_since
+            self._unplaced.setdefault(topic, deaf_since)
+            self.mark_stale()
+            return
+        since = self._unplaced.pop(topic, None)
+        if former is not None and former is not node:
+            since = since or former.deaf_since
+            former.discard(topic)
+        self._placed[topic] = node
+        node.want(topic, since)
+
+    def discard(self, topic: str) -> None:
+        super().discard(topic)
+        self._placed.pop(topic, None)
+        self._unplaced.pop(topic, None)
+
+    def refused(self, topics: list[str], error: Exception) -> None:
+        self.mark_stale(error)
+        if not isinstance(error, MISPLACED):
+            self.settle(topics, error)
+
+    def lost(self) -> None:
+        self.mark_stale()
+        super().lost()
+
+    def ended(self, topic: str) -> None:
+        """Its slot has moved."""
+        if topic in self._placed:
+            self._unplaced.setdefault(topic, time.monotonic())
+        self.lost()
+
+    async def _place_again(self, nodes: set[Server], *, moved: bool) -> None:
+        """Listen to each topic at one of the map's nodes, a batch at a time.
+
+        What is placed already is looked at only if slots have ``moved``.
+        """
+        topics = [*self._placed, *self._unplaced] if moved else [*self._unplaced]
+        for number, topic in enumerate(topics, start=1):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
+            if topic in self._unplaced or not self._stays(topic, nodes):
+                self.want(topic)
+
+    def _stays(self, topic: str, nodes: set[Server]) -> bool:
+        node = self._placed.get(topic)
+        if node is None:  # it was discarded
+            return True
+        # Unsharded notifications reach every node, so only a node that goes away is left.
+        return self.node_now(topic) is node if self.sharded else node in nodes
+
     # The map
 
-    def node_now(self, topic: str, keyed: bool = False) -> Server | None:
-        if keyed or self._keyed or self.sharded:
-            address = self._map.owners[slot_of(topic)]
-        else:  # any node will do: one that stays the same when slots move keeps the order
-            addresses = sorted(self._map.addresses)
-            address = addresses[shard_index(topic, len(addresses))] if addresses else None
-        return None if address is None else self._nodes.get(address)
-
-    async def node(self, topic: str) -> Server:
-        while (node := self.node_now(topic)) is None:
-            self.mark_stale()
-            await self.changed.wait()
-        return node
+    def mark_stale(self, error: BaseException | None = None) -> None:
+        """It may be wrong."""
+        self._error = error or self._error
+        self._stale.set()
 
     def open_node(self, address: Address) -> Server:
         if address not in self._nodes:
-            endpoint, timeout = self.endpoint.at(address), self.timeout
-            self._nodes[address] = Server(
-                KeptConnection(endpoint, timeout, changed=self.changed),
-                Subscriber(endpoint, timeout, self._events, part_of=slot_of, sharded=self.sharded),
-            )
+            self._nodes[address] = Server(self.endpoint.at(address), self)
         return self._nodes[address]
-
-    def lost(self) -> None:
-        """Something that was listened to is not heard any more."""
-        self.mark_stale()
-        self._tell_lost()
 
     async def _keep(self) -> None:
         """Ask for the map again whenever it may be wrong."""
@@ -196,7 +233,7 @@ class Cluster:
         for node in nodes:
             if node.down:  # another one will take over, if it does not come back
                 self.mark_stale(node.commands.last_error)
-        await self.subscriptions.arrange(nodes, moved=moved)
+        await self._place_again(nodes, moved=moved)
         gone = self._nodes.keys() - new_map.addresses
         await asyncio.gather(*(self._nodes.pop(address).aclose() for address in gone))
 
@@ -263,7 +300,7 @@ class ClusterCommands(Commands):
 
     @property
     def part(self) -> object:
-        return slot_of(self._topic)
+        return self._cluster.part_of(self._topic)
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return self._cluster.unavailable()
@@ -298,96 +335,9 @@ class ClusterCommands(Commands):
         return command
 
 
-class ClusterSubscriptions:
-    """The topics that one loop listens to in a Cluster; for the methods see ``Subscriber``."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._placed: dict[str, Server] = {}
-        self._unplaced: dict[str, float] = {}  # wanted, and since when they may not be heard
-
-    @property
-    def down(self) -> bool:
-        return self._cluster.down
-
-    def want(self, topic: str) -> None:
-        self._unplaced.setdefault(topic, time.monotonic())
-        self._cluster.mark_stale()
-        self._cluster.start()
-
-    async def add(self, topic: str) -> None:
-        cluster = self._cluster
-        cluster.start()
-        placed = self._placed.get(topic)
-        if placed is not None and placed.subscriber.confirmed(topic):
-            return
-        try:
-            async with asyncio.timeout(cluster.timeout):
-                while True:
-                    try:
-                        async with asyncio.timeout(PATIENCE):
-                            node = await cluster.node(topic)
-                            await node.subscriber.add(topic, self._place(topic, node))
-                        return
-                    except (TimeoutError, ChannelLayerUnavailable) as error:
-                        cluster.mark_stale(error)
-                        await asyncio.sleep(PAUSE)
-        except TimeoutError:
-            raise cluster.unavailable() from None
-
-    def discard(self, topic: str) -> None:
-        self._unplaced.pop(topic, None)
-        node = self._placed.pop(topic, None)
-        if node is not None:
-            node.subscriber.discard(topic)
-
-    def on_ended(self, topic: str) -> None:
-        """The server ended the subscription: its slot has moved."""
-        if topic in self._placed:
-            self._unplaced.setdefault(topic, time.monotonic())
-        self._cluster.lost()
-
-    async def arrange(self, nodes: set[Server], *, moved: bool) -> None:
-        """Give each topic its place at one of the map's nodes, a batch at a time.
-
-        What is placed already is looked at only if slots have ``moved``.
-        """
-        topics = [*self._placed, *self._unplaced] if moved else [*self._unplaced]
-        for number, topic in enumerate(topics, start=1):
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
-            if topic in self._unplaced or not self._stays(topic, nodes):
-                self._arrange(topic)
-
-    def _stays(self, topic: str, nodes: set[Server]) -> bool:
-        node = self._placed.get(topic)
-        if node is None:  # it was discarded
-            return True
-        # Unsharded notifications reach every node, so only a node that goes away is left.
-        return self._cluster.node_now(topic) is node if self._cluster.sharded else node in nodes
-
-    def _arrange(self, topic: str) -> None:
-        if (node := self._cluster.node_now(topic)) is not None:
-            node.subscriber.want(topic, self._place(topic, node))
-        else:
-            if topic not in self._unplaced:
-                self._unplaced[topic] = self._placed[topic].subscriber.deaf_since
-            self._cluster.mark_stale()
-
-    def _place(self, topic: str, node: Server) -> float | None:
-        """Returns since when it may not be heard, if that is not for the node to say."""
-        since = self._unplaced.pop(topic, None)
-        former = self._placed.get(topic)
-        if former is not None and former is not node:
-            since = since or former.subscriber.deaf_since
-            former.subscriber.discard(topic)
-        self._placed[topic] = node
-        return since
-
-
 def make_topology(
     endpoints: list[Endpoint], timeout: float, events: Events, keyed: bool
-) -> Topology:
+) -> Servers:
     """A Cluster if the endpoint is one, else the shards; a Cluster is not sharded once more."""
     if any(endpoint.cluster for endpoint in endpoints):
         if len(endpoints) > 1:

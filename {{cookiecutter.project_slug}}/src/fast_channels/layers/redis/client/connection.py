@@ -62,7 +62,7 @@ class ConnectionLost(ConnectionError):
 
 
 class Connection(asyncio.Protocol):
-    """``on_message(channel, payload)`` makes it a subscriber's connection; see ``Subscriber``.
+    """``on_message(channel, payload)`` makes it one for subscriptions, see ``Server``.
 
     ``on_ended(channel)`` is called when the server says that a subscription has ended; ``on_lost()``
     when the connection is lost, before any caller goes on.
