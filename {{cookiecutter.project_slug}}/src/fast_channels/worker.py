@@ -163,7 +163,8 @@ class Worker:
         """Take jobs of whichever channels have some first; False if leasing failed."""
         jobs: list[Job] = []
         if len(self._routes) == 1:  # without a task: 15 us
-            await self._lease_of(*self._routes, room, jobs)
+            (channel,) = self._routes
+            await self._lease_of(channel, room, jobs)
             self._hold(jobs)
             return bool(jobs)
         count = max(1, room // len(self._routes))

@@ -80,15 +80,14 @@ class AsyncConsumer:
     _consumer_run: "ConsumerRun | None" = None  # while it runs
 
     def __init__(self, **arguments: Any) -> None:
-        if arguments:
-            own: type = type(self)
-            names = arguments_of(own)
-            if wrong := arguments.keys() - names:
-                raise TypeError(
-                    f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
-                    f"it takes {', '.join(sorted(names)) or 'no arguments'}"
-                )
-            vars(self).update(arguments)
+        own: type = type(self)
+        names = arguments_of(own) if arguments else frozenset()
+        if wrong := arguments.keys() - names:
+            raise TypeError(
+                f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
+                f"it takes {', '.join(sorted(names)) or 'no arguments'}"
+            )
+        vars(self).update(arguments)
 
     @cached_property  # a plain attribute, and as fast, once it is set
     def channel_layer(self) -> BaseChannelLayer:
@@ -116,8 +115,7 @@ class AsyncConsumer:
         self._asgi_send = send
         self.bind_layer()
         if not self.has_layer:
-            await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
-            return
+            return await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
         self.channel_name = await self.channel_layer.new_channel()
         try:
             mailbox = self.channel_layer.mailbox(self.channel_name, self.overflow)
@@ -127,13 +125,13 @@ class AsyncConsumer:
 
     async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
-        message_type = message.get("type")
-        name = handler_name(message_type) if type(message_type) is str else name_for(message)
+        kind = message.get("type")
+        name = handler_name(kind) if type(kind) is str else name_for(message)
         handler = getattr(self, name, None)
         if handler is None:
+            own = type(self).__qualname__
             raise UnhandledMessage(
-                f"{type(self).__qualname__} has no method {name}() for messages of type "
-                f"{message_type!r:.200}"
+                f"{own} has no method {name}() for messages of type {kind!r:.200}"
             )
         await handler(message)
 
