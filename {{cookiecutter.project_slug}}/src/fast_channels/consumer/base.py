@@ -27,12 +27,14 @@ Which handlers a message of the layer may call, and which arguments a class take
 
 import asyncio
 import contextlib
+import inspect
 import logging
+import sys
 from collections.abc import Collection
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ..exceptions import NoChannelLayer, StopConsumer, UnhandledMessage
 from ..layers.base import BaseChannelLayer
@@ -40,10 +42,11 @@ from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..tasks import is_cancelled
 from ..type_defs import Event, Receive, Scope, Send
-from .endpoint import EndpointSignature, events_of
 from .handlers import LayerHandlers, arguments_of, handler_name, layer_event, name_for, refuse
 
 logger = logging.getLogger(__name__)
+
+ABNORMAL_CLOSURE = 1006  # no close frame has come (RFC 6455, 7.1.5)
 
 
 class AsyncConsumer:
@@ -89,9 +92,13 @@ class AsyncConsumer:
             )
         vars(self).update(arguments)
 
-    @cached_property  # a plain attribute, and as fast, once it is set
+    @cached_property  # a plain attribute, and as fast, once it was asked for
     def channel_layer(self) -> BaseChannelLayer:
-        """The consumer's layer; ``NoChannelLayer`` if it has none."""
+        """``NoChannelLayer`` if it has none, ``InvalidChannelLayerError`` for an unknown alias."""
+        if self.channel_layer_alias is not None:
+            return channel_layers.require(self.channel_layer_alias)
+        if (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
+            return layer
         raise NoChannelLayer(
             f"{type(self).__qualname__} has no channel layer: register one as {DEFAULT_ALIAS!r}, "
             f"or set channel_layer_alias"
@@ -113,7 +120,6 @@ class AsyncConsumer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._asgi_send = send
-        self.bind_layer()
         if not self.has_layer:
             return await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
         self.channel_name = await self.channel_layer.new_channel()
@@ -143,20 +149,12 @@ class AsyncConsumer:
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
 
-    def bind_layer(self) -> None:
-        """Set ``channel_layer``; ``InvalidChannelLayerError`` if the alias is not registered."""
-        if self.channel_layer_alias is not None:
-            self.channel_layer = channel_layers.require(self.channel_layer_alias)
-        elif (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
-            self.channel_layer = layer
-
     @classmethod
     def layer_handlers(cls) -> LayerHandlers:
         """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
-        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
-        if found is None:
-            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
-        return found
+        if "_layer_handlers" not in vars(cls):
+            cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
+        return cls._layer_handlers
 
     def let_go(self, code: int) -> None:
         """Treat the client as gone, for a part of the consumer that gives up on it: ``disconnect(code)``."""
@@ -170,6 +168,44 @@ class AsyncConsumer:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
 
 
+class Socket(Protocol):
+    """A ``starlette.websockets.WebSocket``, of which only what is documented is used.
+
+    Starlette is not imported here: whoever passes a WebSocket has done so.
+    """
+
+    scope: Scope
+    client_state: Any
+    application_state: Any
+
+    async def receive(self) -> Event: ...
+
+    async def send(self, message: Event, /) -> None: ...
+
+
+def events_of(websocket: Socket) -> tuple[Scope, Receive, Send]:
+    """What a server gives to an application; ``RuntimeError`` if the socket was answered already.
+
+    As of a server, a client that has left is an OSError to whoever sends.
+    """
+    for state in (websocket.client_state, websocket.application_state):
+        if state.name != "CONNECTING":
+            raise RuntimeError(
+                f"A consumer accepts or refuses its socket itself: it needs a CONNECTING WebSocket, "
+                f"not one that is {state.name}"
+            )
+
+    async def send(event: Event) -> None:
+        try:
+            await websocket.send(event)
+        except Exception as error:  # Starlette's WebSocketDisconnect in the place of the OSError
+            if getattr(error, "code", None) != ABNORMAL_CLOSURE:
+                raise
+            raise ConnectionResetError("The client has left") from error
+
+    return websocket.scope, websocket.receive, send
+
+
 class ConsumerApp:
     """A consumer class as an ASGI application: each connection gets an instance of its own.
 
@@ -177,11 +213,17 @@ class ConsumerApp:
     FastAPI it is an endpoint all the same, which takes a WebSocket.
     """
 
-    __signature__ = EndpointSignature()
-
     def __init__(self, consumer_class: type[AsyncConsumer], initkwargs: dict[str, Any]) -> None:
         self.consumer_class = consumer_class
         self.consumer_initkwargs = initkwargs
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What FastAPI reads of an endpoint."""
+        if (starlette := sys.modules.get("starlette.websockets")) is None:
+            raise AttributeError("__signature__")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter("scope", kind, annotation=starlette.WebSocket)])
 
     def __repr__(self) -> str:
         return f"<ASGI app of {self.consumer_class.__qualname__}>"
@@ -269,9 +311,8 @@ class ConsumerRun:
         if self.idle:
             self.mailbox.poke()
         else:
-            self.disconnect_timer = self.loop.call_later(
-                self.consumer.disconnect_patience, self.start_disconnect_task
-            )
+            patience = self.consumer.disconnect_patience
+            self.disconnect_timer = self.loop.call_later(patience, self.start_disconnect_task)
 
     @property
     def idle(self) -> bool:
@@ -351,9 +392,8 @@ class ConsumerRun:
     # When a handler takes too long
 
     def start_disconnect_task(self) -> None:
-        self.disconnect_task = self.loop.create_task(
-            self.disconnect_beside_handler(), context=self.context
-        )
+        work = self.disconnect_beside_handler()
+        self.disconnect_task = self.loop.create_task(work, context=self.context)
 
     async def disconnect_beside_handler(self) -> None:
         """The handler then gets its grace, unless its task has only waited for this."""

@@ -17,8 +17,7 @@ from ..exceptions import AcceptConnection, ChannelLayerUnavailable, DenyConnecti
 from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event, HeadersInput, encode_headers
 from . import json_text
-from .base import AsyncConsumer
-from .endpoint import Socket, events_of
+from .base import AsyncConsumer, Socket, events_of
 from .handlers import strict
 
 logger = logging.getLogger(__name__)
@@ -264,7 +263,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         self._disconnected = True
         self._state = State.CLOSED
-        for group in self.groups if self.has_layer else ():
+        for group in self.groups if self.channel_name else ():
             # What cannot be left now is left when the channel is closed.
             with contextlib.suppress(ChannelLayerUnavailable):
                 await self.channel_layer.group_discard(group, self.channel_name)

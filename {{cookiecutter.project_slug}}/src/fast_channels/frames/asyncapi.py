@@ -29,6 +29,7 @@ PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 Reference = dict[str, str]
 
 
+@dataclass(eq=False)
 class AsyncAPI:
     """The document of an application's sockets: ``consumers`` maps paths to their consumers.
 
@@ -39,17 +40,10 @@ class AsyncAPI:
     other host and no script. Both are made when they are first asked for.
     """
 
-    def __init__(
-        self,
-        title: str,
-        version: str,
-        consumers: Mapping[str, type[FrameConsumer]],
-        description: str = "",
-    ) -> None:
-        self.title = title
-        self.version = version
-        self.consumers = dict(consumers)
-        self.description = description
+    title: str
+    version: str
+    consumers: Mapping[str, type[FrameConsumer]]
+    description: str = ""
 
     def serve(self, app: Starlette | Router, path: str = "/asyncapi") -> None:
         """Add ``path``, ``path``.json and ``path``.css, for GET, to an application or a router."""
@@ -106,12 +100,9 @@ class Channel:
     schemas: Schemas
 
     def as_dict(self) -> dict[str, Any]:
-        channel: dict[str, Any] = {
-            "address": PARAMETER.sub(r"{\1}", self.address),
-            "messages": {
-                name: {"$ref": f"#/components/messages/{name}"} for name in self.messages()
-            },
-        }
+        messages = {name: {"$ref": f"#/components/messages/{name}"} for name in self.messages()}
+        address = PARAMETER.sub(r"{\1}", self.address)
+        channel: dict[str, Any] = {"address": address, "messages": messages}
         if names := PARAMETER.findall(self.address):
             channel["parameters"] = {name: {} for name in names}
         if text := text_of(self.consumer):

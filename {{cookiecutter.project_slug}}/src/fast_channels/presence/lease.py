@@ -86,12 +86,9 @@ class ProcessLease:
     async def _renew_once(self) -> Lease | None:
         """``may_sweep``: an outage that ends others' leases ends this one as well."""
         loop, since = asyncio.get_running_loop(), self._held_since
-        lease = await self.rosters.renew(
-            self.id,
-            self._deadline,
-            lease=self.settings.lease,
-            may_sweep=since is not None and loop.time() - since >= self.settings.patience,
-        )
+        sweep = since is not None and loop.time() - since >= self.settings.patience
+        length = self.settings.lease
+        lease = await self.rosters.renew(self.id, self._deadline, lease=length, may_sweep=sweep)
         if lease is not None and (lease.lapsed or since is None):
             self._held_since = loop.time()  # the question may have been on its way for long
         return lease
