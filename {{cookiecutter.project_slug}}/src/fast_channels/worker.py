@@ -225,6 +225,7 @@ class Worker:
             "attempt": delivery.attempt,
         }
         consumer.layer_handlers().require(consumer, delivery.message)
+        consumer.bind_layer()
         return consumer
 
     def _failed(self, job: Job, error: BaseException) -> None:

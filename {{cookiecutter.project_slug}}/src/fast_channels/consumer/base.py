@@ -90,15 +90,12 @@ class AsyncConsumer:
                 f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
                 f"it takes {', '.join(sorted(names)) or 'no arguments'}"
             )
-        vars(self).update(arguments)
+        if arguments:  # else the attributes are quicker that no __dict__ was asked for
+            vars(self).update(arguments)
 
-    @cached_property  # a plain attribute, and as fast, once it was asked for
+    @cached_property  # a plain attribute, and as fast, once it is set
     def channel_layer(self) -> BaseChannelLayer:
-        """``NoChannelLayer`` if it has none, ``InvalidChannelLayerError`` for an unknown alias."""
-        if self.channel_layer_alias is not None:
-            return channel_layers.require(self.channel_layer_alias)
-        if (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
-            return layer
+        """The consumer's layer; ``NoChannelLayer`` if it has none."""
         raise NoChannelLayer(
             f"{type(self).__qualname__} has no channel layer: register one as {DEFAULT_ALIAS!r}, "
             f"or set channel_layer_alias"
@@ -120,6 +117,7 @@ class AsyncConsumer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._asgi_send = send
+        self.bind_layer()
         if not self.has_layer:
             return await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
         self.channel_name = await self.channel_layer.new_channel()
@@ -148,6 +146,13 @@ class AsyncConsumer:
     @layer_event
     async def layer_reconnected(self, message: Message) -> None:
         """The layer was cut off from its broker, and messages of that time may be missing."""
+
+    def bind_layer(self) -> None:
+        """Set ``channel_layer``; ``InvalidChannelLayerError`` if the alias is not registered."""
+        if self.channel_layer_alias is not None:
+            self.channel_layer = channel_layers.require(self.channel_layer_alias)
+        elif (layer := channel_layers.get(DEFAULT_ALIAS)) is not None:
+            self.channel_layer = layer
 
     @classmethod
     def layer_handlers(cls) -> LayerHandlers:

@@ -263,7 +263,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         self._disconnected = True
         self._state = State.CLOSED
-        for group in self.groups if self.channel_name else ():
+        for group in self.groups if self.has_layer else ():
             # What cannot be left now is left when the channel is closed.
             with contextlib.suppress(ChannelLayerUnavailable):
                 await self.channel_layer.group_discard(group, self.channel_name)
