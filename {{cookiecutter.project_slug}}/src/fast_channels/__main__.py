@@ -33,6 +33,8 @@ PAGE = 100  # letters that are fetched at once
 
 Channel = Annotated[str, typer.Argument(help="The channel of the jobs.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="As list shows them.")]
+Work = Callable[[InspectableWorkQueue], Awaitable[bool]]
+Act = Callable[[InspectableWorkQueue, DeadLetter], Awaitable[bool]]
 All = Annotated[bool, typer.Option("--all", help="Every letter of the channel.")]
 
 command_line = typer.Typer(
@@ -164,9 +166,7 @@ def either(ids: list[str] | None, every: bool) -> list[str]:
 # How it is done
 
 
-def run(
-    context: typer.Context, work: Callable[[InspectableWorkQueue], Awaitable[bool]]
-) -> NoReturn:
+def run(context: typer.Context, work: Work) -> NoReturn:
     """Work on the layer's jobs; ends with the exit status."""
     layers, alias = context.obj
     layer = find_layer(layers, alias)
@@ -191,11 +191,7 @@ def run(
 
 
 def run_on_each(
-    context: typer.Context,
-    channel: str,
-    wanted: Collection[str],
-    act: Callable[[InspectableWorkQueue, DeadLetter], Awaitable[bool]],
-    done: str = "",
+    context: typer.Context, channel: str, wanted: Collection[str], act: Act, done: str = ""
 ) -> NoReturn:
     """Act on the letters with these ids, or on all: done if each was there and it worked."""
 

@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from .consumer.handlers import layer_event
-from .consumer.websocket import CLOSE_CODES, MOST_REASON, AsyncWebsocketConsumer
+from .consumer.websocket import MOST_REASON, AsyncWebsocketConsumer, check_close_code
 from .exceptions import ChannelLayerUnavailable, InvalidNameError
 from .layers.base import BaseChannelLayer
 from .mailbox import Mailbox, Message
@@ -134,65 +134,6 @@ def _is_meant(message: Message, session: UserId | None) -> bool:
     return only is None or (session is not None and only == str(session))
 
 
-class Ending:
-    """Closes one socket when it has to be, beside its handlers; lives in the socket's event loop."""
-
-    __slots__ = ("consumer", "loop", "over", "task", "timer", "told")
-
-    def __init__(self, consumer: "IdentityMixin") -> None:
-        self.consumer = consumer
-        self.loop = asyncio.get_running_loop()
-        self.timer: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.told = False  # by an event, which no renewal puts off
-        self.over = False  # closed from here, of which the handlers know nothing; or at its end
-
-    def hear(self, message: Message) -> None:
-        """Whatever is put into the mailbox, in the putter's thread."""
-        if message.get("type") == CLOSE and _is_meant(message, self.consumer.session):
-            self.loop.call_soon_threadsafe(self.close_soon, *_code_and_reason(message))
-
-    def close_soon(self, code: int, reason: str) -> None:
-        self.close_in(PATIENCE, code, reason)
-        self.told = True
-
-    def close_in(self, delay: float | None, code: int, reason: str) -> None:
-        """Then, and not when it was to be closed until now; None for never."""
-        if not self.told:
-            self._cancel_timer()
-            if delay is not None and not self.over:
-                self.timer = self.loop.call_later(delay, self._close_beside_handler, code, reason)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.over = True
-        await self.consumer.close(code, reason)
-
-    async def stop(self) -> None:
-        """The connection has ended."""
-        self.over = True
-        self._cancel_timer()
-        if self.task is not None and not self.task.done():
-            self.task.cancel()
-            await asyncio.wait([self.task])
-
-    def _cancel_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-    def _close_beside_handler(self, code: int, reason: str) -> None:
-        self.task = self.loop.create_task(self._close_or_let_go(code, reason))
-
-    async def _close_or_let_go(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self.close(code, reason)
-        except Exception as error:
-            channel = self.consumer.channel_name
-            logger.warning("Socket %s is let go, for its close fails: %r", channel, error)
-            self.consumer.let_go(code)
-
-
 class IdentityMixin(AsyncWebsocketConsumer):
     """A WebSocket consumer that knows its user; before or behind another consumer class.
 
@@ -209,7 +150,11 @@ class IdentityMixin(AsyncWebsocketConsumer):
     session: UserId | None = None
     session_expires_at: float | None = None
 
-    _ending: Ending | None = None  # while the socket is there
+    _close_loop: asyncio.AbstractEventLoop | None = None  # while the socket is there
+    _close_timer: asyncio.TimerHandle | None = None
+    _close_task: "asyncio.Task[None] | None" = None  # closes beside a handler
+    _close_told = False  # by an event, which no renewal puts off
+    _close_begun = False  # from here, of which the handlers know nothing
 
     @property
     def user_id(self) -> UserId | None:
@@ -228,26 +173,29 @@ class IdentityMixin(AsyncWebsocketConsumer):
         """
         delay = _seconds_until(expires_at)
         self.session_expires_at = expires_at
-        if self._ending is not None:
-            self._ending.close_in(delay, SESSION_EXPIRED, "The session has expired.")
+        self._close_in(delay, SESSION_EXPIRED, "The session has expired.")
 
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._ending = ending = Ending(self)
+        self._close_loop = asyncio.get_running_loop()
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._ending = None
-            await ending.stop()
+            self._close_loop = None
+            if self._close_timer is not None:
+                self._close_timer.cancel()
+            if self._close_task is not None and not self._close_task.done():
+                self._close_task.cancel()
+                await asyncio.wait([self._close_task])
 
     async def websocket_connect(self, message: Event) -> None:
         if _seconds_until(self.session_expires_at) == 0:
             await self.deny(401, "The session has expired.")
             return
         if (user_id := self.user_id) is not None:
-            if self._ending is not None:
-                self.channel_layer.mailbox(self.channel_name).on_put = self._ending.hear
+            if self._close_loop is not None:
+                self.channel_layer.mailbox(self.channel_name).on_put = self._hear
             try:
                 await self.channel_layer.group_add(user_group(user_id), self.channel_name)
             except ChannelLayerUnavailable:
@@ -259,14 +207,51 @@ class IdentityMixin(AsyncWebsocketConsumer):
     async def accept(
         self, subprotocol: str | None = None, headers: HeadersInput | None = None
     ) -> None:
-        if self._ending is None or not self._ending.over:
+        if not self._close_begun:
             await super().accept(subprotocol, headers)
+
+    # A close
 
     @layer_event
     async def identity_close(self, message: Message) -> None:
         """What ``close_user`` sends, in its turn."""
-        if self._ending is not None and _is_meant(message, self.session):
-            await self._ending.close(*_code_and_reason(message))
+        if self._close_loop is not None and _is_meant(message, self.session):
+            await self._close_with(*_code_and_reason(message))
+
+    def _hear(self, message: Message) -> None:
+        """Whatever is put into the mailbox, in the putter's thread."""
+        loop = self._close_loop
+        if loop is not None and message.get("type") == CLOSE and _is_meant(message, self.session):
+            loop.call_soon_threadsafe(self._close_soon, *_code_and_reason(message))
+
+    def _close_soon(self, code: int, reason: str) -> None:
+        self._close_in(PATIENCE, code, reason)
+        self._close_told = True
+
+    def _close_in(self, delay: float | None, code: int, reason: str) -> None:
+        """Then, and not when it was to be closed until now; None for never."""
+        if self._close_told or self._close_begun or self._close_loop is None:
+            return
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if delay is not None:
+            close = self._close_beside_handler
+            self._close_timer = self._close_loop.call_later(delay, close, code, reason)
+
+    def _close_beside_handler(self, code: int, reason: str) -> None:
+        self._close_task = asyncio.create_task(self._close_or_let_go(code, reason))
+
+    async def _close_or_let_go(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._close_with(code, reason)
+        except Exception as error:
+            logger.warning("Socket %s is let go, for its close fails: %r", self.channel_name, error)
+            self.let_go(code)
+
+    async def _close_with(self, code: int, reason: str) -> None:
+        self._close_begun = True
+        await self.close(code, reason)
 
 
 def _text(whose: str, an_id: object) -> str:
@@ -292,15 +277,11 @@ def _seconds_until(expires_at: object) -> float | None:
 
 
 def _check_close(code: object, reason: object) -> tuple[int, str]:
-    if type(code) is not int or code not in CLOSE_CODES:
-        raise ValueError(
-            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r:.100}"
-        )
     if not isinstance(reason, str) or len(reason.encode(errors="replace")) > MOST_REASON:
         raise ValueError(
             f"A close reason must be a str of at most {MOST_REASON} bytes of UTF-8, not {reason!r:.200}"
         )
-    return code, reason
+    return check_close_code(code), reason
 
 
 def _code_and_reason(message: Message) -> tuple[int, str]:

@@ -23,7 +23,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -54,6 +54,7 @@ class NoAttemptEnded(Exception):
     """The reason of a dead letter whose last handlers neither returned nor raised."""
 
 
+@dataclass(eq=False, repr=False)
 class Worker:
     """Leases jobs of the channels in ``routes`` and dispatches each to a new consumer.
 
@@ -67,32 +68,27 @@ class Worker:
     raises is logged.
     """
 
-    def __init__(
-        self,
-        layer: BaseChannelLayer,
-        routes: Mapping[str, type[AsyncConsumer] | ConsumerApp],
-        *,
-        concurrency: int = 10,
-        max_attempts: int = 5,
-        drain_timeout: float = 30.0,
-        on_dead: Callable[[Message, BaseException], Awaitable[None]] | None = None,
-    ) -> None:
-        if not isinstance(layer, WorkQueue):
+    layer: BaseChannelLayer
+    routes: Mapping[str, type[AsyncConsumer] | ConsumerApp]
+    _: KW_ONLY
+    concurrency: int = 10
+    max_attempts: int = 5
+    drain_timeout: float = 30.0
+    on_dead: Callable[[Message, BaseException], Awaitable[None]] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layer, WorkQueue):
             raise InvalidChannelLayerError(
                 f"A worker needs a layer that keeps messages until they are acknowledged, such as "
-                f"RedisChannelLayer or InMemoryChannelLayer, not {type(layer).__name__}"
+                f"RedisChannelLayer or InMemoryChannelLayer, not {type(self.layer).__name__}"
             )
-        if not routes:
+        if not self.routes:
             raise ValueError("A worker needs at least one route from a channel name to a consumer")
-        for name, number in (("concurrency", concurrency), ("max_attempts", max_attempts)):
-            if number < 1:
+        for name in ("concurrency", "max_attempts"):
+            if (number := getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be at least 1, not {number!r}")
-        self._queue: WorkQueue = layer
-        self._routes = {name: _as_app(name, target) for name, target in routes.items()}
-        self._concurrency = concurrency
-        self._max_attempts = max_attempts
-        self._drain_timeout = drain_timeout
-        self._on_dead = on_dead
+        self._queue: WorkQueue = self.layer
+        self._routes = {name: _as_app(name, target) for name, target in self.routes.items()}
         self._held: set[Job] = set()  # those whose lease is ours
         self._running: dict[Job, asyncio.Task[None]] = {}
         self._settling: set[asyncio.Task[None]] = set()  # acknowledging, or giving back
@@ -108,11 +104,11 @@ class Worker:
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        self._stop_at = time.monotonic() + self._drain_timeout
+        self._stop_at = time.monotonic() + self.drain_timeout
         try:
             await cancel_and_wait(self._working[:1])
             if self._running:
-                await asyncio.wait(self._running.values(), timeout=self._drain_timeout)
+                await asyncio.wait(self._running.values(), timeout=self.drain_timeout)
                 await self._cancel_handlers()
             if self._settling:
                 patience = self._queue.lease_time or CANCEL_TIMEOUT
@@ -151,8 +147,8 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            free = self._concurrency - len(self._running)
-            room = min(free, MOST_HELD * self._concurrency - len(self._held))
+            free = self.concurrency - len(self._running)
+            room = min(free, MOST_HELD * self.concurrency - len(self._held))
             if room <= 0:
                 self._freed.clear()
                 await self._freed.wait()
@@ -163,7 +159,8 @@ class Worker:
         """Take jobs of whichever channels have some first; False if leasing failed."""
         jobs: list[Job] = []
         if len(self._routes) == 1:  # without a task: 15 us
-            await self._lease_of(*self._routes, room, jobs)
+            (channel,) = self._routes
+            await self._lease_of(channel, room, jobs)
             self._hold(jobs)
             return bool(jobs)
         count = max(1, room // len(self._routes))
@@ -188,7 +185,7 @@ class Worker:
     def _hold(self, jobs: list[Job]) -> None:
         """Run as many as may, and give the others back, which no handler has seen."""
         self._held.update(jobs)
-        free = self._concurrency - len(self._running) if self._stop_at == math.inf else 0
+        free = self.concurrency - len(self._running) if self._stop_at == math.inf else 0
         for job in jobs[:free]:
             name = f"message {job.delivery.id} of {job.delivery.channel}"
             self._running[job] = self._loop.create_task(self._handle(job), name=name)
@@ -218,7 +215,7 @@ class Worker:
 
     def _make_consumer(self, job: Job) -> AsyncConsumer:
         delivery, app = job.delivery, self._routes[job.delivery.channel]
-        if delivery.attempt > self._max_attempts:
+        if delivery.attempt > self.max_attempts:
             raise NoAttemptEnded("Its workers died, were stopped or lost their leases")
         consumer = app.consumer_class(**app.consumer_initkwargs)
         consumer.scope = {
@@ -232,7 +229,7 @@ class Worker:
         return consumer
 
     def _failed(self, job: Job, error: BaseException) -> None:
-        attempt, most = job.delivery.attempt, self._max_attempts
+        attempt, most = job.delivery.attempt, self.max_attempts
         where = (attempt, most, job.delivery.id, job.delivery.channel)
         logger.error("Attempt %d of %d at message %s of %s failed", *where, exc_info=error)
         doublings = min(attempt - 1, 30)  # more are no float at some time
@@ -262,9 +259,9 @@ class Worker:
 
     async def _give_back(self, job: Job, delay: float, dead_of: BaseException | None) -> None:
         final = dead_of is not None
-        if dead_of is not None and self._on_dead is not None and job in self._held:
+        if dead_of is not None and self.on_dead is not None and job in self._held:
             try:
-                await self._on_dead(job.delivery.message, dead_of)
+                await self.on_dead(job.delivery.message, dead_of)
             except ChannelLayerUnavailable:
                 final = False  # it is to be told later
             except Exception:

@@ -27,12 +27,14 @@ Which handlers a message of the layer may call, and which arguments a class take
 
 import asyncio
 import contextlib
+import inspect
 import logging
+import sys
 from collections.abc import Collection
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ..exceptions import NoChannelLayer, StopConsumer, UnhandledMessage
 from ..layers.base import BaseChannelLayer
@@ -40,10 +42,11 @@ from ..layers.registry import DEFAULT_ALIAS, channel_layers
 from ..mailbox import Mailbox, Message, Overflow
 from ..tasks import is_cancelled
 from ..type_defs import Event, Receive, Scope, Send
-from .endpoint import EndpointSignature, events_of
 from .handlers import LayerHandlers, arguments_of, handler_name, layer_event, name_for, refuse
 
 logger = logging.getLogger(__name__)
+
+ABNORMAL_CLOSURE = 1006  # no close frame has come (RFC 6455, 7.1.5)
 
 
 class AsyncConsumer:
@@ -80,14 +83,14 @@ class AsyncConsumer:
     _consumer_run: "ConsumerRun | None" = None  # while it runs
 
     def __init__(self, **arguments: Any) -> None:
-        if arguments:
-            own: type = type(self)
-            names = arguments_of(own)
-            if wrong := arguments.keys() - names:
-                raise TypeError(
-                    f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
-                    f"it takes {', '.join(sorted(names)) or 'no arguments'}"
-                )
+        own: type = type(self)
+        names = arguments_of(own) if arguments else frozenset()
+        if wrong := arguments.keys() - names:
+            raise TypeError(
+                f"{own.__qualname__} declares no {', '.join(sorted(wrong))}; "
+                f"it takes {', '.join(sorted(names)) or 'no arguments'}"
+            )
+        if arguments:  # else the attributes are quicker that no __dict__ was asked for
             vars(self).update(arguments)
 
     @cached_property  # a plain attribute, and as fast, once it is set
@@ -116,8 +119,7 @@ class AsyncConsumer:
         self._asgi_send = send
         self.bind_layer()
         if not self.has_layer:
-            await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
-            return
+            return await ConsumerRun(self, Mailbox(capacity=1)).run(receive)
         self.channel_name = await self.channel_layer.new_channel()
         try:
             mailbox = self.channel_layer.mailbox(self.channel_name, self.overflow)
@@ -127,13 +129,13 @@ class AsyncConsumer:
 
     async def dispatch(self, message: Event) -> None:
         """Call the handler that the message's ``type`` names; ``ValueError`` if there is none."""
-        message_type = message.get("type")
-        name = handler_name(message_type) if type(message_type) is str else name_for(message)
+        kind = message.get("type")
+        name = handler_name(kind) if type(kind) is str else name_for(message)
         handler = getattr(self, name, None)
         if handler is None:
+            own = type(self).__qualname__
             raise UnhandledMessage(
-                f"{type(self).__qualname__} has no method {name}() for messages of type "
-                f"{message_type!r:.200}"
+                f"{own} has no method {name}() for messages of type {kind!r:.200}"
             )
         await handler(message)
 
@@ -155,10 +157,9 @@ class AsyncConsumer:
     @classmethod
     def layer_handlers(cls) -> LayerHandlers:
         """The handlers that messages of the layer may call; ``ValueError`` for wrong ``handlers``."""
-        found: LayerHandlers | None = cls.__dict__.get("_layer_handlers")
-        if found is None:
-            found = cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
-        return found
+        if "_layer_handlers" not in vars(cls):
+            cls._layer_handlers = LayerHandlers(cls, cls.handlers, cls.final_type)
+        return cls._layer_handlers
 
     def let_go(self, code: int) -> None:
         """Treat the client as gone, for a part of the consumer that gives up on it: ``disconnect(code)``."""
@@ -172,6 +173,44 @@ class AsyncConsumer:
         """Called when the mailbox overflowed and ``overflow`` is ``"close"``."""
 
 
+class Socket(Protocol):
+    """A ``starlette.websockets.WebSocket``, of which only what is documented is used.
+
+    Starlette is not imported here: whoever passes a WebSocket has done so.
+    """
+
+    scope: Scope
+    client_state: Any
+    application_state: Any
+
+    async def receive(self) -> Event: ...
+
+    async def send(self, message: Event, /) -> None: ...
+
+
+def events_of(websocket: Socket) -> tuple[Scope, Receive, Send]:
+    """What a server gives to an application; ``RuntimeError`` if the socket was answered already.
+
+    As of a server, a client that has left is an OSError to whoever sends.
+    """
+    for state in (websocket.client_state, websocket.application_state):
+        if state.name != "CONNECTING":
+            raise RuntimeError(
+                f"A consumer accepts or refuses its socket itself: it needs a CONNECTING WebSocket, "
+                f"not one that is {state.name}"
+            )
+
+    async def send(event: Event) -> None:
+        try:
+            await websocket.send(event)
+        except Exception as error:  # Starlette's WebSocketDisconnect in the place of the OSError
+            if getattr(error, "code", None) != ABNORMAL_CLOSURE:
+                raise
+            raise ConnectionResetError("The client has left") from error
+
+    return websocket.scope, websocket.receive, send
+
+
 class ConsumerApp:
     """A consumer class as an ASGI application: each connection gets an instance of its own.
 
@@ -179,11 +218,17 @@ class ConsumerApp:
     FastAPI it is an endpoint all the same, which takes a WebSocket.
     """
 
-    __signature__ = EndpointSignature()
-
     def __init__(self, consumer_class: type[AsyncConsumer], initkwargs: dict[str, Any]) -> None:
         self.consumer_class = consumer_class
         self.consumer_initkwargs = initkwargs
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What FastAPI reads of an endpoint."""
+        if (starlette := sys.modules.get("starlette.websockets")) is None:
+            raise AttributeError("__signature__")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter("scope", kind, annotation=starlette.WebSocket)])
 
     def __repr__(self) -> str:
         return f"<ASGI app of {self.consumer_class.__qualname__}>"
@@ -271,9 +316,8 @@ class ConsumerRun:
         if self.idle:
             self.mailbox.poke()
         else:
-            self.disconnect_timer = self.loop.call_later(
-                self.consumer.disconnect_patience, self.start_disconnect_task
-            )
+            patience = self.consumer.disconnect_patience
+            self.disconnect_timer = self.loop.call_later(patience, self.start_disconnect_task)
 
     @property
     def idle(self) -> bool:
@@ -353,9 +397,8 @@ class ConsumerRun:
     # When a handler takes too long
 
     def start_disconnect_task(self) -> None:
-        self.disconnect_task = self.loop.create_task(
-            self.disconnect_beside_handler(), context=self.context
-        )
+        work = self.disconnect_beside_handler()
+        self.disconnect_task = self.loop.create_task(work, context=self.context)
 
     async def disconnect_beside_handler(self) -> None:
         """The handler then gets its grace, unless its task has only waited for this."""

@@ -88,7 +88,7 @@ class LayerHandlers:
         self._of_class = frozenset(dir(consumer_class))
         self._declared = declared is not None
         found = self._found(consumer_class) if declared is None else self._checked(declared)
-        self._open = frozenset(found) | events
+        self._open = events.union(found)
         self.types: set[str] = set()  # those seen that name one of them: no more is to be asked
 
     def require(self, consumer: object, message: Event) -> None:
@@ -97,18 +97,18 @@ class LayerHandlers:
         if name in self._open:
             if len(self.types) < MOST_TYPES:
                 self.types.add(message["type"])
-        elif (reason := self._refusal(consumer, name)) is not None:
-            raise UnhandledMessage(f"{message['type']!r:.200} to {self._class_name}: {reason}")
-
-    def _refusal(self, consumer: object, name: str) -> str | None:
+            return
         if name in self._framework or name.startswith(self._protocol):
-            return f"{name}() is not for messages of the layer"
-        if self._declared:
-            return "it is not among the declared handlers"
-        own = None if name in self._of_class else getattr(consumer, name, None)
-        if name in self._of_class or not (own is None or _is_handler(own)):
-            return f"{name} is no async method that takes a message"
-        return None  # an instance's own, or dispatch() knows more than its methods say
+            reason = f"{name}() is not for messages of the layer"
+        elif self._declared:
+            reason = "it is not among the declared handlers"
+        elif name not in self._of_class and (
+            not hasattr(consumer, name) or _is_handler(getattr(consumer, name))
+        ):
+            return  # dispatch() knows more than its methods say, or it is an instance's own
+        else:
+            reason = f"{name} is no async method that takes a message"
+        raise UnhandledMessage(f"{message['type']!r:.200} to {self._class_name}: {reason}")
 
     def _found(self, consumer_class: type) -> Iterator[str]:
         for name in self._of_class - self._framework:

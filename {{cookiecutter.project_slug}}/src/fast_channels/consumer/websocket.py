@@ -17,8 +17,7 @@ from ..exceptions import AcceptConnection, ChannelLayerUnavailable, DenyConnecti
 from ..layers.throttled import ThrottledWarning
 from ..type_defs import Event, HeadersInput, encode_headers
 from . import json_text
-from .base import AsyncConsumer
-from .endpoint import Socket, events_of
+from .base import AsyncConsumer, Socket, events_of
 from .handlers import strict
 
 logger = logging.getLogger(__name__)
@@ -49,14 +48,11 @@ class State(enum.Enum):
 OPEN = State.OPEN  # spares a look into the enum for each frame
 
 
-def _close_code(code: object, *, is_sent: bool) -> int:
-    if code is None or code is True:
-        return NORMAL_CLOSURE
-    if type(code) is not int:
-        raise ValueError(f"A close code must be an int, not {code!r:.100}")
-    if is_sent and code not in CLOSE_CODES:
+def check_close_code(code: object) -> int:
+    """``ValueError`` for what no endpoint may send."""
+    if type(code) is not int or code not in CLOSE_CODES:
         raise ValueError(
-            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code}"
+            f"A close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r:.100}"
         )
     return code
 
@@ -139,8 +135,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             return
         self._state = State.CLOSED
         content = body.encode() if isinstance(body, str) else body
-        start: Event = {"type": f"{answer}.start", "status": status}
-        await self._emit({**start, "headers": encode_headers(headers)})
+        pairs = encode_headers(headers)
+        await self._emit({"type": f"{answer}.start", "status": status, "headers": pairs})
         await self._emit({"type": f"{answer}.body", "body": content, "more_body": False})
 
     async def send(  # type: ignore[override]
@@ -171,9 +167,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         4999 are allowed (any number while connecting, when no code is sent). Of a ``reason`` 123 bytes
         of UTF-8 are sent; a longer one is cut, and a ``ValueError`` in a test with a communicator.
         """
-        code = _close_code(code, is_sent=self._state is OPEN)
+        if code is None or code is True:
+            code = NORMAL_CLOSURE
+        if type(code) is not int:
+            raise ValueError(f"A close code must be an int, not {code!r:.100}")
         if self._state is State.CLOSED:
             return
+        if self._state is OPEN:
+            check_close_code(code)
         event: Event = {"type": "websocket.close", "code": code}
         if reason is not None:
             event["reason"] = _close_reason(reason)
@@ -215,10 +216,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         try:
             # Before accept() the server answers an error with HTTP 500 and logs it, or Starlette otherwise.
             if code == INTERNAL_ERROR and self._state is not State.CONNECTING:
-                which = (type(self).__qualname__, self.channel_name, code)
-                logger.error(
-                    "A handler of %s failed; its socket %s is closed with %d: %r", *which, error
-                )
+                what = (type(self).__qualname__, self.channel_name, code, error)
+                logger.error("A handler of %s failed; its socket %s is closed with %d: %r", *what)
             if code == NORMAL_CLOSURE or self._state is OPEN:
                 await self.close(code)
         finally:

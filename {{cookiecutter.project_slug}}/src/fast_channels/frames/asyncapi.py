@@ -7,6 +7,7 @@ dicts below, and leave to their user what is done here. The official parser chec
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,7 @@ PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 Reference = dict[str, str]
 
 
+@dataclass(eq=False)
 class AsyncAPI:
     """The document of an application's sockets: ``consumers`` maps paths to their consumers.
 
@@ -38,28 +40,19 @@ class AsyncAPI:
     other host and no script. Both are made when they are first asked for.
     """
 
-    def __init__(
-        self,
-        title: str,
-        version: str,
-        consumers: Mapping[str, type[FrameConsumer]],
-        description: str = "",
-    ) -> None:
-        self.title = title
-        self.version = version
-        self.consumers = dict(consumers)
-        self.description = description
+    title: str
+    version: str
+    consumers: Mapping[str, type[FrameConsumer]]
+    description: str = ""
 
     def serve(self, app: Starlette | Router, path: str = "/asyncapi") -> None:
         """Add ``path``, ``path``.json and ``path``.css, for GET, to an application or a router."""
 
         def add(suffix: str, media_type: str, text: Callable[[], str]) -> None:
             async def get(request: Request) -> Response:
-                headers = {
-                    "content-type": f"{media_type}; charset=utf-8",
-                    "x-content-type-options": "nosniff",
-                }
-                return Response(text(), headers=headers)
+                headers = {"x-content-type-options": "nosniff"}
+                content_type = f"{media_type}; charset=utf-8"
+                return Response(text(), headers=headers, media_type=content_type)
 
             app.add_route(path + suffix, get)
 
@@ -97,25 +90,19 @@ class AsyncAPI:
         }
 
 
+@dataclass(frozen=True)
 class Channel:
     """One socket: its messages, and an operation for each frame that comes in and for all that leave."""
 
-    def __init__(
-        self, name: str, address: str, consumer: type[FrameConsumer], schemas: Schemas
-    ) -> None:
-        self.name = name
-        self.address = address
-        self.consumer = consumer
-        self.schemas = schemas
-        self.itself = {"$ref": f"#/channels/{name}"}
+    name: str
+    address: str
+    consumer: type[FrameConsumer]
+    schemas: Schemas
 
     def as_dict(self) -> dict[str, Any]:
-        channel: dict[str, Any] = {
-            "address": PARAMETER.sub(r"{\1}", self.address),
-            "messages": {
-                name: {"$ref": f"#/components/messages/{name}"} for name in self.messages()
-            },
-        }
+        messages = {name: {"$ref": f"#/components/messages/{name}"} for name in self.messages()}
+        address = PARAMETER.sub(r"{\1}", self.address)
+        channel: dict[str, Any] = {"address": address, "messages": messages}
         if names := PARAMETER.findall(self.address):
             channel["parameters"] = {name: {} for name in names}
         if text := text_of(self.consumer):
@@ -149,22 +136,21 @@ class Channel:
 
     def operations(self) -> dict[str, Any]:
         """As AsyncAPI has it, from the server's side: it receives what a client sends."""
-        declaration = self.consumer.declaration
+        itself = {"$ref": f"#/channels/{self.name}"}
         operations: dict[str, Any] = {}
-        for model in declaration.incoming:
+        for model, replies in self.consumer.declaration.replies.items():
             name = self.schemas.incoming(model)
-            replies: list[type[BaseModel]] = [*declaration.replies[model], ErrorFrame]
             operations[f"{self.name}.{name}"] = {
                 "action": "receive",
-                "channel": self.itself,
+                "channel": itself,
                 "messages": [self._reference(name)],
-                "reply": {"channel": self.itself, "messages": self._sent(replies)},
+                "reply": {"channel": itself, "messages": self._sent([*replies, ErrorFrame])},
             }
         operations[f"{self.name}.send"] = {
             "action": "send",
-            "channel": self.itself,
+            "channel": itself,
             "summary": "What the server sends.",
-            "messages": self._sent(declaration.outgoing),
+            "messages": self._sent(self.consumer.declaration.outgoing),
         }
         return operations
 

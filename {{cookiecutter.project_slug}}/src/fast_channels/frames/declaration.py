@@ -15,13 +15,7 @@ from functools import cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    GetCoreSchemaHandler,
-    GetPydanticSchema,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, GetPydanticSchema, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -71,22 +65,20 @@ class Declaration:
         sent: Models = (*members(outgoing, f"{name}.outgoing"), OkFrame, ErrorFrame)
         received: tuple[type[Any], ...] = members(incoming, f"{name}.incoming")
         for model in received:
+            where = f"{name}.incoming: {model.__qualname__}"
             if not issubclass(model, Frame):
-                raise TypeError(
-                    f"{name}.incoming: {model.__qualname__} must be a subclass of Frame"
-                )
+                raise TypeError(f"{where} must be a subclass of Frame")
             if is_renamed(model.model_fields["id"], "id"):
-                raise TypeError(f"{name}.incoming: {model.__qualname__}.id must be id on the wire")
-        for where, models in (("incoming", received), ("outgoing", sent)):
-            check_types(f"{name}.{where}", models)
+                raise TypeError(f"{where}.id must be id on the wire")
+        check_types(f"{name}.incoming", received)
+        check_types(f"{name}.outgoing", sent)
         for model in sent:
             if RESERVED in model.model_json_schema(mode="serialization")["properties"]:
-                raise TypeError(
-                    f"{name}.outgoing: {model.__qualname__}.{RESERVED} is the runtime's word"
-                )
+                where = f"{name}.outgoing: {model.__qualname__}"
+                raise TypeError(f"{where}.{RESERVED} is the runtime's word")
         found = handlers_of(consumer, received, sent)
-        handlers: dict[type[Frame], Handler] = {model: one for model, (one, _, _) in found.items()}
-        replies = {model: one for model, (_, _, one) in found.items()}
+        handlers = {model: found[model][0] for model in received}
+        replies = {model: found[model][2] for model in received}
         return cls(name, received, sent, handlers, replies, reader_of(received))
 
     def read(self, text: str) -> Frame:
@@ -126,8 +118,7 @@ def handlers_of(
     found: dict[type[Frame], tuple[Handler, str, Models]] = {}
     for attribute, method in marked_methods(consumer):
         where = f"{name}.{attribute}()"
-        taken, returned = annotations_of(method, where)
-        replies = tuple(OkFrame if one is NoneType else one for one in returned)
+        taken, replies = annotations_of(method, where)
         if wrong := [one for one in replies if one not in outgoing]:
             raise TypeError(f"{where} may return {listed(wrong)}, which {name}.outgoing lacks")
         for model in taken:
@@ -151,7 +142,7 @@ def reader_of(models: tuple[type[Frame], ...]) -> TypeAdapter[Frame] | None:
     by_type = {one: model for model in models for one in types_of(model)}
     types = ", ".join(by_type).replace("{", "{{").replace("}", "}}")
 
-    def union(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def union(source: object, handler: Any) -> CoreSchema:
         return core_schema.tagged_union_schema(
             {one: handler.generate_schema(model) for one, model in by_type.items()},
             discriminator="type",
@@ -204,17 +195,15 @@ def check_types(where: str, models: Iterable[type[BaseModel]]) -> None:
 def types_of(model: type[BaseModel]) -> tuple[str, ...]:
     """What ``type`` may be in its frames, mostly one word."""
     field = model.model_fields.get("type")
-    types = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
-    if (
-        field is None
-        or is_renamed(field, "type")
-        or not types
-        or any(type(one) is not str for one in types)
-    ):
+    types: tuple[object, ...] = ()
+    if field and get_origin(field.annotation) is Literal and not is_renamed(field, "type"):
+        types = get_args(field.annotation)
+    words = tuple(one for one in types if type(one) is str)
+    if not words or words != types:
         raise TypeError(
             f'{model.__qualname__} needs a type that is a Literal of str, as in type: Literal["a"] = "a"'
         )
-    return types
+    return words
 
 
 def is_renamed(field: FieldInfo, name: str) -> bool:
@@ -233,7 +222,7 @@ def marked_methods(consumer: type) -> Iterator[tuple[str, Handler]]:
 def annotations_of(
     method: Callable[..., Any], where: str
 ) -> tuple[tuple[type[Any], ...], tuple[type[Any], ...]]:
-    """The models that a handler takes, and what it may return, None as its type."""
+    """The models that a handler takes, and those that may answer: ``OkFrame`` for None."""
     try:
         hints = typing.get_type_hints(method)
     except NameError as error:
@@ -245,9 +234,10 @@ def annotations_of(
         )
     returned = hints["return"]
     parts = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
-    models = (one for part in parts if part is not NoneType for one in members(part, where))
-    nothing = (NoneType,) if NoneType in parts else ()
-    return members(hints[parameters[1]], where), (*models, *nothing)
+    replies = [
+        one for part in parts for one in ((OkFrame,) if part is NoneType else members(part, where))
+    ]
+    return members(hints[parameters[1]], where), tuple(replies)
 
 
 def names_in(schema: object) -> Iterator[str]:

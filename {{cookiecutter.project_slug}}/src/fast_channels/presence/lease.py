@@ -8,8 +8,8 @@ Invariants
 
 import asyncio
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
@@ -33,38 +33,30 @@ class Settings:
         return max(self.lease, 2 * self.timeout)
 
 
+@dataclass(eq=False)
 class ProcessLease:
     """``on_new_id()`` is called when nothing is written under ``id`` yet, ``on_gone()`` when others are
     not in the registry any more.
     """
 
-    def __init__(
-        self,
-        name: str,
-        rosters: Rosters,
-        settings: Settings,
-        *,
-        on_new_id: Callable[[], None],
-        on_gone: Callable[[], None],
-    ) -> None:
-        self._name = name
-        self._serial = 1
-        self.rosters = rosters
-        self.settings = settings
-        self._on_new_id = on_new_id
-        self._on_gone = on_gone
-        self._deadline: int | None = None  # as told by the registry
-        self._held_since: float | None = None  # without a gap
-        self._age = 0.0  # of the registry
-        self._processes: frozenset[str] = frozenset()  # in it, when it was asked
-        self._asked_at = -math.inf
-        self._dead: set[str] = set()
-        self._renewing = asyncio.Lock()
-        self.numbers = count(1)  # of writes
+    name: str
+    rosters: Rosters
+    settings: Settings
+    on_new_id: Callable[[], None]
+    on_gone: Callable[[], None]
+    numbers: Iterator[int] = field(default_factory=partial(count, 1))  # of writes
+    _serial: int = 1
+    _deadline: int | None = None  # as told by the registry
+    _held_since: float | None = None  # without a gap
+    _age: float = 0.0  # of the registry
+    _processes: frozenset[str] = frozenset()  # in it, when it was asked
+    _asked_at: float = -math.inf
+    _dead: set[str] = field(default_factory=set)
+    _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def id(self) -> str:
-        return f"{self._name}.{self._serial}"
+        return f"{self.name}.{self._serial}"
 
     @property
     def held(self) -> bool:
@@ -89,17 +81,14 @@ class ProcessLease:
             self._deadline, self._processes = lease.deadline, lease.processes
             self._age, self._asked_at = lease.age, asked
         if gone:
-            self._on_gone()
+            self.on_gone()
 
     async def _renew_once(self) -> Lease | None:
         """``may_sweep``: an outage that ends others' leases ends this one as well."""
         loop, since = asyncio.get_running_loop(), self._held_since
-        lease = await self.rosters.renew(
-            self.id,
-            self._deadline,
-            lease=self.settings.lease,
-            may_sweep=since is not None and loop.time() - since >= self.settings.patience,
-        )
+        sweep = since is not None and loop.time() - since >= self.settings.patience
+        length = self.settings.lease
+        lease = await self.rosters.renew(self.id, self._deadline, lease=length, may_sweep=sweep)
         if lease is not None and (lease.lapsed or since is None):
             self._held_since = loop.time()  # the question may have been on its way for long
         return lease
@@ -110,7 +99,7 @@ class ProcessLease:
             self._dead.add(process)
             self._serial += 1
             self._deadline = self._held_since = None
-            self._on_new_id()
+            self.on_new_id()
 
     async def bury(self, group: str, state: State) -> None:
         """Take out of a roster in this state what those have left in it that are dead."""

@@ -9,7 +9,7 @@ import time
 import uuid
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from .rosters import (
     STALE,
     WATCHED,
     Hold,
+    Holds,
     Lease,
     Listener,
     Notice,
@@ -128,18 +129,11 @@ class MemoryRosters:
     # The rosters
 
     async def write(
-        self,
-        group: str,
-        process: str,
-        number: int,
-        holds: Mapping[str, Hold],
-        *,
-        limit: int,
-        after: int = 0,
+        self, group: str, process: str, number: int, holds: Holds, *, limit: int, after: int = 0
     ) -> Written:
         with self._lock:
             roster = self._roster(group)
-            last = roster.writes.get(process, (0, 0.0))[0]
+            last, _ = roster.writes.get(process, (0, 0.0))
             if last > number or last < after:
                 return Written("refused" if last > number else "lost", [])
             if last < number:

@@ -114,9 +114,5 @@ class Mirror:
             return [("joined", seen)] if seen.connections else []
         if not seen.connections:
             return [("left", known)]
-        return [] if self._same(seen, known) else [("updated", seen)]
-
-    def _same(self, one: Seen, other: Seen) -> bool:
-        if one == other:
-            return True
-        return one.connections == other.connections and self._same_info(one, other)
+        same = seen.connections == known.connections and self._same_info(seen, known)
+        return [] if same or seen == known else [("updated", seen)]

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned
@@ -45,16 +45,16 @@ class Process:
         self._closed = False
         self.rooms: dict[str, Room] = {}
         self._groups_of: dict[str, set[str]] = {}  # of a channel that is somebody, or watches
-        self._lease = ProcessLease(
-            name, rosters, settings, on_new_id=self._write_again, on_gone=self._look_early
-        )
+        write_again = partial(self._each_room, Room.write_again)
+        look = partial(self._each_room, partial(Room.look, early=True))
+        self._lease = ProcessLease(name, rosters, settings, on_new_id=write_again, on_gone=look)
         self._keeper: asyncio.Task[None] | None = None
         self._kept_until = 0.0
         self._turns = asyncio.Semaphore(TURNS)
         self._slow_turns = asyncio.Semaphore(SLOW_TURNS)
         self._workers: dict[Room, asyncio.Task[None]] = {}
         self._failures = ThrottledWarning(logger, "%d step(s) failed, the last for group %s: %s")
-        self._end_doubts = rosters.when_doubtful(self.doubt)
+        self._end_doubts = rosters.when_doubtful(partial(self._each_room, Room.doubt))
 
     @property
     def id(self) -> str:
@@ -148,18 +148,9 @@ class Process:
         if not room.uses(channel):
             self._groups_of.get(channel, set()).discard(room.group)
 
-    def doubt(self) -> None:
-        """Notices may be missing, and what was written may be lost."""
+    def _each_room(self, act: Callable[[Room], None]) -> None:
         for room in self.rooms.values():
-            room.doubt()
-
-    def _look_early(self) -> None:
-        for room in self.rooms.values():
-            room.look(early=True)
-
-    def _write_again(self) -> None:
-        for room in self.rooms.values():
-            room.write_again()
+            act(room)
 
     # Turns
 

@@ -6,7 +6,7 @@ Invariant: all keys of a roster share a slot, and the registry is in another one
 import asyncio
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from .rosters import (
     EXPIRES,
     STALE,
     WATCHED,
-    Hold,
+    Holds,
     Lease,
     Listener,
     Notice,
@@ -34,9 +34,7 @@ from .rosters import (
 UNREACHED = 0.1  # seconds to wait for a connection: whoever asks tries again, others wait behind it
 CONFIRMED = 2  # leases after which a confirmation is written once more
 CHANGE = struct.Struct(">BIII")  # kind, connections, and the lengths of key and info
-KINDS = range(
-    1, 4
-)  # that it has come, has left, or is seen otherwise, which the keys themselves say
+KINDS = range(1, 4)  # come, left, seen otherwise: which the keys themselves say
 
 _directory = Path(__file__).with_name("lua")
 _renew = Script(_directory / "renew.lua")
@@ -81,14 +79,7 @@ class RedisRosters:
     # The rosters
 
     async def write(
-        self,
-        group: str,
-        process: str,
-        number: int,
-        holds: Mapping[str, Hold],
-        *,
-        limit: int,
-        after: int = 0,
+        self, group: str, process: str, number: int, holds: Holds, *, limit: int, after: int = 0
     ) -> Written:
         values: list[bytes | str | int] = []
         for key, hold in holds.items():

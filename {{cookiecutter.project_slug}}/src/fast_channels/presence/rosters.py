@@ -63,6 +63,9 @@ class Hold(NamedTuple):
     fresh: bool = False
 
 
+Holds = Mapping[str, Hold]  # by key
+
+
 class Seen(NamedTuple):
     """A key of a roster, as everybody sees it; one that has left has no connections and no info."""
 
@@ -146,14 +149,7 @@ class Rosters(Protocol):
         ...
 
     async def write(
-        self,
-        group: str,
-        process: str,
-        number: int,
-        holds: Mapping[str, Hold],
-        *,
-        limit: int,
-        after: int = 0,
+        self, group: str, process: str, number: int, holds: Holds, *, limit: int, after: int = 0
     ) -> Written:
         """``after``: the number of the process's last write that was confirmed."""
         ...

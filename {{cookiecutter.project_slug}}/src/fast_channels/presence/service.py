@@ -29,6 +29,9 @@ MAX_KEY = 200  # bytes of UTF-8
 TIMEOUT = 5.0  # seconds; in memory nothing takes so long
 
 
+ProcessAndEnd = tuple[Process, AsyncGenerator[None, None]]  # and what ends it with its loop
+
+
 class Presence:
     """Who is in which group, on any layer of this package.
 
@@ -49,23 +52,18 @@ class Presence:
         max_members: int = 20_000,
         max_info: int = 4096,
     ) -> None:
-        if not 0 <= grace < math.inf:
-            raise ValueError(f"grace must be a number of seconds from 0 on, not {grace!r}")
-        if not 0.1 <= lease < math.inf:
-            raise ValueError(f"lease must be a number of seconds from 0.1 on, not {lease!r}")
-        if max_members < 1:
-            raise ValueError(f"max_members must be at least 1, not {max_members!r}")
-        if max_info < 1:
-            raise ValueError(f"max_info must be at least 1 byte, not {max_info!r}")
+        for name, seconds, least in (("grace", grace, 0), ("lease", lease, 0.1)):
+            if not least <= seconds < math.inf:
+                raise ValueError(
+                    f"{name} must be a number of seconds from {least} on, not {seconds!r}"
+                )
+        for name, most in (("max_members", max_members), ("max_info", max_info)):
+            if most < 1:
+                raise ValueError(f"{name} must be at least 1, not {most!r}")
         self.layer = layer
-        self.grace = grace
-        self.lease = lease
-        self.max_members = max_members
-        self.max_info = max_info
-        # Of each event loop, with what ends it.
-        self._processes: dict[
-            asyncio.AbstractEventLoop, tuple[Process, AsyncGenerator[None, None]]
-        ] = {}
+        self.grace, self.lease = grace, lease
+        self.max_members, self.max_info = max_members, max_info
+        self._processes: dict[asyncio.AbstractEventLoop, ProcessAndEnd] = {}
         layer.parts[Presence] = self
 
     @classmethod
@@ -151,13 +149,12 @@ class Presence:
     @property
     def _process(self) -> Process:
         loop = asyncio.get_running_loop()
-        found = self._processes.get(loop)
-        if found is None:
-            for ended in [loop for loop in list(self._processes) if loop.is_closed()]:
+        if loop not in self._processes:
+            for ended in [one for one in list(self._processes) if one.is_closed()]:
                 self._processes.pop(ended, None)
-            found = (self._make_process(), at_loop_end(partial(self._close_process, loop)))
-            self._processes[loop] = found
-        return found[0]
+            close = partial(self._close_process, loop)
+            self._processes[loop] = (self._make_process(), at_loop_end(close))
+        return self._processes[loop][0]
 
     def _make_process(self) -> Process:
         name = uuid.uuid4().hex[:16]

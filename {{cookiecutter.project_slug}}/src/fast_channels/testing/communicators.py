@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypedDict
 
+from ..consumer.base import ABNORMAL_CLOSURE
 from ..consumer.handlers import strict
 from ..consumer.websocket import INTERNAL_ERROR, NORMAL_CLOSURE
 from ..exceptions import FastChannelsError
 from ..type_defs import Application, Event, Headers, HeadersInput, Scope, as_application
 from .server_rules import OPEN, ServerRules, UnexpectedEvent, connection_scope
 
-# RFC 6455, 7.1.5: the code of a connection that ended without a closing handshake.
-ABNORMAL_CLOSURE = 1006
 REFUSAL_SECONDS = 1.0  # for an application to fail after it has refused
 STOP_SECONDS = 5.0  # for the clean-up of a cancelled application
 
@@ -37,7 +36,6 @@ class ApplicationCommunicator:
         self._input: asyncio.Queue[Event] = asyncio.Queue()
         self._output: deque[Event] = deque()
         self._changed = asyncio.Event()
-        self._rules: ServerRules | None = None
         self._task: asyncio.Task[None] | None = None
         self._refused: UnexpectedEvent | None = None  # the application may have caught it
         self._error_seen = False
@@ -131,8 +129,6 @@ class ApplicationCommunicator:
 
     def _sent(self, event: Event) -> None:
         """The application sends `event`; a server's reaction to it belongs here."""
-        if self._rules is not None:
-            self._rules.check(event)
         self._output.append(event)
         self._changed.set()
 
@@ -239,7 +235,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         )
         super().__init__(application, scope)
         self.response_headers: Headers = []
-        self._rules: ServerRules = ServerRules(scope)
+        self._rules = ServerRules(scope)
         self._disconnect_sent = False
 
     async def __aenter__(self) -> Self:
@@ -327,6 +323,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
         if has_left and self.scope["asgi"]["spec_version"] >= "2.4":
             raise OSError(f"the client has left, and {event.get('type')} cannot be sent")
         was_open = self._rules.expected is OPEN
+        self._rules.check(event)
         super()._sent(event)
         if not self._rules.expected and not self._disconnect_sent:
             self._disconnect_sent = True
@@ -398,3 +395,7 @@ class HttpCommunicator(ApplicationCommunicator):
         await self.wait(timeout)
         headers: Headers = list(start.get("headers") or ())
         return {"status": start["status"], "headers": headers, "body": body}
+
+    def _sent(self, event: Event) -> None:
+        self._rules.check(event)
+        super()._sent(event)

@@ -7,7 +7,7 @@ import pytest
 
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError
-from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.layers import InMemoryChannelLayer, unregister_channel_layer
 from fast_channels.testing import ConnectionRefused, WebsocketCommunicator
 
 from ..support.sample_consumers import calling
@@ -163,14 +163,11 @@ async def test_groups_need_a_layer(caplog: pytest.LogCaptureFixture) -> None:
 
     class Member(AsyncWebsocketConsumer):
         groups = ("room",)
-        channel_layer_alias = None
-
-        def bind_layer(self) -> None:
-            """No layer is registered."""
 
         async def disconnect(self, code: int) -> None:
             codes.append(code)
 
+    unregister_channel_layer("default")
     with pytest.raises(InvalidChannelLayerError, match="Member has no channel layer: register one"):
         await WebsocketCommunicator(Member, "/").connect()
     assert codes == [1011]

@@ -471,10 +471,9 @@ async def test_the_timer_is_set_for_the_expiry(memory_layer: InMemoryChannelLaye
 
     expires_at = time.time() + 3600
     async with open_desks(desk(kind=Kept, session_expires_at=expires_at)):
-        ending = made[0]._ending
-        assert ending is not None
-        assert ending.timer is not None
-        left = ending.timer.when() - asyncio.get_running_loop().time()
+        timer = made[0]._close_timer
+        assert timer is not None
+        left = timer.when() - asyncio.get_running_loop().time()
         assert left == pytest.approx(expires_at - time.time(), abs=0.5)
 
 
@@ -585,9 +584,15 @@ async def test_a_renewal_after_the_end_is_nothing(memory_layer: InMemoryChannelL
             self.renew_session(time.time() + 3600)
 
     async with open_desks(desk(kind=Kept, session_expires_at=time.time() + 3600)):
-        assert made[0]._ending is not None
+        timer = made[0]._close_timer
+        assert timer is not None
+        assert not timer.cancelled()
+    last = made[0]._close_timer
+    assert last is not None
+    assert timer.cancelled()
+    assert last.cancelled()
     made[0].renew_session(time.time() + 3600)
-    assert made[0]._ending is None
+    assert made[0]._close_timer is last
 
 
 async def test_while_the_broker_is_away_a_socket_is_refused_with_503(
