@@ -281,8 +281,7 @@ class Receivers:
         self._ahead: deque[Delivery] = deque()
         self._returning = False  # what is ahead
         self._size = 1  # of the next request for a ``receive()``
-        self._fresh_until = 0.0
-        self._ahead_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # for AHEAD_TIME after messages came
         self._handled: list[str] = []  # receipts, to be acknowledged
 
     async def receive(self) -> Message:
@@ -290,12 +289,10 @@ class Receivers:
         if self._ahead:
             delivery = self._ahead.popleft()
         else:
-            quick = self._loop.time() < self._fresh_until
+            quick = self._timer is not None
             (delivery,) = await self._get(1, size=min(2 * self._size, AHEAD) if quick else 1)
         if not self._handled and self._size == 1:
             self._loop.call_soon(self.acknowledge)
-        elif self._ahead_timer is None:
-            self._look_at_ahead_in(AHEAD_TIME)
         self._handled.append(delivery.receipt)
         return delivery.message
 
@@ -416,9 +413,9 @@ class Receivers:
         served = self._serve()
         if not served or self._size == 1:
             self._give_back()
-        self._fresh_until = self._loop.time() + AHEAD_TIME
-        if self._ahead and self._ahead_timer is None:
-            self._look_at_ahead_in(AHEAD_TIME)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(AHEAD_TIME, self._slow_down)
 
     def _serve(self) -> bool:
         """Whether anybody waited for what there is."""
@@ -431,16 +428,12 @@ class Receivers:
                 served = True
         return served
 
-    def _look_at_ahead_in(self, seconds: float) -> None:
-        self._ahead_timer = self._loop.call_later(seconds, self._look_at_ahead)
-
-    def _look_at_ahead(self) -> None:
-        self._ahead_timer = None
-        if (left := self._fresh_until - self._loop.time()) <= 0:
+    def _slow_down(self) -> None:
+        self._timer = None
+        self.acknowledge()
+        if not self._waited_for:
+            self._size = 1
             self._give_back()
-            self.acknowledge()
-        elif self._ahead or self._handled:
-            self._look_at_ahead_in(left)
 
     def _give_back(self) -> None:
         if self._ahead:
@@ -459,8 +452,8 @@ class Receivers:
 
     async def aclose(self) -> None:
         self._closing = True
-        if self._ahead_timer is not None:
-            self._ahead_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         # What a request that is cut off has leased would only come again when its lease has ended.
         await self._end_task()
         await asyncio.sleep(0)  # a receiver that was cancelled gives back what it was given
