@@ -58,7 +58,7 @@ from ...exceptions import (
 from ...mailbox import Mailbox, Message
 from ...tasks import cancel_and_wait
 from ..idle import IdleNames
-from ..jobs import DeadLetter, Delivery, Depth, shortened
+from ..jobs import DeadLetter, Delivery, Depth, channel_full, shortened
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Outcome, Request
 from .client.commands import PUBLISH, Commands, Script
@@ -107,36 +107,20 @@ class JobStream:
         self._dead = topics.dead_letters(channel)  # all three share a slot
         self._owner = owner
         self._lease_ms = int(lease_time * 1000)
-        self._expiry_ms = int(owner.config.expiry * 1000)
+        self.expiry_ms = int(owner.config.expiry * 1000)
+        self.capacity = owner.config.capacity_of(channel)
 
     @property
     def commands(self) -> Commands:
         return self._owner.commands_of(self.topic)
 
-    @property
-    def _capacity(self) -> int:
-        return self._owner.config.capacity_of(self.channel)
-
-    def _full(self) -> ChannelFull:
-        return ChannelFull(f"Channel {self.channel} holds {self._capacity} unread messages")
-
-    # Sending
+    def full(self) -> ChannelFull:
+        return channel_full(self.channel, self.capacity)
 
     def envelope(self, uid: bytes, payload: bytes) -> bytes:
         """Of what ``LoopLayer.serialize`` has made."""
         bound = self._owner.bind(self.topic, ("", payload, number_of(uid)))
         return encode(uid, [encode_message("", bound)])
-
-    def enqueue(self, envelopes: list[bytes]) -> Request:
-        limits = self._capacity, self._expiry_ms
-        command = ENQUEUE.command((self.topic,), *limits, PUBLISH, GROUP, *envelopes)
-        return self.commands, command
-
-    def outcomes(self, number: int, reply: Reply) -> list[Outcome]:
-        """What the reply to ``enqueue`` means to each of so many envelopes."""
-        accepted, expired = map(int, reply.split())
-        self._owner.local.count_expired(expired)
-        return [None if n < accepted else self._full() for n in range(number)]
 
     # Leases
 
@@ -148,7 +132,7 @@ class JobStream:
         Returns what was leased; what of it cannot be decoded, with the reason; and whether there may be more
         to take at once.
         """
-        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
+        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self.expiry_ms, int(claim))
         expired, more, *parts = await LEASE.run(
             self.commands, (self.topic, self._delayed), *values, *handled
         )
@@ -186,7 +170,7 @@ class JobStream:
     ) -> None:
         """``counts``: as attempts that they had; else no handler has seen them."""
         delay_ms = max(int(delay * 1000), 0)
-        limits = (delay_ms, self._lease_ms, self._expiry_ms, int(counts))
+        limits = (delay_ms, self._lease_ms, self.expiry_ms, int(counts))
         for start in range(0, len(deliveries), BATCH):
             some = deliveries[start : start + BATCH]
             leases = [part for one in some for part in (one.receipt, one.attempt)]
@@ -195,7 +179,7 @@ class JobStream:
 
     async def depth(self) -> Depth:
         *numbers, expired = await DEPTH.run(
-            self.commands, (self.topic, self._dead), GROUP, self._expiry_ms
+            self.commands, (self.topic, self._dead), GROUP, self.expiry_ms
         )
         self._owner.local.count_expired(expired)
         return Depth(*numbers)
@@ -237,19 +221,18 @@ class JobStream:
         )
 
     async def replay(self, letter: DeadLetter) -> bool:
-        if letter.message is None:
-            raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
+        payload = self._owner.serialize(letter.decoded())
         # Sealed anew: the old seal may have expired.
-        envelope = self.envelope(bytes.fromhex(letter.id), self._owner.serialize(letter.message))
+        envelope = self.envelope(bytes.fromhex(letter.id), payload)
         moved, expired = await REPLAY.run(
             self.commands,
             (self.topic, self._dead),
-            *(letter.receipt, envelope, self._capacity, self._expiry_ms, PUBLISH),
+            *(letter.receipt, envelope, self.capacity, self.expiry_ms, PUBLISH),
             replicated=self._owner.config.replicated,
         )
         self._owner.local.count_expired(expired)
         if moved < 0:
-            raise self._full()
+            raise self.full()
         return bool(moved)
 
     async def discard(self, letter: DeadLetter) -> bool:
@@ -489,10 +472,15 @@ class JobStreams(NamedChannels):
 
     def _enqueue(self, channel: str, envelopes: list[bytes]) -> Request:
         self.acknowledge_received(channel)
-        return self.stream(channel).enqueue(envelopes)
+        stream = self.stream(channel)
+        limits = stream.capacity, stream.expiry_ms
+        command = ENQUEUE.command((stream.topic,), *limits, PUBLISH, GROUP, *envelopes)
+        return stream.commands, command
 
     def _outcomes(self, channel: str, number: int, reply: Reply) -> list[Outcome]:
-        return self.stream(channel).outcomes(number, reply)
+        accepted, expired = map(int, reply.split())
+        self._owner.local.count_expired(expired)
+        return [None if n < accepted else self.stream(channel).full() for n in range(number)]
 
     def acknowledge_received(self, channel: str) -> None:
         if (receivers := self._receivers.get(channel)) is not None:
