@@ -6,32 +6,27 @@ entries; what a worker holds is an entry of the group's pending list, whose idle
 Invariants of a stream
 - An entry leaves it only when it is acknowledged, buried or expired; the stream itself expires a minute
   after the last entry could.
-- An entry that has been pending for the time of a lease without being renewed is claimed by the next
-  receiver that asks, one of them, and counts as one more attempt.
-- An entry's number of attempts names its lease: a worker that comes with an older one has lost it. It may
-  still acknowledge; whatever else it asks for is not done.
+- An entry that was not renewed for the time of a lease is claimed by one of the receivers that ask next,
+  and counts as one more attempt. Its number of attempts names its lease: a worker that comes with an
+  older one may still acknowledge; whatever else it asks for is not done.
 - What was given back with a delay is held by a consumer of its own until it is due, then it is an entry
   whose lease has ended.
-- Dead letters are envelopes as they were sent, each with its attempts and the last reason: also what
-  cannot be decoded is kept, and can be read when the keys that it needs are configured.
 - A message is in its channel or among the dead letters, never in both and never in neither: each move is
-  one script. At most about ``LETTERS_KEPT`` of a channel are kept; the oldest go first. They do not expire.
+  one script. Letters are envelopes as they were sent, so that also what cannot be decoded is kept, until
+  the keys that it needs are configured. They do not expire; over ``LETTERS_KEPT`` the oldest go first.
 
 Invariants of receivers
-- One task of a channel asks for messages, only while a receiver waits, and gives back what none has taken;
-  it asks for as many as those that wait want. What it brings goes to those that came first.
+- One task of a channel asks for messages, as many as those that wait want. What it brings goes to those
+  that came first; what was for one that has been cancelled, to the next one.
 - For a loop of quick ``receive()`` calls messages are leased ahead: each time twice as many, up to
   ``AHEAD``. What no call has taken ``AHEAD_TIME`` after it came is given back, and for the next call
   nothing is leased ahead: so a slow loop keeps no message from other processes.
-- What was leased for a receiver that has been cancelled goes to the next one; if there is none, it is
-  given back at once, with what was leased ahead.
 - Messages keep their order: while some are being given back, no others are asked for.
 - What ``receive()`` has handed over is acknowledged in the same turn of the loop; in a quick loop by the
   request for the next messages, or after ``AHEAD_TIME``, and before anything that this process sends
   to the channel: there it takes no room any more.
 - No command blocks: while there is nothing, the next request is made when the channel's notification
-  comes, and every ``POLL`` seconds, for leases that have ended.
-- A receiver waits through an outage.
+  comes, and every ``POLL`` seconds, for leases that have ended. A receiver waits through an outage.
 
 Invariants of the channels of one event loop
 - A channel on which nobody has received for ``IDLE_TIME`` seconds is forgotten, or earlier when there
@@ -97,16 +92,14 @@ MOST_IDLE = 100  # channels
 
 
 class JobStream:
-    """``lease_time`` is in seconds."""
-
-    def __init__(self, owner: LoopLayer, lease_time: float, channel: str) -> None:
+    def __init__(self, owner: LoopLayer, lease_seconds: float, channel: str) -> None:
         topics = owner.config.topics
         self.channel = channel
         self.topic = topics.channel(channel)
         self._delayed = topics.delayed(channel)
         self._dead = topics.dead_letters(channel)  # all three share a slot
         self._owner = owner
-        self._lease_ms = int(lease_time * 1000)
+        self._lease_ms = int(lease_seconds * 1000)
         self.expiry_ms = int(owner.config.expiry * 1000)
         self.capacity = owner.config.capacity_of(channel)
 
@@ -452,11 +445,9 @@ class Receivers:
 
 
 class JobStreams(NamedChannels):
-    """``lease_time`` is in seconds."""
-
-    def __init__(self, owner: LoopLayer, lease_time: float) -> None:
+    def __init__(self, owner: LoopLayer, lease_seconds: float) -> None:
         self._owner = owner
-        self.stream = lru_cache(CACHED_NAMES)(partial(JobStream, owner, lease_time))
+        self.stream = lru_cache(CACHED_NAMES)(partial(JobStream, owner, lease_seconds))
         self._batcher = Batcher(self._enqueue, self._outcomes, replicated=owner.config.replicated)
         self._receivers: dict[str, Receivers] = {}
         self._idle = IdleNames(self._forget, after=IDLE_TIME, most=MOST_IDLE)
@@ -487,7 +478,6 @@ class JobStreams(NamedChannels):
             receivers.acknowledge()
 
     async def receive(self, channel: str) -> Message:
-        """A message, removed from Redis as soon as it is handed over."""
         return await self._receivers_of(channel).receive()
 
     async def lease(self, channel: str, count: int) -> list[Delivery]:

@@ -89,7 +89,7 @@ class RedisChannelLayer(RedisLayer):
         return LoopLayer(
             self._config,
             partial(GroupHistory, kept=self._kept),
-            partial(JobStreams, lease_time=self.lease_time),
+            partial(JobStreams, lease_seconds=self.lease_time),
         )
 
     def _kept(self, topic: str) -> History:
