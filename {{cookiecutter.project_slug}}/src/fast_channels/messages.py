@@ -33,6 +33,9 @@ NOT_CARRIED = (TypeError, ValueError, OverflowError, BufferError, RecursionError
 # Types of values that sender and receivers may share; of these, JSON has not bytes.
 IMMUTABLE = frozenset({str, int, float, bool, bytes, NoneType})
 
+# Those that messages carry without an encoder, and their subclasses.
+CARRIED = (NoneType, int, float, str, bytes, bytearray, memoryview, list, tuple, dict)
+
 _encoders: dict[type, Callable[[Any], object]] = {}
 
 missing: ImportError | None = None
@@ -51,7 +54,7 @@ def register_encoder(kind: type, encode: Callable[[Any], object]) -> None:
     The receiver gets what ``encode`` returns, which may hold values with encoders again. The nearest
     of a value's classes counts. ``ValueError`` for a type that messages carry without it.
     """
-    if issubclass(kind, tuple(_CARRIED)):
+    if issubclass(kind, CARRIED):
         raise ValueError(f"Messages carry {kind.__name__} without an encoder")
     _encoders[kind] = encode
 
@@ -133,7 +136,8 @@ def plain(message: Message, *, json: bool = False) -> Message:
     require_dict(message)
     walk = _Walk(json)
     try:
-        return walk.as_dict(message)
+        result: Message = walk.plain(message)
+        return result
     except _Refused as refused:
         raise InvalidMessageError(f"{walk}: {refused}") from refused.__cause__
     except UnicodeEncodeError as error:
@@ -161,34 +165,47 @@ class _Walk:
             steps[PATH_SHOWN:-1] = ["…"]
         return f"message{''.join(steps)}"
 
-    def plain(self, step: object, value: Any) -> Any:
-        path = self.path
-        if len(path) >= MAX_DEPTH:
+    def part(self, step: object, value: object) -> Any:
+        if len(self.path) >= MAX_DEPTH:
             raise _Refused(f"there are more than {MAX_DEPTH} levels of lists and dicts")
-        path.append(step)
-        for kind in type(value).__mro__:
-            if kind in _CARRIED:
-                result = _CARRIED[kind](self, value)
-                break
-        else:
-            result = self.encoded(value)
-        path.pop()
+        self.path.append(step)
+        result = self.plain(value)
+        self.path.pop()
         return result
 
-    def as_dict(self, value: dict[Any, Any]) -> dict[Any, Any]:
-        return {self.key(key): self.plain(key, part) for key, part in dict.items(value)}
+    def plain(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in (NoneType, bool):
+            return value
+        if issubclass(kind, str):
+            str.encode(value)  # UnicodeEncodeError, if it cannot be sent
+            return str.__str__(value)
+        if issubclass(kind, int):
+            if (number := int.__int__(value)) not in INTEGERS:
+                raise _Refused("int is not between -2**63 and 2**64 - 1")
+            return number
+        if issubclass(kind, dict):
+            return {self.key(key): self.part(key, part) for key, part in dict.items(value)}
+        if issubclass(kind, list | tuple):
+            return [self.part(index, part) for index, part in enumerate(value)]
+        if not issubclass(kind, CARRIED):
+            return self.part(self.HIDDEN, self.encoded(value))  # which may have an encoder again
+        if issubclass(kind, float):
+            if self.json and not math.isfinite(value):
+                raise _Refused(f"float {value} does not exist in JSON")
+            return float.__float__(value)
+        if self.json:
+            raise _Refused(f"{_name(value)} does not exist in JSON")
+        return memoryview(value).tobytes()
 
     def key(self, key: object) -> Any:
-        result = self.as_str(key) if type(key) is str else self.plain(self.HIDDEN, key)
+        result = self.plain(key) if type(key) is str else self.part(self.HIDDEN, key)
         if isinstance(result, list | dict) or (self.json and type(result) is not str):
             where = "in JSON" if self.json else "of a dict"
             raise _Refused(f"{_name(key)} cannot be a key {where}, as in {key!r:.50}")
         return result
 
-    def as_list(self, value: list[Any] | tuple[Any, ...]) -> list[Any]:
-        return [self.plain(index, part) for index, part in enumerate(value)]
-
-    def encoded(self, value: object) -> Any:
+    def encoded(self, value: object) -> object:
         for kind in type(value).__mro__:
             if kind in _encoders:
                 break
@@ -197,49 +214,10 @@ class _Walk:
                 f"{_name(value)} is nothing that a message carries; convert it, or register an encoder"
             )
         try:
-            result = _encoders[kind](value)
+            return _encoders[kind](value)
         except Exception as error:
             raise _Refused(f"the encoder of {_name(value)} failed: {error!r:.200}") from error
-        return self.plain(self.HIDDEN, result)  # which may hold what has an encoder again
-
-    def as_str(self, value: str) -> str:
-        str.encode(value)  # UnicodeEncodeError, if it cannot be sent
-        return str.__str__(value)
-
-    def as_int(self, value: int) -> int:
-        result = int.__int__(value)
-        if result not in INTEGERS:
-            raise _Refused("int is not between -2**63 and 2**64 - 1")
-        return result
-
-    def as_float(self, value: float) -> float:
-        if self.json and not math.isfinite(value):
-            raise _Refused(f"float {value} does not exist in JSON")
-        return float.__float__(value)
-
-    def as_bytes(self, value: bytes | bytearray | memoryview) -> bytes:
-        if self.json:
-            raise _Refused(f"{_name(value)} does not exist in JSON")
-        return memoryview(value).tobytes()
-
-    def as_it_is(self, value: bool | None) -> bool | None:
-        return value
 
 
 def _name(value: object) -> str:
     return type(value).__qualname__
-
-
-_CARRIED: dict[type, Callable[[_Walk, Any], Any]] = {
-    NoneType: _Walk.as_it_is,
-    bool: _Walk.as_it_is,
-    int: _Walk.as_int,
-    float: _Walk.as_float,
-    str: _Walk.as_str,
-    bytes: _Walk.as_bytes,
-    bytearray: _Walk.as_bytes,
-    memoryview: _Walk.as_bytes,
-    list: _Walk.as_list,
-    tuple: _Walk.as_list,
-    dict: _Walk.as_dict,
-}

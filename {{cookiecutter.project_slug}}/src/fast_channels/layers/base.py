@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from .. import names
 from ..mailbox import Mailbox, Message, Overflow
 from ..messages import require_dict
-from .history import Joined, check_joining
+from .history import MOST_MESSAGES, Joined
 
 
 class BaseChannelLayer:
@@ -87,6 +87,19 @@ class BaseChannelLayer:
 
     require_valid_message = staticmethod(require_dict)
 
+    def require_joinable(self, group: str, channel: str, since: object, history: object) -> None:
+        """``TypeError`` or ``ValueError`` unless ``join()`` takes them."""
+        if since is not None and not isinstance(since, str):
+            raise TypeError(
+                f"since must be a position, which is a str, or None, not {since!r:.200}"
+            )
+        if not isinstance(history, int) or not 0 <= history <= MOST_MESSAGES:
+            raise ValueError(
+                f"history must be a number of messages from 0 to {MOST_MESSAGES}, not {history!r:.200}"
+            )
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+
     def non_local_name(self, name: str) -> str:
         """``"specific.a1!b2"`` → ``"specific.a1!"``; a name without ``!`` is returned unchanged."""
         head, mark, _ = name.partition("!")
@@ -134,7 +147,7 @@ class BaseChannelLayer:
         it missed is not to be had. From then on each event of the group has its position under
         ``fast_channels.layers.POSITION``. A layer that keeps no history brings none, and no positions.
         """
-        check_joining(since, history)
+        self.require_joinable(group, channel, since, history)
         await self.group_add(group, channel)
         return Joined([], complete=since is None, position="")
 

@@ -75,13 +75,3 @@ class Histories:
             if pattern.match(group):
                 return history
         return self._otherwise
-
-
-def check_joining(since: object, history: object) -> None:
-    """``TypeError`` or ``ValueError`` unless ``join()`` takes them."""
-    if since is not None and not isinstance(since, str):
-        raise TypeError(f"since must be a position, which is a str, or None, not {since!r:.200}")
-    if not isinstance(history, int) or not 0 <= history <= MOST_MESSAGES:
-        raise ValueError(
-            f"history must be a number of messages from 0 to {MOST_MESSAGES}, not {history!r:.200}"
-        )

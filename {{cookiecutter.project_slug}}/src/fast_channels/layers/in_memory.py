@@ -37,7 +37,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import ClassVar
 
-from ..exceptions import ChannelFull, ChannelNotOwned, UndecodableMessage
+from ..exceptions import ChannelNotOwned
 from ..mailbox import Mailbox, Message, Overflow
 from ..messages import detached
 from ..names import ChannelNames
@@ -50,9 +50,8 @@ from .history import (
     Histories,
     History,
     Joined,
-    check_joining,
 )
-from .jobs import DeadLetter, Delivery, Depth, shortened
+from .jobs import DeadLetter, Delivery, Depth, channel_full, shortened
 
 DEAD_LETTERS_KEPT = 1000  # per channel; the oldest go first
 
@@ -122,7 +121,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_message(message)
         own = detached(message)
         if mailbox.full:
-            raise _channel_full(channel, mailbox)
+            raise channel_full(channel, mailbox.capacity)
         mailbox.put(own)
 
     async def receive(self, channel: str) -> Message:
@@ -173,9 +172,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def join(
         self, group: str, channel: str, *, since: str | None = None, history: int = 0
     ) -> Joined:
-        check_joining(since, history)
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
+        self.require_joinable(group, channel, since, history)
         if channel not in self.local.mailboxes:
             raise ChannelNotOwned(channel)
         return self._history.join(group, channel, since, history)
@@ -255,14 +252,13 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def replay(self, channel: str, letter: DeadLetter) -> bool:
         self.require_valid_channel_name(channel)
-        if letter.message is None:
-            raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
+        message = copier(letter.decoded())()
         mailbox = self.local.mailbox_of(channel)
         if mailbox.full:
-            raise _channel_full(channel, mailbox)
+            raise channel_full(channel, mailbox.capacity)
         found = await self.discard(channel, letter)
         if found:
-            self._jobs[letter.id] = job = Job(channel, copier(letter.message)(), letter.id)
+            self._jobs[letter.id] = job = Job(channel, message, letter.id)
             self._give_back(job)
         return found
 
@@ -343,10 +339,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self.local.mailbox_of(channel).poke()
         elif not self._names.owns(channel):
             self.local.close_if_idle(channel)
-
-
-def _channel_full(channel: str, mailbox: Mailbox) -> ChannelFull:
-    return ChannelFull(f"Channel {channel} holds {mailbox.capacity} unread messages")
 
 
 class Log:

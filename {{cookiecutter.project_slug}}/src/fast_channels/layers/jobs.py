@@ -12,6 +12,7 @@ A worker that has lost a lease
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ..exceptions import ChannelFull, UndecodableMessage
 from ..mailbox import Message
 
 REASON_LENGTH = 500  # characters of a dead letter's reason that are kept
@@ -46,6 +47,12 @@ class DeadLetter:
     reason: str
     at: float
     receipt: str
+
+    def decoded(self) -> Message:
+        """``message``, or ``UndecodableMessage``."""
+        if self.message is None:
+            raise UndecodableMessage(f"Dead letter {self.id} cannot be decoded: {self.reason}")
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +127,7 @@ class InspectableWorkQueue(WorkQueue, Protocol):
 
 def shortened(reason: str) -> str:
     return reason if len(reason) <= REASON_LENGTH else reason[: REASON_LENGTH - 1] + "…"
+
+
+def channel_full(channel: str, capacity: int) -> ChannelFull:
+    return ChannelFull(f"Channel {channel} holds {capacity} unread messages")

@@ -197,7 +197,8 @@ class Batch:
 
     def set_result(self, reply: Reply) -> None:
         self._answered = True
-        self._succeeded(reply)
+        number, outcomes = len(self.senders), self._batcher.outcomes
+        self._settle(outcomes(self.topic, number, reply) if outcomes else [None] * number)
 
     def set_exception(self, error: Exception) -> None:
         self._answered = True
@@ -222,18 +223,9 @@ class Batch:
         except Exception as error:
             self.failed(error)
         else:
-            self._succeeded(reply)
+            self.set_result(reply)
 
     # Its senders
-
-    def _succeeded(self, reply: Reply) -> None:
-        if (outcomes := self._batcher.outcomes) is not None:
-            self._settle(outcomes(self.topic, len(self.senders), reply))
-            return
-        self._batcher.settled(self)
-        for sender in self.senders:
-            if not sender.done():  # it is if it was cancelled
-                sender.set_result(None)
 
     def failed(self, error: Exception) -> None:
         """Each sender gets a copy of its own: raising an exception changes it."""
@@ -243,7 +235,7 @@ class Batch:
         self._batcher.settled(self)
         for sender, outcome in zip(self.senders, outcomes, strict=True):
             if sender.done():
-                continue
+                continue  # it was cancelled
             if outcome is None:
                 sender.set_result(None)
             else:

@@ -31,9 +31,8 @@ Invariants
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -179,31 +178,20 @@ class Seen:
         return uids
 
 
-@dataclass(eq=False, slots=True)
 class Lane:
-    """What is to be recovered from one server, by one task."""
+    """What is to be recovered from one server, by one task, which ends with it."""
 
-    # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
-    behind: deque[tuple[Sequence[Position], Outage]] = field(default_factory=deque)
-    put_off: "set[asyncio.Task[None]]" = field(default_factory=set)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    task: "asyncio.Task[None] | None" = None
-    pause: float = FIRST_PAUSE  # after the next failure
+    def __init__(self) -> None:
+        # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
+        self.behind: asyncio.Queue[tuple[Sequence[Position], Outage]] = asyncio.Queue()
+        self.left = 0  # how many of these are in the queue, or will be
+        self.task: asyncio.Task[None] | None = None
+        self.pause = FIRST_PAUSE  # after the next failure
 
-    def add(self, positions: Sequence[Position], outage: Outage) -> None:
-        self.behind.append((positions, outage))
-        self.news.set()
-
-    def add_after(
-        self, wait: Callable[[], Awaitable[None]], positions: Sequence[Position], outage: Outage
-    ) -> None:
-        async def add() -> None:
-            await wait()
-            self.put_off.discard(task)
-            self.add(positions, outage)
-
-        task = asyncio.create_task(add())
-        self.put_off.add(task)
+    def add(self, positions: Sequence[Position], outage: Outage, after: float = 0.0) -> None:
+        """``after`` is in seconds."""
+        self.left += 1
+        asyncio.get_running_loop().call_later(after, self.behind.put_nowait, (positions, outage))
 
 
 class GroupLog(Strategy):
@@ -258,9 +246,7 @@ class GroupLog(Strategy):
             position.restart(0)
 
     async def aclose(self) -> None:
-        lanes = list(self._lanes.values())
-        await cancel_and_wait([lane.task for lane in lanes if lane.task is not None])
-        await cancel_and_wait(task for lane in lanes for task in lane.put_off)
+        await cancel_and_wait([lane.task for lane in self._lanes.values() if lane.task is not None])
 
     # What comes in
 
@@ -350,12 +336,10 @@ class GroupLog(Strategy):
 
     async def _recover(self, server: object, lane: Lane) -> None:
         try:
-            while lane.behind or lane.put_off:
-                lane.news.clear()
-                if lane.behind:
-                    await self._ask_for(lane, *lane.behind.popleft())
-                else:
-                    await lane.news.wait()
+            while lane.left:
+                positions, outage = await lane.behind.get()
+                await self._ask_for(lane, positions, outage)
+                lane.left -= 1
         finally:
             del self._lanes[server]
             if not self._lanes:
@@ -416,7 +400,7 @@ class GroupLog(Strategy):
 
     def _failed(self, lane: Lane, positions: list[Position], outage: Outage, error: object) -> None:
         self.failures.add(positions[0].topic, error)
-        lane.add_after(partial(asyncio.sleep, lane.pause), positions, outage)
+        lane.add(positions, outage, after=lane.pause)
         lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
 
     async def _take_answer(
@@ -441,7 +425,9 @@ class GroupLog(Strategy):
         ):
             await self._tell_gap(position.topic)
         if crowded := await self._hand_out(position, outage, page, at_end=not more):
-            lane.add_after(partial(self._let_take, crowded), [position], outage)
+            lane.left += 1
+            go_on = partial(lane.behind.put_nowait, ([position], outage))
+            self._let_take(crowded, time.monotonic() + PATIENCE, go_on)
         elif more:
             self.on_subscribed([position.topic], outage)
         elif position.behind is outage:
@@ -505,15 +491,20 @@ class GroupLog(Strategy):
             if len(mailbox) * 2 > mailbox.capacity and self._impatience.get(mailbox, 0) < STRIKES
         }
 
-    async def _let_take(self, crowded: dict[Mailbox, int]) -> None:
-        """Wait until they are half empty; not again for those that make no progress."""
-        deadline = time.monotonic() + PATIENCE
-        delay = 0.002
-        while still := [m for m in crowded if len(m) * 2 > m.capacity]:
-            if time.monotonic() >= deadline:
-                for mailbox in still:
-                    strikes = 1 if len(mailbox) < crowded[mailbox] else STRIKES
-                    self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
-                return
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 0.1)
+    def _let_take(
+        self,
+        crowded: dict[Mailbox, int],
+        deadline: float,
+        go_on: Callable[[], None],
+        delay: float = 0.002,
+    ) -> None:
+        """Go on when they are half empty; the next time not for those that have made no progress."""
+        still = [mailbox for mailbox in crowded if len(mailbox) * 2 > mailbox.capacity]
+        if still and time.monotonic() < deadline:
+            again = partial(self._let_take, crowded, deadline, go_on, min(delay * 2, 0.1))
+            asyncio.get_running_loop().call_later(delay, again)
+            return
+        for mailbox in still:
+            strikes = 1 if len(mailbox) < crowded[mailbox] else STRIKES
+            self._impatience[mailbox] = self._impatience.get(mailbox, 0) + strikes
+        go_on()

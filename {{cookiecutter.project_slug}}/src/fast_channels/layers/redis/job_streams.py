@@ -6,32 +6,27 @@ entries; what a worker holds is an entry of the group's pending list, whose idle
 Invariants of a stream
 - An entry leaves it only when it is acknowledged, buried or expired; the stream itself expires a minute
   after the last entry could.
-- An entry that has been pending for the time of a lease without being renewed is claimed by the next
-  receiver that asks, one of them, and counts as one more attempt.
-- An entry's number of attempts names its lease: a worker that comes with an older one has lost it. It may
-  still acknowledge; whatever else it asks for is not done.
+- An entry that was not renewed for the time of a lease is claimed by one of the receivers that ask next,
+  and counts as one more attempt. Its number of attempts names its lease: a worker that comes with an
+  older one may still acknowledge; whatever else it asks for is not done.
 - What was given back with a delay is held by a consumer of its own until it is due, then it is an entry
   whose lease has ended.
-- Dead letters are envelopes as they were sent, each with its attempts and the last reason: also what
-  cannot be decoded is kept, and can be read when the keys that it needs are configured.
 - A message is in its channel or among the dead letters, never in both and never in neither: each move is
-  one script. At most about ``LETTERS_KEPT`` of a channel are kept; the oldest go first. They do not expire.
+  one script. Letters are envelopes as they were sent, so that also what cannot be decoded is kept, until
+  the keys that it needs are configured. They do not expire; over ``LETTERS_KEPT`` the oldest go first.
 
 Invariants of receivers
-- One task of a channel asks for messages, only while a receiver waits, and gives back what none has taken;
-  it asks for as many as those that wait want. What it brings goes to those that came first.
+- One task of a channel asks for messages, as many as those that wait want. What it brings goes to those
+  that came first; what was for one that has been cancelled, to the next one.
 - For a loop of quick ``receive()`` calls messages are leased ahead: each time twice as many, up to
   ``AHEAD``. What no call has taken ``AHEAD_TIME`` after it came is given back, and for the next call
   nothing is leased ahead: so a slow loop keeps no message from other processes.
-- What was leased for a receiver that has been cancelled goes to the next one; if there is none, it is
-  given back at once, with what was leased ahead.
 - Messages keep their order: while some are being given back, no others are asked for.
 - What ``receive()`` has handed over is acknowledged in the same turn of the loop; in a quick loop by the
   request for the next messages, or after ``AHEAD_TIME``, and before anything that this process sends
   to the channel: there it takes no room any more.
 - No command blocks: while there is nothing, the next request is made when the channel's notification
-  comes, and every ``POLL`` seconds, for leases that have ended.
-- A receiver waits through an outage.
+  comes, and every ``POLL`` seconds, for leases that have ended. A receiver waits through an outage.
 
 Invariants of the channels of one event loop
 - A channel on which nobody has received for ``IDLE_TIME`` seconds is forgotten, or earlier when there
@@ -58,7 +53,7 @@ from ...exceptions import (
 from ...mailbox import Mailbox, Message
 from ...tasks import cancel_and_wait
 from ..idle import IdleNames
-from ..jobs import DeadLetter, Delivery, Depth, shortened
+from ..jobs import DeadLetter, Delivery, Depth, channel_full, shortened
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Outcome, Request
 from .client.commands import PUBLISH, Commands, Script
@@ -97,46 +92,28 @@ MOST_IDLE = 100  # channels
 
 
 class JobStream:
-    """``lease_time`` is in seconds."""
-
-    def __init__(self, owner: LoopLayer, lease_time: float, channel: str) -> None:
+    def __init__(self, owner: LoopLayer, lease_seconds: float, channel: str) -> None:
         topics = owner.config.topics
         self.channel = channel
         self.topic = topics.channel(channel)
         self._delayed = topics.delayed(channel)
         self._dead = topics.dead_letters(channel)  # all three share a slot
         self._owner = owner
-        self._lease_ms = int(lease_time * 1000)
-        self._expiry_ms = int(owner.config.expiry * 1000)
+        self._lease_ms = int(lease_seconds * 1000)
+        self.expiry_ms = int(owner.config.expiry * 1000)
+        self.capacity = owner.config.capacity_of(channel)
 
     @property
     def commands(self) -> Commands:
         return self._owner.commands_of(self.topic)
 
-    @property
-    def _capacity(self) -> int:
-        return self._owner.config.capacity_of(self.channel)
-
-    def _full(self) -> ChannelFull:
-        return ChannelFull(f"Channel {self.channel} holds {self._capacity} unread messages")
-
-    # Sending
+    def full(self) -> ChannelFull:
+        return channel_full(self.channel, self.capacity)
 
     def envelope(self, uid: bytes, payload: bytes) -> bytes:
         """Of what ``LoopLayer.serialize`` has made."""
         bound = self._owner.bind(self.topic, ("", payload, number_of(uid)))
         return encode(uid, [encode_message("", bound)])
-
-    def enqueue(self, envelopes: list[bytes]) -> Request:
-        limits = self._capacity, self._expiry_ms
-        command = ENQUEUE.command((self.topic,), *limits, PUBLISH, GROUP, *envelopes)
-        return self.commands, command
-
-    def outcomes(self, number: int, reply: Reply) -> list[Outcome]:
-        """What the reply to ``enqueue`` means to each of so many envelopes."""
-        accepted, expired = map(int, reply.split())
-        self._owner.local.count_expired(expired)
-        return [None if n < accepted else self._full() for n in range(number)]
 
     # Leases
 
@@ -148,7 +125,7 @@ class JobStream:
         Returns what was leased; what of it cannot be decoded, with the reason; and whether there may be more
         to take at once.
         """
-        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self._expiry_ms, int(claim))
+        values = (GROUP, WORKER, DELAYED, count, self._lease_ms, self.expiry_ms, int(claim))
         expired, more, *parts = await LEASE.run(
             self.commands, (self.topic, self._delayed), *values, *handled
         )
@@ -186,7 +163,7 @@ class JobStream:
     ) -> None:
         """``counts``: as attempts that they had; else no handler has seen them."""
         delay_ms = max(int(delay * 1000), 0)
-        limits = (delay_ms, self._lease_ms, self._expiry_ms, int(counts))
+        limits = (delay_ms, self._lease_ms, self.expiry_ms, int(counts))
         for start in range(0, len(deliveries), BATCH):
             some = deliveries[start : start + BATCH]
             leases = [part for one in some for part in (one.receipt, one.attempt)]
@@ -195,7 +172,7 @@ class JobStream:
 
     async def depth(self) -> Depth:
         *numbers, expired = await DEPTH.run(
-            self.commands, (self.topic, self._dead), GROUP, self._expiry_ms
+            self.commands, (self.topic, self._dead), GROUP, self.expiry_ms
         )
         self._owner.local.count_expired(expired)
         return Depth(*numbers)
@@ -237,19 +214,18 @@ class JobStream:
         )
 
     async def replay(self, letter: DeadLetter) -> bool:
-        if letter.message is None:
-            raise UndecodableMessage(f"Dead letter {letter.id} cannot be decoded: {letter.reason}")
+        payload = self._owner.serialize(letter.decoded())
         # Sealed anew: the old seal may have expired.
-        envelope = self.envelope(bytes.fromhex(letter.id), self._owner.serialize(letter.message))
+        envelope = self.envelope(bytes.fromhex(letter.id), payload)
         moved, expired = await REPLAY.run(
             self.commands,
             (self.topic, self._dead),
-            *(letter.receipt, envelope, self._capacity, self._expiry_ms, PUBLISH),
+            *(letter.receipt, envelope, self.capacity, self.expiry_ms, PUBLISH),
             replicated=self._owner.config.replicated,
         )
         self._owner.local.count_expired(expired)
         if moved < 0:
-            raise self._full()
+            raise self.full()
         return bool(moved)
 
     async def discard(self, letter: DeadLetter) -> bool:
@@ -281,8 +257,7 @@ class Receivers:
         self._ahead: deque[Delivery] = deque()
         self._returning = False  # what is ahead
         self._size = 1  # of the next request for a ``receive()``
-        self._fresh_until = 0.0
-        self._ahead_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # for AHEAD_TIME after messages came
         self._handled: list[str] = []  # receipts, to be acknowledged
 
     async def receive(self) -> Message:
@@ -290,12 +265,10 @@ class Receivers:
         if self._ahead:
             delivery = self._ahead.popleft()
         else:
-            quick = self._loop.time() < self._fresh_until
+            quick = self._timer is not None
             (delivery,) = await self._get(1, size=min(2 * self._size, AHEAD) if quick else 1)
         if not self._handled and self._size == 1:
             self._loop.call_soon(self.acknowledge)
-        elif self._ahead_timer is None:
-            self._look_at_ahead_in(AHEAD_TIME)
         self._handled.append(delivery.receipt)
         return delivery.message
 
@@ -416,9 +389,9 @@ class Receivers:
         served = self._serve()
         if not served or self._size == 1:
             self._give_back()
-        self._fresh_until = self._loop.time() + AHEAD_TIME
-        if self._ahead and self._ahead_timer is None:
-            self._look_at_ahead_in(AHEAD_TIME)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(AHEAD_TIME, self._slow_down)
 
     def _serve(self) -> bool:
         """Whether anybody waited for what there is."""
@@ -431,16 +404,12 @@ class Receivers:
                 served = True
         return served
 
-    def _look_at_ahead_in(self, seconds: float) -> None:
-        self._ahead_timer = self._loop.call_later(seconds, self._look_at_ahead)
-
-    def _look_at_ahead(self) -> None:
-        self._ahead_timer = None
-        if (left := self._fresh_until - self._loop.time()) <= 0:
+    def _slow_down(self) -> None:
+        self._timer = None
+        self.acknowledge()
+        if not self._waited_for:
+            self._size = 1
             self._give_back()
-            self.acknowledge()
-        elif self._ahead or self._handled:
-            self._look_at_ahead_in(left)
 
     def _give_back(self) -> None:
         if self._ahead:
@@ -459,8 +428,8 @@ class Receivers:
 
     async def aclose(self) -> None:
         self._closing = True
-        if self._ahead_timer is not None:
-            self._ahead_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         # What a request that is cut off has leased would only come again when its lease has ended.
         await self._end_task()
         await asyncio.sleep(0)  # a receiver that was cancelled gives back what it was given
@@ -476,11 +445,9 @@ class Receivers:
 
 
 class JobStreams(NamedChannels):
-    """``lease_time`` is in seconds."""
-
-    def __init__(self, owner: LoopLayer, lease_time: float) -> None:
+    def __init__(self, owner: LoopLayer, lease_seconds: float) -> None:
         self._owner = owner
-        self.stream = lru_cache(CACHED_NAMES)(partial(JobStream, owner, lease_time))
+        self.stream = lru_cache(CACHED_NAMES)(partial(JobStream, owner, lease_seconds))
         self._batcher = Batcher(self._enqueue, self._outcomes, replicated=owner.config.replicated)
         self._receivers: dict[str, Receivers] = {}
         self._idle = IdleNames(self._forget, after=IDLE_TIME, most=MOST_IDLE)
@@ -496,17 +463,21 @@ class JobStreams(NamedChannels):
 
     def _enqueue(self, channel: str, envelopes: list[bytes]) -> Request:
         self.acknowledge_received(channel)
-        return self.stream(channel).enqueue(envelopes)
+        stream = self.stream(channel)
+        limits = stream.capacity, stream.expiry_ms
+        command = ENQUEUE.command((stream.topic,), *limits, PUBLISH, GROUP, *envelopes)
+        return stream.commands, command
 
     def _outcomes(self, channel: str, number: int, reply: Reply) -> list[Outcome]:
-        return self.stream(channel).outcomes(number, reply)
+        accepted, expired = map(int, reply.split())
+        self._owner.local.count_expired(expired)
+        return [None if n < accepted else self.stream(channel).full() for n in range(number)]
 
     def acknowledge_received(self, channel: str) -> None:
         if (receivers := self._receivers.get(channel)) is not None:
             receivers.acknowledge()
 
     async def receive(self, channel: str) -> Message:
-        """A message, removed from Redis as soon as it is handed over."""
         return await self._receivers_of(channel).receive()
 
     async def lease(self, channel: str, count: int) -> list[Delivery]:

@@ -104,10 +104,7 @@ class RedisLayer(BaseChannelLayer):
                 loop_layer.end = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
 
-    @property
-    def here(self) -> LoopLayer:
-        """The running loop's part, for what keeps something of its own in Redis."""
-        return self._loop_layer
+    here = _loop_layer  # for what keeps something of its own in Redis
 
     @property
     def client_prefix(self) -> str:

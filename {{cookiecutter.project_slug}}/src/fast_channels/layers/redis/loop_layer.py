@@ -10,14 +10,25 @@ Invariants
   and receiver always agree.
 - How a message to those that listen travels is the ``Strategy``'s to say, and what becomes of one to a
   named channel the ``NamedChannels``'. This module knows neither logs nor jobs.
+
+Invariants of groups of channels that another process owns
+- A request to join or to leave one returns when the owner has answered, which it does after the change has
+  taken effect: what is sent to the group from then on reaches, or does not reach, the channel.
+- No answer within ``timeout`` seconds, or one that tells a failure, is ``ChannelLayerUnavailable``.
+- An owner works on at most ``MOST_REQUESTS`` at a time; those beyond get no answer.
+- A channel that its owner has closed is in no group; to add or to discard it is no error, as it is
+  none for the owner itself.
 """
 
 import abc
+import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import count
 from typing import Any, ClassVar
 
 from ...exceptions import (
@@ -27,7 +38,8 @@ from ...exceptions import (
     UndecodableMessage,
 )
 from ...mailbox import Mailbox, Message, Overflow
-from ...names import ChannelNames, owner_of
+from ...names import ChannelNames, check_channel_name, check_group_name, owner_of
+from ...tasks import cancel_and_wait
 from ..groups import LocalGroups
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
@@ -35,12 +47,17 @@ from .client.commands import Commands
 from .client.connection import Command
 from .client.servers import Events, Servers
 from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
-from .membership import ANSWER, JOIN, LEAVE, ForeignMembership
 from .serializers import BaseMessageSerializer
 
 logger = logging.getLogger(__name__)
 
 CACHED_NAMES = 4096  # of channels and groups that were sent to
+
+# A request travels to the owner's inbox as a message to the channel ``+<channel>`` or ``-<channel>``, the
+# answer to the requester's inbox as one to the channel ``=``.
+JOIN, LEAVE, ANSWER = "+", "-", "="
+MOST_REQUESTS = 1000
+PROCESS_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True)
@@ -174,12 +191,7 @@ class LoopLayer:
         )
         self.topology = config.connect(events, strategy.keeps)
         self.named = make_named(self)
-        self._foreign = ForeignMembership(
-            self.names.process_id,
-            config.timeout,
-            self._post_to_process,
-            {JOIN: self.group_add, LEAVE: self.group_discard},
-        )
+        self._foreign = ForeignMembership(self)
 
     def start(self) -> None:
         self.topology.start()
@@ -242,7 +254,7 @@ class LoopLayer:
     async def group_add(self, group: str, channel: str) -> None:
         owner = owner_of(channel)
         if owner is not None and owner != self.names.process_id:
-            await self._change_foreign(JOIN, group, channel, owner)
+            await self._foreign.request(JOIN, group, channel, owner)
         elif owner is None or channel in self.local.mailboxes:
             await self.join(group, channel)
             if owner is None:
@@ -261,18 +273,11 @@ class LoopLayer:
     async def group_discard(self, group: str, channel: str) -> None:
         owner = owner_of(channel)
         if owner is not None and owner != self.names.process_id:
-            await self._change_foreign(LEAVE, group, channel, owner)
+            await self._foreign.request(LEAVE, group, channel, owner)
         elif self.local.leave(group, channel):
             self.ignore(self.config.topics.group(group))
         if owner is None:
             self.named.left(channel)
-
-    async def _change_foreign(self, mark: str, group: str, channel: str, owner: str) -> None:
-        await self.listen(self.inbox)  # for the answer
-        await self._foreign.request(mark, group, channel, owner)
-
-    def _post_to_process(self, process_id: str, channel: str, payload: bytes) -> Awaitable[object]:
-        return self.post(self.config.topics.inbox(process_id), channel, payload)
 
     def close_channel(self, channel: str) -> None:
         mailbox = self.local.mailboxes.get(channel)
@@ -400,3 +405,84 @@ class LoopLayer:
         await self._foreign.aclose()
         await self._batcher.aclose()
         await self.topology.aclose()
+
+
+class ForeignMembership:
+    """Requests of one loop layer, and its answers to the requests of others."""
+
+    def __init__(self, owner: LoopLayer) -> None:
+        self._owner = owner
+        self._timeout = owner.config.timeout
+        self._numbers = count(1)
+        self._unanswered: dict[str, asyncio.Future[str]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def request(self, mark: str, group: str, channel: str, process_id: str) -> None:
+        """Have the channel's owner change the membership."""
+        await self._owner.listen(self._owner.inbox)  # for the answer
+        number = str(next(self._numbers))
+        answer = self._unanswered[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._timeout):
+                text = f"{self._owner.names.process_id} {number} {group}"
+                await self._post(process_id, mark + channel, text)
+                failure = await answer
+        except TimeoutError:
+            raise ChannelLayerUnavailable(
+                f"The process that owns channel {channel} did not confirm within {self._timeout} s "
+                f"that its membership in group {group} has changed"
+            ) from None
+        finally:
+            del self._unanswered[number]
+        if failure:
+            raise ChannelLayerUnavailable(
+                f"The process that owns channel {channel} could not change its membership in group "
+                f"{group}: {failure}"
+            )
+
+    def _post(self, process_id: str, channel: str, text: str) -> Awaitable[object]:
+        inbox = self._owner.config.topics.inbox(process_id)
+        return self._owner.post(inbox, channel, text.encode())
+
+    def receive(self, channel: str, payload: bytes) -> None:
+        """A message to one of the three names; ``UndecodableMessage`` for what none of us sends."""
+        try:
+            if channel == ANSWER:
+                self._answered(payload.decode())
+            else:
+                self._requested(channel[:1], channel[1:], payload.decode("ascii"))
+        except (ValueError, TypeError) as error:
+            raise UndecodableMessage(f"No request or answer of a membership: {error}") from error
+
+    def _answered(self, text: str) -> None:
+        number, _, failure = text.partition(" ")
+        answer = self._unanswered.get(number)
+        if answer is not None and not answer.done():  # else the requester has given up
+            answer.set_result(failure)
+
+    def _requested(self, mark: str, channel: str, text: str) -> None:
+        requester, number, group = text.split(" ")
+        check_group_name(group)
+        check_channel_name(channel)
+        if not PROCESS_ID.match(requester):
+            raise ValueError(f"{requester!r} is the id of no process")
+        if len(self._tasks) < MOST_REQUESTS:  # else the requester gets no answer in time
+            method = self._owner.group_add if mark == JOIN else self._owner.group_discard
+            change = partial(method, group, channel)
+            task = asyncio.create_task(self._answer(change, requester, number))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(
+        self, change: Callable[[], Awaitable[None]], requester: str, number: str
+    ) -> None:
+        failure = ""
+        try:
+            await change()
+        except ChannelLayerUnavailable as error:
+            failure = str(error)
+        with contextlib.suppress(ChannelLayerUnavailable):  # the requester is told by its timeout
+            await self._post(requester, ANSWER, f"{number} {failure}")
+
+    async def aclose(self) -> None:
+        await cancel_and_wait(self._tasks)

@@ -55,14 +55,12 @@ class RedisPubSubChannelLayer(RedisLayer):
             serializer_format=serializer_format,
             **options,
         )
-        self._on_disconnect = on_disconnect
-        self._on_reconnect = on_reconnect
+        self._make_strategy = partial(
+            Ephemeral, on_disconnect=on_disconnect, on_reconnect=on_reconnect
+        )
 
     def _make_loop_layer(self) -> LoopLayer:
-        def make_strategy(owner: LoopLayer) -> Ephemeral:
-            return Ephemeral(owner, self._on_disconnect, self._on_reconnect)
-
-        return LoopLayer(self._config, make_strategy, NamedTopics)
+        return LoopLayer(self._config, self._make_strategy, NamedTopics)
 
 
 class Ephemeral(Strategy):

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Literal, cast, get_args
 
 from ...exceptions import ChannelNotOwned
-from ..history import Histories, History, Joined, check_joining
+from ..history import Histories, History, Joined
 from ..jobs import DeadLetter, Delivery, Depth
 from .client.hosts import Hosts
 from .group_history import GroupHistory
@@ -89,7 +89,7 @@ class RedisChannelLayer(RedisLayer):
         return LoopLayer(
             self._config,
             partial(GroupHistory, kept=self._kept),
-            partial(JobStreams, lease_time=self.lease_time),
+            partial(JobStreams, lease_seconds=self.lease_time),
         )
 
     def _kept(self, topic: str) -> History:
@@ -106,9 +106,7 @@ class RedisChannelLayer(RedisLayer):
     async def join(
         self, group: str, channel: str, *, since: str | None = None, history: int = 0
     ) -> Joined:
-        check_joining(since, history)
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
+        self.require_joinable(group, channel, since, history)
         here = self._loop_layer
         if not here.names.owns(channel) or channel not in here.local.mailboxes:
             raise ChannelNotOwned(channel)

@@ -172,14 +172,8 @@ class MissingSerializer(BaseMessageSerializer):
 
     exception: ImportError = ImportError("A library that the serializer needs is not installed")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise self.exception
-
-    def as_bytes(self, message: Message) -> bytes:
-        raise self.exception
-
-    def from_bytes(self, message: bytes) -> Message:
-        raise self.exception
+    def __new__(cls, *args: Any, **kwargs: Any) -> "MissingSerializer":
+        raise cls.exception
 
 
 class SerializersRegistry:
