@@ -101,13 +101,7 @@ class Cluster(Servers):
         return ClusterCommands(self, key, keyed=True)
 
     async def primaries(self) -> list[Commands]:
-        self.start()
-        try:
-            async with asyncio.timeout(self.timeout):
-                while not self._map.addresses:
-                    await self.changed.wait()
-        except TimeoutError:
-            raise self.unavailable() from self._error
+        await self.commands("").connected(self._loop.time() + self.timeout)
         return [node.commands for node in self._nodes.values()]
 
     def part_of(self, topic: str) -> int:
