@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
-PATIENCE = 0.5  # seconds to wait for one node
+PATIENCE = 1.0  # seconds to wait for one node
 PAUSE = 0.05  # seconds before another attempt
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
@@ -237,7 +237,7 @@ class Cluster(Servers):
         for address in [*self._nodes, *self.endpoint.cluster]:
             connection = self.endpoint.at(address).pool().make_connection()
             try:
-                async with asyncio.timeout(PATIENCE * 2):
+                async with asyncio.timeout(PATIENCE):
                     await connection.connect()
                     slots = await _ask(connection, "CLUSTER", "SLOTS")
                     sharded = await _is_sharded(connection)
