@@ -73,7 +73,7 @@ from .frames import (
     frame,
     unmask,
 )
-from .receive_buffer import ReceiveBuffer, disconnect
+from .receive_buffer import ReceiveBuffer
 from .request import OpeningRequest, acceptance, head, read, response
 from .shared import Deadlines, Member, SharedState, shared_state
 
@@ -324,7 +324,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _respond(self, answer: bytes) -> None:
         """Send a response that is no accept, and close."""
         self.phase = Phase.LOST
-        self.receive_buffer.put(disconnect(CloseCode.ABNORMAL_CLOSURE))
+        self.receive_buffer.end(CloseCode.ABNORMAL_CLOSURE)
         self.transport.write(answer)
         self.transport.close()
 
@@ -456,14 +456,14 @@ class WebSocketProtocol(asyncio.Protocol):
     def _message(self, data: bytes | bytearray, *, is_text: bool) -> None:
         if not is_text:
             event = {"type": "websocket.receive", "bytes": bytes(data)}
-            self.receive_buffer.put_message(event, len(data))
+            self.receive_buffer.put(event, len(data))
             return
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
             self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
             return
-        self.receive_buffer.put_message({"type": "websocket.receive", "text": text}, len(text))
+        self.receive_buffer.put({"type": "websocket.receive", "text": text}, len(text))
 
     def _feed(self, data: bytes | bytearray) -> None:
         """Let the parser handle this, and keep it while a message's fragments or an error are due."""
@@ -561,7 +561,7 @@ class WebSocketProtocol(asyncio.Protocol):
         parser.send_close(code, reason)
         self.send_frame(b"".join(parser.data_to_send()))
         self.phase = phase
-        self._end(disconnect(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
+        self._end(CloseCode.NO_STATUS_RCVD if code is None else code, reason)
         self._set_deadline(self.shared.close_answers)
         if self._reading_paused:  # the client's answer may be behind what nobody will receive
             self.receive_buffer.full = False
@@ -604,7 +604,7 @@ class WebSocketProtocol(asyncio.Protocol):
         After a broken rule nothing more is sent, and read on until the client closes. Closing at once, with
         bytes unread, would reset the connection, and the reset may overtake the frame that says why.
         """
-        self._end(disconnect(close.code, close.reason))
+        self._end(close.code, close.reason)
         if clean or not self.transport.can_write_eof():  # TLS
             self.transport.close()
         else:
@@ -619,15 +619,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self._close(SHUTDOWN)
         self._set_deadline(self.shared.lingering)
 
-    def _end(self, event: Event) -> None:
-        """No message is sent any more, and this is the application's final event, if none is yet."""
+    def _end(self, code: int, reason: str | None = None) -> None:
+        """No message is sent any more, and the application is told, unless it was."""
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSED
         self.ready = False
         self._wake_senders()
         self.flush()
         self._set_deadline(None)
-        self.receive_buffer.put(event)
+        self.receive_buffer.end(code, reason)
 
     def _set_deadline(self, deadlines: Deadlines[Member] | None) -> None:
         """Have at most this one from now on."""
@@ -646,7 +646,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.phase = Phase.LOST
         self.parser = self._unread = self.receive_buffer.source = None
         self.shared.connections.discard(self)
-        self._end(disconnect(CloseCode.ABNORMAL_CLOSURE))
+        self._end(CloseCode.ABNORMAL_CLOSURE)
 
     # Keepalive
 

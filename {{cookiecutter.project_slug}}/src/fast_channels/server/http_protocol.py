@@ -14,6 +14,7 @@ Invariants
 """
 
 import asyncio
+import math
 import sys
 from contextlib import suppress
 from http import HTTPStatus
@@ -47,7 +48,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limit_time(False)
-        self._stop_write_timer()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -106,30 +107,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_write_timer()
+        self._expect_progress(math.inf)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_write_timer()
-
-    def _start_write_timer(self) -> None:
-        untaken = self._untaken()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._check_progress, untaken)
-
-    def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
 
-    def _check_progress(self, before: int) -> None:
-        if self._untaken() < before:
-            self._start_write_timer()
-        else:
-            self.transport.abort()
+    def _expect_progress(self, before: float) -> None:
+        """Count what the client has not acknowledged; it has to be less than ``before``.
 
-    def _untaken(self) -> int:
-        """Bytes that the client has not acknowledged.
-
-        The kernel holds up to 4 MiB of them, and takes more only when a third has gone; where it does not
+        The kernel holds up to 4 MiB of it, and takes more only when a third has gone; where it does not
         tell, slow may be taken for silent.
         """
         untaken = self.transport.get_write_buffer_size()
@@ -138,4 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
             with suppress(OSError):
                 kept = fcntl.ioctl(file, termios.TIOCOUTQ, bytes(4))
                 untaken += int.from_bytes(kept, sys.byteorder)
-        return untaken
+        if untaken < before:
+            self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._expect_progress, untaken)
+        else:
+            self.transport.abort()

@@ -31,24 +31,14 @@ class ReceiveBuffer:
     _limit: int
     source: Source | None  # None when there is nothing more to read
     full: bool = False
-    final: Event | None = None
+    final: dict[str, Any] | None = None
     on_empty: Callable[[], None] | None = None  # called before a receive that finds nothing
     _events: list[tuple[Event, int]] = field(default_factory=list)
     _size: int = 0
     _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)
 
-    def put(self, event: Event) -> None:
-        """Add an event that is no message; a disconnect is the final one."""
-        if self.final is not None:
-            return
-        if event["type"] == "websocket.disconnect":
-            self.final = event
-        else:
-            self._events.append((event, 0))
-        self._wake()
-
-    def put_message(self, event: Event, size: int) -> None:
-        """Add a message of this many bytes, or characters."""
+    def put(self, event: Event, size: int = 0) -> None:
+        """Add an event, a message of this many bytes, or characters."""
         if self.final is not None:
             return
         self._events.append((event, size))
@@ -56,6 +46,14 @@ class ReceiveBuffer:
         if len(self._events) >= self._limit or self._size >= MAX_BYTES:
             self.full = True
         if self._waiters:
+            self._wake()
+
+    def end(self, code: int, reason: str | None = None) -> None:
+        """Add the final event, a disconnect, if there is none yet."""
+        if self.final is None:
+            self.final = {"type": "websocket.disconnect", "code": code}
+            if reason is not None:
+                self.final["reason"] = reason
             self._wake()
 
     async def receive(self) -> Event:
@@ -100,11 +98,3 @@ class ReceiveBuffer:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
-
-
-def disconnect(code: int, reason: str | None = None) -> dict[str, Any]:
-    """The final event."""
-    event: dict[str, Any] = {"type": "websocket.disconnect", "code": code}
-    if reason is not None:
-        event["reason"] = reason
-    return event

@@ -23,6 +23,7 @@ from fast_channels.layers.redis.client import (
 from fast_channels.layers.redis.client.commands import KeptConnection
 from fast_channels.layers.redis.client.connection import (
     CONNECTION_ERRORS,
+    NEVER,
     Connection,
     ConnectionLost,
 )
@@ -115,6 +116,10 @@ async def connect(server: FakeServer) -> AsyncIterator[Any]:
         assert run.task.cancelled() or isinstance(run.task.exception(), CONNECTION_ERRORS)
 
 
+async def ask(connection: Connection, *command: Any) -> Any:
+    return await connection.execute(command, NEVER)
+
+
 def echo(command: list[bytes]) -> bytes:
     return b"+" + command[-1] + b"\r\n"
 
@@ -123,7 +128,7 @@ async def test_commands_of_one_turn_leave_in_one_write(server: FakeServer, conne
     """50 callers, one write, and each gets the reply to its own command."""
     server.answer = echo
     connection = (await connect()).connection
-    replies = await asyncio.gather(*(connection.call("ECHO", number) for number in range(50)))
+    replies = await asyncio.gather(*(ask(connection, "ECHO", number) for number in range(50)))
     assert replies == [str(number).encode() for number in range(50)]
     assert server.reads == [50]
 
@@ -132,7 +137,7 @@ async def test_an_error_reply_is_its_callers_alone(server: FakeServer, connect: 
     """Those before and behind it get theirs."""
     server.answer = lambda c: b"-ERR wrong\r\n" if c[-1] == b"1" else echo(c)
     connection = (await connect()).connection
-    calls = (connection.call("ECHO", number) for number in range(3))
+    calls = (ask(connection, "ECHO", number) for number in range(3))
     first, second, third = await asyncio.gather(*calls, return_exceptions=True)
     assert (first, third) == (b"0", b"2")
     assert isinstance(second, ResponseError)
@@ -144,7 +149,7 @@ async def test_a_cancelled_caller_does_not_shift_the_replies(
     """Its reply is thrown away when it comes; the next caller gets the next one."""
     server.answer = lambda command: b""
     connection = (await connect()).connection
-    calls = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
+    calls = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 3, "the commands")
     calls[1].cancel()
     server.send(b"+0\r\n+1\r\n+2\r\n")
@@ -158,7 +163,7 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(
 ) -> None:
     """The order of replies cannot be trusted any more."""
     run = await connect()
-    await run.connection.call("PING")
+    await ask(run.connection, "PING")
     server.send(b"+surprise\r\n")
     await run.lost("what nobody asked for: b'surprise'")
 
@@ -168,7 +173,7 @@ async def test_bytes_that_are_no_reply_end_the_connection(server: FakeServer, co
     server.answer = lambda command: b"HTTP/1.1 400 Bad Request\r\n\r\n"
     run = await connect()
     with pytest.raises(ConnectionLost):
-        await run.connection.call("PING")
+        await ask(run.connection, "PING")
     await run.lost()
 
 
@@ -181,7 +186,7 @@ async def test_a_silent_server_is_lost(
     server.answer = lambda command: b""
     run = await connect()
     with pytest.raises(ConnectionLost, match="no reply"):
-        await run.connection.call("GET", "x")
+        await ask(run.connection, "GET", "x")
     await run.lost("no reply for 0.1 s")
 
 
@@ -200,11 +205,11 @@ async def test_a_closed_connection_tells_everybody(server: FakeServer, connect: 
     """Those who wait and those who come later get `ConnectionLost`; `cast` is no error."""
     server.answer = lambda command: b""
     run = await connect()
-    waiting = [asyncio.create_task(run.connection.call("GET", "x")) for _ in range(3)]
+    waiting = [asyncio.create_task(ask(run.connection, "GET", "x")) for _ in range(3)]
     await eventually(lambda: len(server.commands) == 3, "the commands")
     await server.close()
     await run.lost()
-    for call in [*waiting, run.connection.call("PING")]:
+    for call in [*waiting, ask(run.connection, "PING")]:
         with pytest.raises(ConnectionLost):
             await call
     run.connection.cast("SUBSCRIBE", "x")
@@ -214,7 +219,7 @@ async def test_a_cancelled_run_tells_everybody(server: FakeServer, connect: Any)
     """Closing the layer ends the waits of its callers."""
     server.answer = lambda command: b""
     run = await connect()
-    waiting = asyncio.create_task(run.connection.call("GET", "x"))
+    waiting = asyncio.create_task(ask(run.connection, "GET", "x"))
     await eventually(lambda: len(server.commands) == 1, "the command")
     run.task.cancel()
     with pytest.raises(ConnectionLost, match="closed"):
@@ -226,7 +231,7 @@ async def test_a_replica_is_no_server_to_write_to(server: FakeServer, connect: A
     server.answer = lambda command: b"-READONLY You can't write against a read only replica.\r\n"
     run = await connect()
     with pytest.raises(ConnectionLost, match="replica"):
-        await run.connection.call("SET", "x", 1)
+        await ask(run.connection, "SET", "x", 1)
     await run.lost("replica")
 
 
@@ -237,7 +242,7 @@ async def test_callers_over_the_limit_wait(
     monkeypatch.setattr(connection_module, "MAX_PENDING", 2)
     server.answer = lambda command: b""
     connection = (await connect()).connection
-    calls = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
+    calls = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 2, "two commands")
     await asyncio.sleep(0.05)
     assert len(server.commands) == 2
@@ -253,7 +258,7 @@ async def test_turns_come_in_the_order_of_the_callers(
     monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     connection = (await connect()).connection
-    first, *others = [asyncio.create_task(connection.call("ECHO", number)) for number in range(5)]
+    first, *others = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(5)]
     now = asyncio.get_running_loop().time()
     impatient = asyncio.create_task(wait_for_reply(connection, 5, now + 0.02))
     await eventually(impatient.done, "the one that gives up")
@@ -261,7 +266,7 @@ async def test_turns_come_in_the_order_of_the_callers(
     others.pop(1).cancel()
     server.answer = echo
     server.send(b"+0\r\n")
-    late = asyncio.create_task(connection.call("ECHO", 6))
+    late = asyncio.create_task(ask(connection, "ECHO", 6))
     assert await asyncio.gather(first, *others, late) == [b"0", b"1", b"3", b"4", b"6"]
     assert [command[1] for command in server.commands] == [b"0", b"1", b"3", b"4", b"6"]
 
@@ -274,7 +279,7 @@ async def test_a_turn_that_is_cancelled_is_the_next_ones(
     monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     connection = (await connect()).connection
-    _, second, third = [asyncio.create_task(connection.call("ECHO", number)) for number in range(3)]
+    _, second, third = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     server.answer = echo
     connection.data_received(b"+0\r\n")
@@ -291,7 +296,7 @@ async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
     monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     run = await connect()
-    calls = [asyncio.create_task(run.connection.call("ECHO", number)) for number in range(3)]
+    calls = [asyncio.create_task(ask(run.connection, "ECHO", number)) for number in range(3)]
     await eventually(lambda: len(server.commands) == 1, "the first command")
     told: list[bool] = []
     reply = asyncio.get_running_loop().create_future()
@@ -368,7 +373,7 @@ async def test_a_deadline_ends_one_wait(server: FakeServer, connect: Any) -> Non
     server.send(b"+0\r\n+1\r\n+2\r\n")
     assert await calls[1] == b"1"
     server.answer = echo
-    assert await connection.call("ECHO", "next") == b"next"
+    assert await ask(connection, "ECHO", "next") == b"next"
 
 
 async def wait_for_reply(connection: Connection, number: int, deadline: float) -> Any:
@@ -409,7 +414,7 @@ def talk_through_tls(loop: str, folder: str) -> None:
         fake.answer = lambda command: b"$%d\r\n%b\r\n" % (len(command[-1]), command[-1])
         run = Running(Connection(connection))
         texts = [b"x" * size for size in (0, 1, 1000, 1_000_000)]
-        assert await asyncio.gather(*(run.connection.call("ECHO", text) for text in texts)) == texts
+        assert await asyncio.gather(*(ask(run.connection, "ECHO", text) for text in texts)) == texts
         await fake.close()
         await run.lost()
         listening.close()
@@ -424,7 +429,7 @@ async def test_a_server_that_is_loading_is_lost(server: FakeServer, connect: Any
     server.answer = lambda command: b"-LOADING Redis is loading the dataset in memory\r\n"
     run = await connect()
     with pytest.raises(ConnectionLost, match="loading"):
-        await run.connection.call("GET", "x")
+        await ask(run.connection, "GET", "x")
     await run.lost("loading")
 
 
@@ -435,7 +440,7 @@ async def test_callers_wait_while_the_server_does_not_read(connect: Any) -> None
     deadline = asyncio.get_running_loop().time() + 0.02
     with pytest.raises(TimeoutError):
         await connection.execute(("ECHO", "one"), deadline)
-    call = asyncio.create_task(connection.call("ECHO", "two"))
+    call = asyncio.create_task(ask(connection, "ECHO", "two"))
     await asyncio.sleep(0)
     connection.resume_writing()
     assert await call == b"OK"
@@ -455,7 +460,7 @@ async def test_a_subscribers_messages_are_handed_out(server: FakeServer, connect
     server.answer = answer
     connection = (await connect(lambda topic, data: heard.append((topic, data)))).connection
     connection.cast("SUBSCRIBE", "t")
-    assert await connection.call("PING") == [b"pong", b""]
+    assert await ask(connection, "PING") == [b"pong", b""]
     await eventually(lambda: len(heard) == 2, "both messages")
     assert heard == [(b"t", b"one"), (b"t", b"two")]
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 MIN_REFRESH = 0.2  # seconds
 MAX_REFRESH = 15.0
-PATIENCE = 0.5  # seconds to wait for one node
+PATIENCE = 1.0  # seconds to wait for one node
 PAUSE = 0.05  # seconds before another attempt
 SHARDED_SINCE = 7  # major version of Redis; Valkey says 7 for compatibility
 MISPLACED = (MovedError, AskError, ClusterError, TryAgainError)  # the topic lives elsewhere
@@ -101,13 +101,7 @@ class Cluster(Servers):
         return ClusterCommands(self, key, keyed=True)
 
     async def primaries(self) -> list[Commands]:
-        self.start()
-        try:
-            async with asyncio.timeout(self.timeout):
-                while not self._map.addresses:
-                    await self.changed.wait()
-        except TimeoutError:
-            raise self.unavailable() from self._error
+        await self.commands("").connected(self._loop.time() + self.timeout)
         return [node.commands for node in self._nodes.values()]
 
     def part_of(self, topic: str) -> int:
@@ -243,7 +237,7 @@ class Cluster(Servers):
         for address in [*self._nodes, *self.endpoint.cluster]:
             connection = self.endpoint.at(address).pool().make_connection()
             try:
-                async with asyncio.timeout(PATIENCE * 2):
+                async with asyncio.timeout(PATIENCE):
                     await connection.connect()
                     slots = await _ask(connection, "CLUSTER", "SLOTS")
                     sharded = await _is_sharded(connection)

@@ -115,10 +115,6 @@ class Connection(asyncio.Protocol):
 
     # Commands
 
-    async def call(self, *command: Any) -> Reply:
-        """Send a command and wait for its reply, see ``execute``."""
-        return await self.execute(command, NEVER)
-
     def execute(
         self, command: Command, deadline: float, *, again: bool = False
     ) -> "asyncio.Future[Reply]":
