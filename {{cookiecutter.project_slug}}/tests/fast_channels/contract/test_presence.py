@@ -17,7 +17,7 @@ from fast_channels.presence import Member, Presence, PresenceFull
 from fast_channels.presence.room import Room
 from fast_channels.presence.rosters import PAGE
 
-from ..support.backends import over
+from ..support.backends import Backend, over
 from ..support.expect import eventually, messages, silence
 from .conftest import MakeLayer
 
@@ -27,15 +27,16 @@ GRACE = 0.5  # seconds
 
 
 @pytest.fixture
-async def make_presence(make_layer: MakeLayer) -> AsyncIterator[MakePresence]:
+async def make_presence(backend: Backend, make_layer: MakeLayer) -> AsyncIterator[MakePresence]:
     """A function that makes the presence of one more process; without a layer of its own in memory."""
     layers: list[BaseChannelLayer] = []
     async with AsyncExitStack() as stack:
 
-        def make(**options: Any) -> Presence:
-            layer = make_layer()
-            if layers and "Memory" in type(layer).__name__:
-                layer = layers[0]
+        def make(*, timeout: float | None = None, **options: Any) -> Presence:
+            if backend.is_memory:
+                layer = layers[0] if layers else make_layer()
+            else:
+                layer = make_layer(**({"timeout": timeout} if timeout else {}))
             layers.append(layer)
             presence = Presence(layer, **({"grace": GRACE, "lease": 5.0} | options))
             stack.push_async_callback(presence.aclose)
@@ -244,9 +245,13 @@ async def test_watching_again_begins_anew(here: Presence, elsewhere: Presence) -
 
 
 async def test_an_orderly_end_leaves_the_members_their_grace(
-    here: Presence, make_presence: MakePresence
+    make_presence: MakePresence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deploy: who comes back to another process within the grace has never left; others leave."""
+    # Nobody is taken for dead within two timeouts, of the layer or, in memory, this one.
+    timeout = 2.5
+    monkeypatch.setattr("fast_channels.presence.service.TIMEOUT", timeout)
+    here = make_presence(timeout=timeout)
     listener, _ = await watcher(here)
     before = make_presence(grace=3.0)
     for key in ("ann", "bob"):
