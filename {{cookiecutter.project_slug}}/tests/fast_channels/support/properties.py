@@ -1,4 +1,4 @@
-"""What the property tests share: their settings, characters, and a clock that stands until it is told to move."""
+"""What the property tests share: settings, characters, and a clock that stands until it is told to move."""
 
 import os
 import time
