@@ -89,7 +89,7 @@ async def test_a_stable_member_beside_churn(backend: Backend, make_layer: MakeLa
     # Alone in its process, each guest subscribes and unsubscribes; two of them overlap.
     crowds = ((near, JOINS // 4), (near, JOINS // 4), (far, JOINS // 2))
     guests = asyncio.gather(*(come_and_go(layer, times) for layer, times in crowds))
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):  # some 2 s; a starved machine takes long for so many
         (sent, *_) = await asyncio.gather(talk(), stay(), guests)
     assert received == [*range(sent), -1]
     assert sent > 1000
