@@ -1,10 +1,15 @@
-"""Fixtures of the runtime's tests.
+"""Fixtures of the runtime's tests, and how these are collected.
 
-The Redis processes are shared by the whole test run; each test keeps to a prefix of its own.
+The Redis processes are shared by the whole test run, all its workers; each test keeps to a prefix of its
+own, and what breaks, empties or counts a whole server has one to itself.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,30 +22,91 @@ from fast_channels.names import owner_of
 from fast_channels.server import WebSocketProtocol
 
 from .support import uvicorn_server
-from .support.redis_servers import ClusterGroup, RedisServer, SentinelGroup
+from .support.redis_servers import ClusterGroup, RedisServer, SentinelGroup, shared
 from .support.sample_consumers import Member
 from .support.worker_bench import Bench, Ledger
 
+HERE = Path(__file__).parent
+
+
+# Collection
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of several workers begins with files of its own: the first that comes to a file rewrites its
+    asserts, which takes most of the time, and the others find that done.
+    """
+    worker = worker_of(config)
+    if worker and [Path(arg).resolve() for arg in config.args] == [HERE.resolve()]:
+        files = sorted(map(str, HERE.rglob("test_*.py")))
+        number = int(worker["workerid"].removeprefix("gw"))
+        begin = number * len(files) // worker["workercount"]
+        config.args[:] = files[begin:] + files[:begin]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In all workers the same order."""
+    items.sort(key=lambda item: item.path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests are made, and stay: the garbage collector need not look at them, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def worker_of(config: pytest.Config) -> dict[str, Any] | None:
+    """What pytest-xdist says to one of several processes that run the tests."""
+    return getattr(config, "workerinput", None)
+
+
+# Servers
+
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
+def common_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all workers of the test run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if worker_of(request.config) else own
+
+
+@pytest.fixture(scope="session")
+def redis_server(common_folder: Path) -> Iterator[RedisServer]:
     """One server, which no test may stop."""
+    with shared(common_folder, "standalone", RedisServer) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """For a test that counts what a server does, or breaks all connections to it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def sentinel_group() -> Iterator[SentinelGroup]:
+def sentinel_group(common_folder: Path) -> Iterator[SentinelGroup]:
     """A primary, two replicas and three Sentinels, all with passwords; no test may stop one."""
-    with SentinelGroup(password="data-password", sentinel_password="watch-password") as group:
+    passwords = {"password": "data-password", "sentinel_password": "watch-password"}
+    with shared(common_folder, "sentinel", partial(SentinelGroup, **passwords)) as group:
         yield group
 
 
 @pytest.fixture(scope="session")
-def cluster_group() -> Iterator[ClusterGroup]:
+def cluster_group(common_folder: Path) -> Iterator[ClusterGroup]:
     """A Cluster of three primaries, with a password; no test may stop one."""
-    with ClusterGroup(password="data-password") as group:
+    make = partial(ClusterGroup, password="data-password")
+    with shared(common_folder, "cluster", make) as group:
         yield group
+
+
+# Layers
 
 
 @pytest.fixture

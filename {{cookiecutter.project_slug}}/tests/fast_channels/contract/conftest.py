@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ FIXTURES = {
     "standalone": "redis_server",
     "sentinel": "sentinel_group",
     "cluster": "cluster_group",
+    "own": "own_server",
 }
 
 MakeLayer = Callable[..., BaseChannelLayer]
@@ -24,12 +26,18 @@ MakeLayer = Callable[..., BaseChannelLayer]
 
 @pytest.fixture(params=ALL)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    name: str = request.param
+    return backend_of(request.param, request)
+
+
+def backend_of(name: str, request: pytest.FixtureRequest) -> Backend:
+    """The servers are started when the first test asks for them."""
     if name == "memory":
         return Backend(name)
-    topology = name.partition("-")[2]
-    server: RedisServer | SentinelGroup | ClusterGroup = request.getfixturevalue(FIXTURES[topology])
-    return Backend(name, server.url, prefix=f"test-{uuid.uuid4().hex[:8]}")
+    backend = Backend(name, prefix=f"test-{uuid.uuid4().hex[:8]}")
+    server: RedisServer | SentinelGroup | ClusterGroup = request.getfixturevalue(
+        FIXTURES[backend.topology]
+    )
+    return replace(backend, url=server.url)
 
 
 @pytest.fixture
@@ -63,9 +71,11 @@ async def redis_client(
     backend: Backend, request: pytest.FixtureRequest
 ) -> AsyncIterator[redis.asyncio.Redis]:
     """A plain client of the backend's (primary) server, to look at what the layer stores."""
-    if backend.name.endswith("sentinel"):
+    if backend.topology == "sentinel":
         server = request.getfixturevalue("sentinel_group").primary()
     else:
-        server = request.getfixturevalue("redis_server")
+        server = request.getfixturevalue(
+            "own_server" if backend.topology == "own" else "redis_server"
+        )
     async with redis.asyncio.Redis.from_url(server.url, protocol=2) as client:
         yield client

@@ -11,7 +11,7 @@ from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
 from fast_channels.layers.redis.format import UID_LENGTH, Uids, decode, encode, encode_message
 from fast_channels.layers.redis.layer import RedisLayer
 
-from ..support.backends import QUEUE, REDIS, Backend, over
+from ..support.backends import OWN, QUEUE, REDIS, Backend, over
 from ..support.expect import eventually, messages, silence
 
 # What a log puts before an envelope, which begins with random bytes: the ids of two entries.
@@ -133,7 +133,7 @@ async def test_a_job_is_not_read_from_another_queue(
     assert await messages(layer, "a") == [{"type": "x"}]
 
 
-@over(["queue-standalone"])
+@over(OWN)
 async def test_what_was_missed_is_read_from_the_log(
     backend: Backend, layer: RedisChannelLayer, redis_client: redis.asyncio.Redis
 ) -> None:

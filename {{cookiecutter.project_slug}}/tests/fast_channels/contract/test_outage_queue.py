@@ -21,7 +21,7 @@ from fast_channels.layers.redis.format import (
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import RedisServer
 
-COUNT = 1000
+COUNT = 500
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def numbers(received: list[dict[str, Any]]) -> list[int]:
 async def test_killed_connections(
     listener: Any, sender: Any, server: RedisServer, kinds: tuple[str, ...], step: int
 ) -> None:
-    """1,000 messages to a group and as many to a channel, one by one or some at once, under 10 kills:
+    """500 messages to a group and as many to a channel, one by one or some at once, under 10 kills:
     each once, in order.
     """
     channel, member = await listener.new_channel(), await listener.new_channel()

@@ -8,7 +8,7 @@ import pytest
 
 from fast_channels.layers import Delivery, Depth
 
-from ..support.backends import MEMORY, PUBSUB, QUEUE, WORK, Backend, over
+from ..support.backends import MEMORY, OWN, PUBSUB, QUEUE, WORK, Backend, over
 from ..support.expect import eventually, messages, silence
 
 MakeLayer = Callable[..., Any]
@@ -40,7 +40,7 @@ def numbers_and_attempts(deliveries: list[Delivery]) -> list[tuple[int, int]]:
 # What is leased ahead
 
 
-@over(STANDALONE)
+@over(OWN)
 async def test_a_quick_loop_takes_few_commands(make_layer: MakeLayer, redis_client: Any) -> None:
     """Less than one for each message: they are leased, and acknowledged, many at a time."""
     layer = make_layer(capacity=2000)

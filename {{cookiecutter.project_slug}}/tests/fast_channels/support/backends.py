@@ -19,6 +19,7 @@ MEMORY = ["memory"]
 PUBSUB = ["pubsub-standalone", "pubsub-sentinel", "pubsub-cluster"]
 QUEUE = ["queue-standalone", "queue-sentinel", "queue-cluster"]
 REDIS = PUBSUB + QUEUE
+OWN = ["queue-own"]  # a server that no other test uses
 WORK = MEMORY + QUEUE  # layers that keep a named channel's messages until a receiver takes them
 ALL = MEMORY + REDIS
 
@@ -39,7 +40,11 @@ class Backend:
 
     @property
     def is_queue(self) -> bool:
-        return self.name in QUEUE
+        return self.name in (*QUEUE, *OWN)
+
+    @property
+    def topology(self) -> str:
+        return self.name.partition("-")[2]
 
     def make(self, **options: Any) -> BaseChannelLayer:
         if self.is_memory:

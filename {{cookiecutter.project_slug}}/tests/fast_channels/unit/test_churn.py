@@ -23,7 +23,7 @@ from ..support.redis_servers import RedisServer
 
 TIMES = float(os.environ.get("CHURN", "1"))
 JOINS = 10_000  # not fewer by default, and not more
-CONNECTIONS = int(10_000 * TIMES)
+CONNECTIONS = int(2_000 * TIMES)
 EXPIRY = 0.5  # seconds; what the queue layer logs for a group lives up to 1.5 times as long
 
 MakeLayer = Callable[..., Any]
@@ -89,7 +89,7 @@ async def test_a_stable_member_beside_churn(backend: Backend, make_layer: MakeLa
     # Alone in its process, each guest subscribes and unsubscribes; two of them overlap.
     crowds = ((near, JOINS // 4), (near, JOINS // 4), (far, JOINS // 2))
     guests = asyncio.gather(*(come_and_go(layer, times) for layer, times in crowds))
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):  # some 2 s; a starved machine takes long for so many
         (sent, *_) = await asyncio.gather(talk(), stay(), guests)
     assert received == [*range(sent), -1]
     assert sent > 1000
@@ -138,7 +138,7 @@ async def connections(layer: InMemoryChannelLayer, count: int) -> None:
 
 @pytest.mark.timeout(60 + 120 * TIMES)
 async def test_connections_leave_nothing(memory_layer: InMemoryChannelLayer) -> None:
-    """After 10,000 connections the layer holds no channel and no group, the loop no task, and the
+    """After 2,000 connections the layer holds no channel and no group, the loop no task, and the
     process no more objects than after the first hundred.
     """
     await connections(memory_layer, 100)

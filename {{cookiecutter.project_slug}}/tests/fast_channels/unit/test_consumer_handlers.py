@@ -28,7 +28,7 @@ from fast_channels.type_defs import Event
 from fast_channels.worker import Worker
 
 from ..support.expect import eventually
-from ..support.properties import sequences
+from ..support.properties import CHARACTERS, sequences
 from ..support.worker_bench import Ledger
 
 FRAMEWORK = (AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer, AsyncHttpConsumer)
@@ -116,7 +116,13 @@ async def test_no_attribute_of_the_framework_can_be_called(consumer: type[AsyncC
 
 
 @given(
-    st.lists(st.text(max_size=20) | st.integers() | st.none() | st.lists(st.text()), max_size=30)
+    st.lists(
+        st.text(CHARACTERS, max_size=20)
+        | st.integers()
+        | st.none()
+        | st.lists(st.text(CHARACTERS)),
+        max_size=30,
+    )
 )
 @sequences(15, 1)
 def test_no_type_ends_a_socket(types: list[Any]) -> None:

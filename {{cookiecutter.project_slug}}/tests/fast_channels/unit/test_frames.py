@@ -30,7 +30,7 @@ from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support import frame_cost
-from ..support.properties import sequences
+from ..support.properties import CHARACTERS, sequences
 from ..support.sample_frames import Chat, Message, Move, Moved, Said, Typing, Unknown
 from ..support.uvicorn_server import serving
 
@@ -189,8 +189,10 @@ async def test_few_problems_are_listed(client: WebsocketCommunicator) -> None:
 
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(CHARACTERS),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(CHARACTERS), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 FIELDS = [
@@ -208,7 +210,7 @@ FIELDS = [
 ]
 TYPES = ["message", "move.left", "fail", "typing", "error", "ok"]
 ALMOST = st.dictionaries(
-    st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.sampled_from(TYPES), max_size=6
+    st.sampled_from(FIELDS) | st.text(CHARACTERS), JSON_VALUES | st.sampled_from(TYPES), max_size=6
 )
 RUBBISH = (
     st.text(st.characters(codec=None, exclude_categories=()))

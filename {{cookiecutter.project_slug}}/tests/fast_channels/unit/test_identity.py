@@ -33,7 +33,7 @@ from fast_channels.names import check_group_name
 from fast_channels.testing import WebsocketCommunicator
 
 from ..support.expect import DEADLINE, eventually
-from ..support.properties import sequences
+from ..support.properties import CHARACTERS, sequences
 
 TOLD = {"type": "note", "text": "for you"}
 
@@ -94,7 +94,7 @@ async def open_desks(*clients: WebsocketCommunicator) -> AsyncIterator[None]:
 
 # Names
 
-IDS = st.text(min_size=1) | st.text("aZ09-_.", min_size=1, max_size=70)
+IDS = st.text(CHARACTERS, min_size=1) | st.text("aZ09-_.", min_size=1, max_size=70)
 
 
 @sequences(200, 1)

@@ -155,11 +155,14 @@ async def test_another_layer() -> None:
         await Presence(layer).members("room")
 
 
-async def test_two_event_loops(redis_server: RedisServer) -> None:
+async def test_two_event_loops(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one layer object, in two threads, are two processes; one whose loop ends leaves in order."""
+    # Nobody is taken for dead within two timeouts, of the layer or, in memory, this one.
+    timeout = 1.5
+    monkeypatch.setattr("fast_channels.presence.service.TIMEOUT", timeout)
     layers = [
         InMemoryChannelLayer(),
-        RedisChannelLayer([redis_server.url], f"test-{uuid.uuid4().hex[:8]}"),
+        RedisChannelLayer([redis_server.url], f"test-{uuid.uuid4().hex[:8]}", timeout=timeout),
     ]
     for layer in layers:
         async with layer, Presence(layer, grace=0.2, lease=1.0) as presence:

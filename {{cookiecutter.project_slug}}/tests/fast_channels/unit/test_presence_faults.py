@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,19 +47,25 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-async def make(kind: Any) -> AsyncIterator[Make]:
-    """A function that makes one more process of an app, at a URL."""
-    prefix = f"test-{uuid.uuid4().hex[:8]}"
+async def make_with() -> AsyncIterator[Make]:
+    """A function that makes one more process of an app, one for each kind of layer, at a URL."""
+    prefixes = {kind: f"test-{uuid.uuid4().hex[:8]}" for kind in LAYERS}
     async with AsyncExitStack() as stack:
 
-        def make(url: str, *, lease: float = LEASE) -> Presence:
-            layer = kind([url], prefix, timeout=lease / 2)
+        def make(kind: Any, url: str, *, lease: float = LEASE) -> Presence:
+            layer = kind([url], prefixes[kind], timeout=lease / 2)
             presence = Presence(layer, grace=1.0, lease=lease)
             stack.push_async_callback(layer.aclose)
             stack.push_async_callback(presence.aclose)
             return presence
 
         yield make
+
+
+@pytest.fixture
+def make(kind: Any, make_with: Make) -> Make:
+    """It makes one more process with the layer that is the test's."""
+    return partial(make_with, kind)
 
 
 @contextmanager
@@ -233,20 +240,23 @@ async def test_members_of_an_outage(make: Make) -> None:
         assert await keys_of(elsewhere) == ["bob"]
 
 
-async def test_a_failover(make: Make) -> None:
+async def test_a_failover(make_with: Make) -> None:
     """The replica goes on with what it has; what it lacks is written again."""
     with SentinelGroup(password="data", sentinel_password="watch") as group:
-        here, elsewhere = make(group.url, lease=10), make(group.url, lease=10)
-        await survives(here, elsewhere, lambda: group.failover())
+        await survive(apps(make_with, group.url), lambda: group.failover())
 
 
-async def test_a_failover_in_a_cluster(make: Make) -> None:
+async def test_a_failover_in_a_cluster(make_with: Make) -> None:
     """Of the node where the group's roster is, and of that with the registry."""
     with ClusterGroup(replicas=1, password="data") as group:
-        here, elsewhere = make(group.url, lease=10), make(group.url, lease=10)
-        prefix = here.layer.prefix  # type: ignore[attr-defined]
-        for key in (f"{prefix}:p:{{room}}", f"{prefix}:l:{{presence}}"):
-            await survives(here, elsewhere, lambda key=key: lose_primary(group, key))
+        both = apps(make_with, group.url)
+        for key in ("{room}", "{presence}"):  # whatever stands before it
+            await survive(both, lambda key=key: lose_primary(group, key))
+
+
+def apps(make_with: Make, url: str) -> list[tuple[Presence, Presence]]:
+    """Two processes of an app with each kind of layer: all live through the same failover."""
+    return [(make_with(kind, url, lease=10), make_with(kind, url, lease=10)) for kind in LAYERS]
 
 
 def lose_primary(group: ClusterGroup, key: str) -> None:
@@ -276,12 +286,21 @@ async def test_a_cluster_without_sharded_notifications(
         assert await heard(here, listener) == [("left", "ann")]
 
 
-async def survives(here: Presence, elsewhere: Presence, failover: Callable[[], object]) -> None:
+async def survive(apps: list[tuple[Presence, Presence]], failover: Callable[[], object]) -> None:
+    begun = await asyncio.gather(*(begin(*app) for app in apps))
+    await asyncio.to_thread(failover)
+    await asyncio.gather(*(go_on(*app, *one) for app, one in zip(apps, begun, strict=True)))
+
+
+async def begin(here: Presence, elsewhere: Presence) -> tuple[str, str]:
     listener = await watch(here)
     await enter(here, "ann")
     leaving = await enter(elsewhere, "bob")
     assert await heard(here, listener, 2) == [("joined", "ann"), ("joined", "bob")]
-    await asyncio.to_thread(failover)
+    return listener, leaving
+
+
+async def go_on(here: Presence, elsewhere: Presence, listener: str, leaving: str) -> None:
     cem = await enter(elsewhere, "cem")
     events: list[tuple[str, str]] = []
     while ("joined", "cem") not in events:

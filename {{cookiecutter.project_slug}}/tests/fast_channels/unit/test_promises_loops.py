@@ -15,7 +15,7 @@ from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
 
 from ..support.redis_servers import RedisServer, wait_until
 
-RUNS = 200
+RUNS = 60  # fifteen times as many as connections may be there at once
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def connected_clients(server: RedisServer) -> int:
     return len(server.execute("CLIENT", "LIST").splitlines()) - 1
 
 
-def test_promise_19_two_hundred_loops_leave_nothing(layer: Any, server: RedisServer) -> None:
+def test_promise_19_many_loops_leave_nothing(layer: Any, server: RedisServer) -> None:
     """A sync caller's `asyncio.run` for each send: no error, few connections, none left."""
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
     most = 0

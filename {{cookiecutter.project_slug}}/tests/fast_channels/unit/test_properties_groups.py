@@ -132,4 +132,4 @@ class GroupsMachine(RuleBasedStateMachine):
 
 def test_local_groups() -> None:
     """Members, mailboxes, returned values and counts agree with the model after each step."""
-    run_state_machine_as_test(GroupsMachine, settings=sequences(150, 50))
+    run_state_machine_as_test(GroupsMachine, settings=sequences(75, 50))

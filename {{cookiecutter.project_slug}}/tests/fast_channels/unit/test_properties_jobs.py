@@ -210,4 +210,4 @@ def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = WallClock()
     for module in (mailbox_module, in_memory):
         monkeypatch.setattr(module, "time", clock)
-    run_state_machine_as_test(lambda: JobsMachine(clock), settings=sequences(150, 40))
+    run_state_machine_as_test(lambda: JobsMachine(clock), settings=sequences(75, 40))

@@ -163,4 +163,4 @@ def test_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(mailbox_module, "time", clock)
     monkeypatch.setattr(groups_module, "time", clock)
-    run_state_machine_as_test(lambda: MailboxMachine(clock), settings=sequences(150, 40))
+    run_state_machine_as_test(lambda: MailboxMachine(clock), settings=sequences(90, 40))

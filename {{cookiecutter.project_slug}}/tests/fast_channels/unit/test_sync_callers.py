@@ -15,7 +15,7 @@ from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
 
 from ..support.redis_servers import RedisServer, wait_until
 
-CALLS = 200  # twenty times as many as connections or loops may be there at once
+CALLS = 60  # six times as many as connections or loops may be there at once
 THREADS = 4
 LINKS = 2  # connections that one event loop of a layer may have: for commands, for subscriptions
 
@@ -128,5 +128,5 @@ async def test_a_sync_caller_inside_an_async_app(layer: Any, server: RedisServer
 
 
 def call_many(group_send: Call) -> None:
-    for number in range(200):
+    for number in range(CALLS):
         group_send("room", {"number": number})

@@ -9,6 +9,7 @@ from .binary import MISSING_REDIS_SERVER, RedisServerMissing, find_redis_server
 from .cluster import ClusterGroup
 from .process import RedisProcess, ServerFailed
 from .sentinel import Sentinel, SentinelGroup
+from .shared import shared
 from .standalone import RedisServer
 from .waiting import wait_until
 
@@ -22,5 +23,6 @@ __all__ = [
     "SentinelGroup",
     "ServerFailed",
     "find_redis_server",
+    "shared",
     "wait_until",
 ]

@@ -31,11 +31,22 @@ class ServerFailed(RuntimeError):
     """A server did not start; the text ends with its log."""
 
 
+class Borrowed:
+    """What another process of the test run has started: it runs as long as anybody uses it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> None:
+        """It has no status."""
+
+
 class RedisProcess:
     """A `redis-server` that a subclass configures.
 
     `stop()`, `kill()` and `restart()` keep port, configuration and data, as on a real machine.
-    `close()`, or the end of a `with` block, ends the process and removes the folder.
+    `close()`, or the end of a `with` block, ends the process and removes the folder. A copy that another
+    process gets by pickle can be asked, but neither stopped nor paused.
     """
 
     arguments: tuple[str, ...] = ()
@@ -47,7 +58,10 @@ class RedisProcess:
         self.port = 0
         self.password = password
         self.directory = Path()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Borrowed | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_process": Borrowed(self.pid) if self.alive else None}
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self.alive else "not running"
@@ -76,7 +90,7 @@ class RedisProcess:
 
     @property
     def pid(self) -> int:
-        return self._running().pid
+        return (self._process or self._running()).pid
 
     @property
     def config(self) -> Path:
@@ -127,9 +141,10 @@ class RedisProcess:
         """SIGKILL: no farewell to clients, nothing flushed."""
         if self._process is None:
             return
-        self._process.kill()
-        self._process.wait()
-        guardian.forget_process(self._process.pid)
+        process = self._running()
+        process.kill()
+        process.wait()
+        guardian.forget_process(process.pid)
         self._process = None
 
     def pause(self) -> None:
@@ -172,6 +187,8 @@ class RedisProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError(f"{type(self).__name__} on {self.address} does not run")
+        if isinstance(self._process, Borrowed):
+            raise RuntimeError(f"{self!r} is another process's")
         return self._process
 
     def _write_config(self) -> None:
