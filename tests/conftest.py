@@ -10,14 +10,18 @@ import pytest
 
 import beside
 import progress
-from rendering import environment_of, render, run, share_bytecode
+import rendering
+from rendering import environment_of, run, share_bytecode
 
 LAYERS = ("queue", "pubsub")
 TOPOLOGIES = ("standalone", "sentinel", "cluster")
 VARIANTS = tuple(product(LAYERS, TOPOLOGIES))
 # The default one: it alone has an environment, of the lock that all variants share.
 ONE = VARIANTS[0]
+DEFAULTS = {"channel_layer": ONE[0], "redis_topology": ONE[1], "ci": "github", "license": "MIT"}
+DEFAULTS |= {"project_name": "My Chat", "project_slug": "my_chat"}
 
+Variant = beside.Variant
 Render = Callable[..., Path]
 Shared = Callable[[Path], dict[str, str]]
 
@@ -42,18 +46,44 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-@pytest.fixture(name="render")
-def render_fixture(tmp_path: Path) -> Render:
-    """Renders into this test's own folder: ``render(license="MIT")``."""
-    return lambda **answers: render(tmp_path / "out", answers)
+@pytest.fixture(scope="session")
+def render(variants: dict[Variant, Path], tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """The project of these answers, ``render(license="MIT")``, for tests that leave it as it is.
+
+    All share it: to render takes more than a second of a core.
+    """
+    folder = tmp_path_factory.mktemp("rendered")
+    projects: dict[frozenset[tuple[str, str]], Path] = {
+        _answered({"channel_layer": layer, "redis_topology": topology}): project
+        for (layer, topology), project in variants.items()
+    }
+
+    def of(**answers: str) -> Path:
+        key = _answered(answers)
+        if key not in projects:
+            projects[key] = rendering.render(folder / str(len(projects)), answers)
+        return projects[key]
+
+    return of
+
+
+def _answered(answers: dict[str, str]) -> frozenset[tuple[str, str]]:
+    """Those that are not the default."""
+    return frozenset(answers.items() - DEFAULTS.items())
+
+
+@pytest.fixture
+def project(rendered: Path, tmp_path: Path) -> Path:
+    """A default project of the test's own, as it was rendered."""
+    return Path(shutil.copytree(rendered, tmp_path / "out" / rendered.name))
 
 
 @pytest.fixture(scope="session")
-def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[Variant, Path]:
     """Channel layer and topology -> the project generated from them, all else by default."""
     folder = tmp_path_factory.mktemp("variants")
     return {
-        (layer, topology): render(
+        (layer, topology): rendering.render(
             folder / f"{layer}-{topology}",
             {"channel_layer": layer, "redis_topology": topology},
         )
@@ -62,24 +92,22 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 
 
 @pytest.fixture(params=VARIANTS, ids="-".join)
-def variant(
-    request: pytest.FixtureRequest, variants: dict[tuple[str, str], Path]
-) -> tuple[str, str, Path]:
+def variant(request: pytest.FixtureRequest, variants: dict[Variant, Path]) -> tuple[str, str, Path]:
     """Channel layer, topology and project, one after another."""
     layer, topology = request.param
     return layer, topology, variants[layer, topology]
 
 
 @pytest.fixture
-def rendered(variants: dict[tuple[str, str], Path]) -> Path:
+def rendered(variants: dict[Variant, Path]) -> Path:
     """The default variant, for a test that leaves it as it is."""
     return variants[ONE]
 
 
 @pytest.fixture(scope="session")
 def copies(
-    variants: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], Path]:
+    variants: dict[Variant, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Variant, Path]:
     """The same as `variants`, for commands that leave caches and results behind."""
     folder = tmp_path_factory.mktemp("copies")
     return {
@@ -91,7 +119,7 @@ def copies(
 
 
 @pytest.fixture(scope="session")
-def installed(copies: dict[tuple[str, str], Path]) -> Path:
+def installed(copies: dict[Variant, Path]) -> Path:
     """The copy of variant `ONE` with its environment: what needs no other one runs in it."""
     project = copies[ONE]
     done = run("uv", "sync", "--locked", cwd=project)
@@ -118,8 +146,8 @@ def shared(installed: Path) -> Shared:
 @pytest.fixture(scope="session", autouse=True)
 def commands(
     request: pytest.FixtureRequest,
-    variants: dict[tuple[str, str], Path],
-    copies: dict[tuple[str, str], Path],
+    variants: dict[Variant, Path],
+    copies: dict[Variant, Path],
     shared: Shared,
     caches: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,

@@ -76,11 +76,18 @@ def configuration(home: Path) -> Path:
     return path
 
 
-def render(output: Path, answers: Mapping[str, str] | None = None) -> Path:
-    """Render into a folder of ``output`` without prompts; every other answer is the default."""
+def render(
+    output: Path,
+    answers: Mapping[str, str] | None = None,
+    *,
+    prompts: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Render into a folder of ``output``; every other answer is the default, or typed at its prompt."""
     project = cookiecutter(
         str(ROOT),
-        no_input=True,
+        no_input=not prompts,
+        overwrite_if_exists=overwrite,
         extra_context=dict(answers or {}),
         output_dir=str(output),
         config_file=str(configuration(output.parent / f"{output.name}-home")),

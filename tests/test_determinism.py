@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rendering import files, render, render_in
+from conftest import Render
+from rendering import files, render_in
 
 ANSWERS = [
     {},
@@ -22,9 +23,9 @@ def contents(project: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("answers", ANSWERS)
-def test_two_renders_are_identical(tmp_path: Path, answers: dict[str, str]) -> None:
+def test_two_renders_are_identical(render: Render, tmp_path: Path, answers: dict[str, str]) -> None:
     """Neither the folder, the time zone, the locale nor the hash seed shows in the result."""
-    first = contents(render(tmp_path / "one", answers))
+    first = contents(render(**answers))
     elsewhere = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
     second = contents(render_in(elsewhere, tmp_path / "a longer path", answers)[0])
     assert second.keys() == first.keys()

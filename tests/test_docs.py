@@ -29,13 +29,13 @@ def test_the_pages_show_the_examples() -> None:
 
 def test_the_guides_are_in_the_project(render: Render) -> None:
     """A page of its own documentation names its own package, and each link in it leads somewhere."""
-    project = render(project_slug="ask_me")
+    project = render(project_slug="a")
     guides = {page.name: page.read_text(encoding="utf-8") for page in (project / "docs").iterdir()}
     assert guides.keys() > {"layers.rst", "production.rst", "worker.rst"}
     for name, text in guides.items():
         assert re.findall(r"my_chat|:doc:|:rfc:|literalinclude|include::", text) == [], name
         assert set(re.findall(r"<(\S+\.rst)>`_", text)) <= guides.keys(), name
-    assert "src/ask_me/worker.py" in guides["worker.rst"]
+    assert "src/a/worker.py" in guides["worker.rst"]
     readme = (project / "README.md").read_text(encoding="utf-8")
     links = set(re.findall(r"\]\((docs/[^)]*)\)", readme))
     assert links == {f"docs/{name}" for name in guides}
@@ -97,12 +97,11 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_tutorial_and_the_examples_do_what_they_say(
-    render: Render, shared: Shared, caches: dict[str, str]
+    project: Path, shared: Shared, caches: dict[str, str]
 ) -> None:
     """The tutorial as typed from its page: its test passes, lint is clean, and a real server does the same.
     In that project the examples of all pages pass as tests.
     """
-    project = render()
     make_all(changes_of("tutorial"), project)
     env = shared(project) | caches
     linted = run("make", "lint", cwd=project, env=env, timeout=580)

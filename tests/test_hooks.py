@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from cookiecutter.exceptions import FailedHookException
 
-from conftest import Render
 from rendering import ROOT, TEMPLATE, render, render_in, run, share_bytecode
 
 HOOKS = ("pre_gen_project.py", "post_gen_project.py")
@@ -149,10 +148,10 @@ def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.mark.parametrize("slug", ["app", "conftest", "faults", "main"])
 def test_an_accepted_slug_starts(
-    render: Render, installed: Path, environment: dict[str, str], slug: str
+    tmp_path: Path, installed: Path, environment: dict[str, str], slug: str
 ) -> None:
     """Names of modules deeper down hide nothing: the app is found, and so are the tests."""
-    project = render(project_slug=slug)
+    project = render(tmp_path / "out", {"project_slug": slug})
     share_bytecode(installed, project)
     sync = ["uv", "sync", "--locked"]  # takes the one before away
     # Its own script would start the Python that it was installed with. -P: as that does, not from here.
@@ -232,11 +231,10 @@ def test_hooks_are_short_and_standard_library_only(hook: str) -> None:
     assert not imported & {"socket", "urllib", "http", "ssl", "ftplib"}
 
 
-def test_git_is_started_where_there_is_no_repository(render: Render) -> None:
+def test_git_is_started_where_there_is_no_repository(rendered: Path) -> None:
     """A new project is a repository on main, with nothing committed."""
-    project = render()
-    assert (project / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
-    assert run("git", "rev-parse", "HEAD", cwd=project).returncode != 0
+    assert (rendered / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
+    assert run("git", "rev-parse", "HEAD", cwd=rendered).returncode != 0
 
 
 def test_a_surrounding_repository_is_not_nested(tmp_path: Path) -> None:
@@ -253,9 +251,8 @@ def test_a_missing_git_is_not_fatal(tmp_path: Path) -> None:
     assert "git was not found" in said
 
 
-def test_rendering_again_keeps_what_the_owner_added(tmp_path: Path) -> None:
+def test_rendering_again_keeps_what_the_owner_added(project: Path) -> None:
     """Overwriting refreshes the template's files and touches no other, secrets least of all."""
-    project = render(tmp_path / "out")
     mine = [
         ".env",
         ".github/workflows/release.yml",
@@ -266,13 +263,7 @@ def test_rendering_again_keeps_what_the_owner_added(tmp_path: Path) -> None:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("mine\n")
     (project / "README.md").write_text("gone\n")
-    baked = run(
-        sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input", "--overwrite-if-exists",
-        "--config-file", str(tmp_path / "out-home" / "cookiecutter.yaml"),
-        "--output-dir", str(tmp_path / "out"), "ci=gitlab",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert baked.returncode == 0, baked.stdout
+    assert render(project.parent, {"ci": "gitlab"}, overwrite=True) == project
     assert [(project / name).read_text() for name in mine] == ["mine\n"] * len(mine)
     assert (project / "README.md").read_text().startswith("# My Chat\n")
     gone = [f".github/workflows/{name}.yml" for name in ("ci", "runtime")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Render, Shared
+from conftest import Shared
 from rendering import ROOT, run
 
 COMMANDS = ("dev", "worker", "test", "test-runtime", "lint", "format", "up", "down", "help")
@@ -55,15 +55,14 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_up_ends_with_the_address(render: Render, tmp_path: Path) -> None:
+def test_up_ends_with_the_address(project: Path, tmp_path: Path) -> None:
     """Whoever has waited for the containers is told where to look."""
-    done = run("make", "up", cwd=render(), env=with_docker(tmp_path))
+    done = run("make", "up", cwd=project, env=with_docker(tmp_path))
     assert done.stdout.splitlines()[-1] == "Open http://127.0.0.1:8000"
 
 
-def test_a_line_of_env_without_an_end_is_kept(render: Render, tmp_path: Path) -> None:
+def test_a_line_of_env_without_an_end_is_kept(project: Path, tmp_path: Path) -> None:
     """What is added goes on lines of its own."""
-    project = render()
     (project / ".env").write_text("LOG_LEVEL=DEBUG")
     assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
     text = (project / ".env").read_text()
@@ -80,11 +79,11 @@ def test_a_port_that_cannot_be_had_is_one_sentence(rendered: Path, taken: int, p
 
 
 def test_a_taken_port_of_the_containers_is_one_sentence(
-    render: Render, tmp_path: Path, taken: int
+    project: Path, tmp_path: Path, taken: int
 ) -> None:
     """Also when it is not the first of the range."""
     env = with_docker(tmp_path, DOCKER % f"{taken - 1}-{taken}")
-    said = complaint("make", "up", cwd=render(), env=env)
+    said = complaint("make", "up", cwd=project, env=env)
     assert len(said) == 1
     assert said[0].endswith("; name others, as in WEB_PORTS=8100-8101.")
 
@@ -158,9 +157,8 @@ def test_an_old_python_is_one_sentence(rendered: Path, folder: str) -> None:
     ]
 
 
-def test_up_writes_the_secrets_once(render: Render, tmp_path: Path) -> None:
+def test_up_writes_the_secrets_once(project: Path, tmp_path: Path) -> None:
     """The first start makes random ones that only their owner can read; the next one keeps them."""
-    project = render()
     env = with_docker(tmp_path)
     done = run("make", "up", cwd=project, env=env)
     assert done.returncode == 0, done.stdout
@@ -174,9 +172,8 @@ def test_up_writes_the_secrets_once(render: Render, tmp_path: Path) -> None:
     assert run("git", "status", "--porcelain", "--", ".env", cwd=project).stdout == ""
 
 
-def test_up_completes_a_copied_example(render: Render, tmp_path: Path) -> None:
+def test_up_completes_a_copied_example(project: Path, tmp_path: Path) -> None:
     """A .env without secrets keeps its lines and gets them at its end, where they count."""
-    project = render()
     example = (project / ".env.example").read_text(encoding="utf-8")
     (project / ".env").write_text(example, encoding="utf-8")
     assert run("make", "up", cwd=project, env=with_docker(tmp_path)).returncode == 0
@@ -197,10 +194,9 @@ def bare_path(tmp_path: Path) -> Path:
 
 
 def test_uv_is_installed_where_there_is_none(
-    render: Render, shared: Shared, bare_path: Path
+    project: Path, shared: Shared, bare_path: Path
 ) -> None:
     """Without uv on PATH the project fetches it into .tools with pip, and then uses it."""
-    project = render()
     env = shared(project) | {"PATH": str(bare_path)}
     done = run("make", "test", "ARGS=--version", cwd=project, env=env)
     assert done.returncode == 0, done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from changes import changes_of, make_all
-from conftest import Render, Shared
+from conftest import Shared
 from rendering import ROOT, TEMPLATE, run
 
 RECIPES = changes_of("recipes")
@@ -41,10 +41,9 @@ def test_there_are_four_small_recipes(rendered: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_recipes_do_what_they_say(
-    render: Render, shared: Shared, caches: dict[str, str]
+    project: Path, shared: Shared, caches: dict[str, str]
 ) -> None:
     """All in one project: lint is clean, the app's tests pass, and real servers do what is promised."""
-    project = render()
     make_all(RECIPES, project)
     env = shared(project) | caches
     linted = run("make", "lint", cwd=project, env=env)

@@ -1,10 +1,14 @@
 """The layers' contract with every server program that can be had, beside the project's own.
 
 `make test-runtime` runs all of it with the one that a rendered project's development packages bring (6.2 on
-most machines). Here it is run with a newer one, and with those on ``PATH``: what there is not is skipped
-aloud, with the way to get it. Left out is what no server program can change: layers in memory, and the
-files and tests in which the layer's own side is at work. A primary that Sentinels watch is the program of a
-single server; that it is found and replaced is in `test_failover`.
+most machines): each layer on each topology. Here it is run with a newer one, and with those on ``PATH``:
+what there is not is skipped aloud, with the way to get it. Left out is what no server program can change:
+layers in memory, and the files and tests in which the layer's own side is at work. A primary that Sentinels
+watch is the program of a single server; that it is found and replaced is in `test_failover`.
+
+A node of a Cluster runs the scripts and streams of a single server, and both layers make their connections
+alike. So the newest Redis and the other family, Valkey, have each layer once and each topology once, and are
+lost and come back; one between the ends has the layer that asks the most of a server.
 """
 
 import importlib.util
@@ -27,12 +31,28 @@ PROGRAMS = {
 CONTRACT = "tests/fast_channels/contract"
 # How commands are counted, cancelled, encoded and encrypted before they leave, and how an event loop ends.
 OWN_SIDE = ("cancellation", "close", "encryption", "event_loops", "flood", "messages")
+# What a layer does while it has no server; any one that ends serves.
+OUTAGES = ("failover", "history_outage", "outage", "outage_pubsub", "outage_queue")
 # Connections that are killed again and again; that a server is killed, and comes back, is tried.
 OWN_TESTS = ("test_killed_connections",)
-LEFT_OUT = ("memory", "queue-sentinel", "pubsub-sentinel", *OWN_TESTS)
-ARGUMENTS = f"-q -n 0 {CONTRACT} -k 'not {' and not '.join(LEFT_OUT)}' " + " ".join(
-    f"--ignore {CONTRACT}/test_{name}.py" for name in OWN_SIDE
-)
+
+BACKENDS = {"memory"} | {
+    f"{layer}-{topology}"
+    for layer in ("queue", "pubsub")
+    for topology in ("standalone", "sentinel", "cluster")
+}
+ENDS = ("queue-cluster", "pubsub-standalone")
+BETWEEN = ("queue-standalone",)
+
+
+def arguments(backends: tuple[str, ...], ignored: tuple[str, ...]) -> str:
+    left_out = " and not ".join([*sorted(BACKENDS - {*backends}), *OWN_TESTS])
+    files = " ".join(f"--ignore {CONTRACT}/test_{name}.py" for name in ignored)
+    return f"-q -n 0 {CONTRACT} -k 'not {left_out}' {files}"
+
+
+AT_AN_END = arguments(ENDS, OWN_SIDE)
+IN_BETWEEN = arguments(BETWEEN, OWN_SIDE + OUTAGES)
 
 
 def find(program: str) -> Path | None:
@@ -52,23 +72,27 @@ def case(program: str, source: str) -> Any:
     if server is None:
         missing = pytest.mark.skip(reason=f"there is no {program} here: {source}")
         return pytest.param(program, marks=missing)
-    command = ("make", "test-runtime", f"ARGS={ARGUMENTS}")
+    is_between = program == "redis-server"
+    command = ("make", "test-runtime", f"ARGS={IN_BETWEEN if is_between else AT_AN_END}")
     env = {"REDIS_SERVER": str(server)}
-    return pytest.param(program, marks=pytest.mark.beside(*command, env=env, seconds=80))
+    seconds = 20 if is_between else 40
+    return pytest.param(program, marks=pytest.mark.beside(*command, env=env, seconds=seconds))
 
 
 def test_what_is_left_out_is_there() -> None:
     """A file of another name would be run, or not be missed."""
     texts = {path.name: path.read_text() for path in (TEMPLATE / CONTRACT).glob("test_*.py")}
-    assert texts.keys() > {f"test_{name}.py" for name in OWN_SIDE} | {"test_failover.py"}
+    assert texts.keys() > {f"test_{name}.py" for name in OWN_SIDE + OUTAGES}
     for name in OWN_TESTS:
         assert any(f"def {name}(" in text for text in texts.values()), name
+    backends = (TEMPLATE / "tests/fast_channels/support/backends.py").read_text()
+    assert [name for name in sorted(BACKENDS) if f'"{name}"' not in backends] == []
 
 
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("program", [case(*program) for program in PROGRAMS.items()])
 def test_the_contract_holds(program: str, done: Done) -> None:
-    """Both Redis layers, on a server and on a Cluster."""
+    """What was chosen of both Redis layers, on servers and on a Cluster."""
     server = find(program)
     told = run(str(server), "--version", cwd=Path.cwd()).stdout if server else ""
     version = re.search(r"v=(\S+)", told)

@@ -2,6 +2,7 @@
 memory or on real Redis, and the app as real processes.
 """
 
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -19,6 +20,12 @@ from {{ cookiecutter.project_slug }}.settings import Settings, get_settings
 
 from .broker import Broker
 from .processes import Processes, WebProcess, WorkerProcess
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hypothesis has a part in the summary, for which it imports all of itself: half a second of a core."""
+    if "hypothesis" not in sys.modules and not session.testsfailed:
+        session.config.pluginmanager.unregister(name="hypothesispytest")
 
 
 @pytest.fixture(autouse=True)

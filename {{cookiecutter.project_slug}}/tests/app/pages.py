@@ -28,6 +28,10 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-dev-shm-usage",
     "--disable-gpu",  # what imitates one costs more than it saves
+    "--in-process-gpu",  # and needs no process of its own
+    # Each window's address bar has a page of its own for what it proposes, in a process of its own: more
+    # than half of the browser's work. So has the window that may come next.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
 
