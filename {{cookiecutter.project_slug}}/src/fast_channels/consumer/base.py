@@ -134,9 +134,7 @@ class AsyncConsumer:
         handler = getattr(self, name, None)
         if handler is None:
             own = type(self).__qualname__
-            raise UnhandledMessage(
-                f"{own} has no method {name}() for messages of type {kind!r:.200}"
-            )
+            raise UnhandledMessage(f"{own} has no method {name}() for the type {kind!r:.200}")
         await handler(message)
 
     async def send(self, message: Event) -> None:

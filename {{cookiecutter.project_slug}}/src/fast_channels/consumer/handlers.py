@@ -54,18 +54,14 @@ def layer_event(method: HandlerT) -> HandlerT:
 def handler_name(message_type: str) -> str:
     """``"chat.message"`` → ``"chat_message"``; ``UnhandledMessage`` if it could name a private method."""
     if message_type.startswith(("_", ".")):
-        raise UnhandledMessage(
-            f"A message type must not start with _ or ., as {message_type!r:.200} does"
-        )
+        raise UnhandledMessage(f"A message type must not start with _ or .: {message_type!r:.200}")
     return message_type.replace(".", "_")
 
 
 def name_for(message: Event) -> str:
     message_type = message.get("type")
     if not isinstance(message_type, str):
-        raise UnhandledMessage(
-            f"A message needs a type, a str, to find its handler: {message!r:.200}"
-        )
+        raise UnhandledMessage(f"A message needs a type, a str, to be handled: {message!r:.200}")
     return handler_name(message_type)
 
 

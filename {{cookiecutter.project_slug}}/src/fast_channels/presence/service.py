@@ -54,9 +54,7 @@ class Presence:
     ) -> None:
         for name, seconds, least in (("grace", grace, 0), ("lease", lease, 0.1)):
             if not least <= seconds < math.inf:
-                raise ValueError(
-                    f"{name} must be a number of seconds from {least} on, not {seconds!r}"
-                )
+                raise ValueError(f"{name} must be {least} seconds or more, not {seconds!r}")
         for name, most in (("max_members", max_members), ("max_info", max_info)):
             if most < 1:
                 raise ValueError(f"{name} must be at least 1, not {most!r}")
