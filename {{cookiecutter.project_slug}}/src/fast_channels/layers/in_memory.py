@@ -184,11 +184,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._given_back.clear()
         self._dead.clear()
 
-    async def close(self) -> None:
-        await self.flush()
-
     async def aclose(self) -> None:
         await self.flush()
+
+    close = aclose
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
         return self.local.mailbox_of(channel, overflow)

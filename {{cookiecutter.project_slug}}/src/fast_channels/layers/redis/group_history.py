@@ -10,8 +10,8 @@ Invariants
 - *Complete* is what one script saw in one step: the entry of ``since`` stands in the log, in the epoch of
   ``since``, and all behind it was read. A log that was trimmed, emptied or restored, or that another
   primary has taken over, does not have that entry or not that epoch. What cannot be decoded is missing.
-- A replay is one reading of a log, for all that ask for the same until ``WARM`` seconds after it was read.
-  It *settles* in one step, when all that it has read was handed out by the log's own strategy as
+- A replay is one reading of a log, for all that ask for the same, each within ``WARM`` seconds of the one
+  before. It *settles* in one step, when all that it has read was handed out by the log's own strategy as
   well: its messages are then the entries that were read, and the events that came after those. From that
   step on its receivers are delivered to. So nothing is delivered twice, and nothing between the two is lost.
 - A receiver that is not settled is a member, which keeps the subscription, and nothing is delivered to it.
@@ -33,6 +33,7 @@ from ...mailbox import Message
 from ...tasks import cancel_and_wait
 from ..groups import copier
 from ..history import MOST_BYTES, MOST_MESSAGES, MOST_POSITION, POSITION, History, Joined
+from ..idle import IdleNames
 from .client.commands import Commands, Script
 from .format import decode_one, number_of
 from .group_log import LUA, EntryId, GroupLog, Position, format_id, parse_id
@@ -136,12 +137,13 @@ class Replay:
         return Joined(messages, self.complete, position)
 
 
-@dataclass(eq=False)
 class Interest:
     """In one topic."""
 
-    subscribing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    replays: dict[Key, Replay] = field(default_factory=dict)
+    def __init__(self, forget: Callable[[Replay], bool]) -> None:
+        self.subscribing = asyncio.Lock()
+        self.replays: dict[Key, Replay] = {}
+        self.warm = IdleNames(forget, after=WARM, most=MOST_WARM)
 
 
 class GroupHistory(GroupLog):
@@ -152,7 +154,7 @@ class GroupHistory(GroupLog):
         # The inbox is as new as the process id in its name: all that its log holds is for us.
         self._positions[owner.inbox] = Position(owner.inbox, 0)
         self._local = owner.local
-        self._interests = defaultdict[str, Interest](Interest)  # by topic
+        self._interests = defaultdict[str, Interest](lambda: Interest(self._forget))  # by topic
         self._room = asyncio.Semaphore(AT_ONCE)
 
     # Events
@@ -184,6 +186,7 @@ class GroupHistory(GroupLog):
     def leave(self, topic: str) -> None:
         super().leave(topic)
         if (interest := self._interests.pop(topic, None)) is not None:
+            interest.warm.close()
             for replay in interest.replays.values():
                 self._fail(replay, "it was left in the meantime")
 
@@ -203,7 +206,7 @@ class GroupHistory(GroupLog):
                 replay = self._replay(group, topic, (since, history))
                 waiter = replay.waiters[channel] = asyncio.get_running_loop().create_future()
                 if replay.settled:
-                    self._serve(replay)
+                    self._settle(replay)
                 return replay.joined(await waiter)
         except BaseException as error:
             if not was_member:
@@ -263,9 +266,7 @@ class GroupHistory(GroupLog):
         replay.held = [event for event in replay.held if event[0] > newest]
         # Its sender may still repeat what is from before the joining.
         self._seen.add([uid for entry, uid, _ in replay.read if position.has_not_heard(entry)])
-        replay.settled = True
-        self._serve(replay)
-        self._keep_warm(replay)
+        self._settle(replay)
         return True
 
     async def _decode(self, replay: Replay, found: Found) -> None:
@@ -304,8 +305,13 @@ class GroupHistory(GroupLog):
 
     # What becomes of a replay
 
-    def _serve(self, replay: Replay) -> None:
-        """Its receivers get what it has read, and are delivered to from now on."""
+    def _settle(self, replay: Replay) -> None:
+        """Its receivers get what it has read, and are delivered to from now on; for some time it is for
+        others as well.
+        """
+        replay.settled = True
+        if (interest := self._interests.get(replay.topic)) is not None:
+            interest.warm.leave(replay)
         waiters, replay.waiters = replay.waiters, {}
         members = self._local.members.get(replay.group, {})
         for channel, waiter in waiters.items():
@@ -326,18 +332,11 @@ class GroupHistory(GroupLog):
                 error = ChannelLayerUnavailable(f"Group {replay.group} was not joined: {reason}")
                 waiter.set_exception(error)
 
-    def _keep_warm(self, replay: Replay) -> None:
-        """For others that ask for the same."""
-        asyncio.get_running_loop().call_later(WARM, self._forget, replay)
-        if (interest := self._interests.get(replay.topic)) is not None:
-            warm = [one for one in interest.replays.values() if one.settled]
-            for oldest in warm[:-MOST_WARM]:
-                self._forget(oldest)
-
-    def _forget(self, replay: Replay) -> None:
+    def _forget(self, replay: Replay) -> bool:
         interest = self._interests.get(replay.topic)
         if interest is not None and interest.replays.get(replay.key) is replay:
             del interest.replays[replay.key]
+        return True
 
     async def aclose(self) -> None:
         tasks = [r.task for i in self._interests.values() for r in i.replays.values() if r.task]

@@ -31,7 +31,7 @@ Invariants
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -58,7 +58,8 @@ OVERLAP = 5.0  # seconds
 SEEN_SECONDS = 30.0
 SEEN_MAX = 50_000  # uids that are remembered if they come within that time; twice as many at most
 
-COMMANDS = 50  # that ask at once: in a Cluster each slot takes one
+TAKEN = 250  # topics whose logs are asked at once, by
+COMMANDS = 50  # commands at once: in a Cluster each slot takes one
 PAGE = 50  # entries of a topic in one answer, roughly; less than a mailbox holds by default
 ANSWER_BYTES = 512 * 1024  # of one answer, roughly
 HELD = 50  # notifications of a topic that are held until its answer is handed out, and
@@ -152,6 +153,9 @@ class Position:
                 self.held = None
 
 
+Behind = tuple[Position, Outage]  # and by what
+
+
 class Seen:
     """The uids of the messages that were handed out lately, as numbers.
 
@@ -193,6 +197,18 @@ class Lane:
         self.left += 1
         asyncio.get_running_loop().call_later(after, self.behind.put_nowait, (positions, outage))
 
+    async def take(self) -> list[Behind]:
+        """Some, as soon as there are any; none of them if none is behind any more."""
+        taken: list[Behind] = []
+        waiting = await self.behind.get()
+        while True:
+            self.left -= 1
+            positions, outage = waiting
+            taken += [(position, outage) for position in positions if position.behind is outage]
+            if len(taken) >= TAKEN or self.behind.empty():
+                return taken
+            waiting = self.behind.get_nowait()
+
 
 class GroupLog(Strategy):
     """``kept`` says how much of a topic its log keeps at least."""
@@ -228,7 +244,7 @@ class GroupLog(Strategy):
                 await asyncio.sleep(SETTLE)  # another caller joins the topic at the same time
                 await subscribe()
                 continue
-            (newest,) = await self._ask([position], outage)
+            (newest,) = await self._ask([(position, outage)])
             if position.last == NOWHERE and position.behind is outage:
                 position.joined_at = time.monotonic()
                 position.restart(parse_id(newest))
@@ -337,9 +353,7 @@ class GroupLog(Strategy):
     async def _recover(self, server: object, lane: Lane) -> None:
         try:
             while lane.left:
-                positions, outage = await lane.behind.get()
-                await self._ask_for(lane, positions, outage)
-                lane.left -= 1
+                await self._ask_for(lane, await lane.take())
         finally:
             del self._lanes[server]
             if not self._lanes:
@@ -352,55 +366,55 @@ class GroupLog(Strategy):
             await asyncio.sleep(0)
             self._turn = time.monotonic()
 
-    async def _ask_for(self, lane: Lane, positions: Iterable[Position], outage: Outage) -> None:
-        parts: dict[object, list[Position]] = {}
-        for position in positions:
-            if position.behind is outage:
-                part = self._owner.commands_of(position.topic).part
-                parts.setdefault(part, []).append(position)
+    async def _ask_for(self, lane: Lane, taken: list[Behind]) -> None:
+        parts: dict[object, list[Behind]] = {}
+        for one in taken:
+            part = self._owner.commands_of(one[0].topic).part
+            parts.setdefault(part, []).append(one)
         asked = list(parts.values())
         for start in range(0, len(asked), COMMANDS):
             some = asked[start : start + COMMANDS]
-            questions = (self._ask(part, outage) for part in some)
-            replies = await asyncio.gather(*questions, return_exceptions=True)
+            replies = await asyncio.gather(*map(self._ask, some), return_exceptions=True)
             self._turn = time.monotonic()
             for part, answers in zip(some, replies, strict=True):
                 if isinstance(answers, BaseException):
-                    self._failed(lane, part, outage, answers)
+                    by_outage: dict[Outage, list[Position]] = {}
+                    for position, outage in part:
+                        by_outage.setdefault(outage, []).append(position)
+                    self._failed(lane, by_outage, answers)
                 else:
-                    await self._take_answers(lane, part, outage, answers)
+                    await self._take_answers(lane, part, answers)
 
-    async def _ask(self, part: list[Position], outage: Outage) -> list[Answer]:
+    async def _ask(self, part: list[Behind]) -> list[Answer]:
         """What one command tells of these topics."""
-        topics = tuple(position.topic for position in part)
-        with_epoch = any(position.epoch for position in part)
+        topics = tuple(position.topic for position, _ in part)
+        with_epoch = any(position.epoch for position, _ in part)
         asked: list[str | int] = [int(with_epoch), PAGE, ANSWER_BYTES]
-        for position in part:
+        for position, _ in part:
             asked += position.question()
             if position.last != NOWHERE:
                 position.held = []
         reply: list[Answer] = await MISSED.run(self._owner.commands_of(topics[0]), topics, *asked)
         server_time, epoch, *answers = reply
         clock = server_time - time.monotonic() * 1000
-        for position in part:
+        for position, outage in part:
             if position.behind is outage:
                 position.clock, position.epoch = clock, epoch.decode()
         return answers
 
-    async def _take_answers(
-        self, lane: Lane, part: list[Position], outage: Outage, answers: list[Answer]
-    ) -> None:
-        for position, answer in zip(part, answers, strict=True):
+    async def _take_answers(self, lane: Lane, part: list[Behind], answers: list[Answer]) -> None:
+        for (position, outage), answer in zip(part, answers, strict=True):
             await self._breathe()
             if position.behind is outage:
                 try:
                     await self._take_answer(lane, position, outage, answer)
                 except Exception as error:
-                    self._failed(lane, [position], outage, error)
+                    self._failed(lane, {outage: [position]}, error)
 
-    def _failed(self, lane: Lane, positions: list[Position], outage: Outage, error: object) -> None:
-        self.failures.add(positions[0].topic, error)
-        lane.add(positions, outage, after=lane.pause)
+    def _failed(self, lane: Lane, again: dict[Outage, list[Position]], error: object) -> None:
+        for outage, positions in again.items():
+            self.failures.add(positions[0].topic, error)
+            lane.add(positions, outage, after=lane.pause)
         lane.pause = min(lane.pause * 2, LONGEST_PAUSE)
 
     async def _take_answer(
