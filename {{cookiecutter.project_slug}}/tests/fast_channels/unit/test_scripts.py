@@ -151,12 +151,12 @@ async def test_publish_tells_the_listeners(
     listener = KeptConnection(endpoint, 5, on_message=lambda _, data: told.append(data))
     connection = await listener.connected(asyncio.get_running_loop().time() + 30)
     connection.cast("SUBSCRIBE", topic)
-    await connection.call("PING")
+    await listener.execute("PING")
     last = [b"0-0"]
     for by_bus in (True, False, True):
         how = BY_BUS if by_bus else DIRECT
         last.append(await publish(server, topic, b"one", b"two", how=how))
-        await connection.call("PING")
+        await listener.execute("PING")
         before = last[-2] if by_bus else b"-"
         assert told.pop() == b"%b %b uid:onetwo" % (last[-1], before)
         assert not told
@@ -265,11 +265,11 @@ async def test_enqueue_announces_what_ends_a_wait(
     async def number_of(*envelopes: bytes) -> int:
         announced.clear()
         await enqueue(server, topic, *envelopes)
-        await connection.call("PING")
+        await listener.execute("PING")
         return len(announced)
 
     connection.cast("SUBSCRIBE", topic)
-    await connection.call("PING")
+    await listener.execute("PING")
     assert await number_of(b"nobody", b"has", b"leased yet") == 3
     assert len(await lease(server, topic, count=2)) == 2
     assert await number_of(b"one waits already") == 0
@@ -282,7 +282,7 @@ async def test_enqueue_announces_what_ends_a_wait(
     await lease(server, topic)
     announced.clear()
     await put(server, topic, b"all are leased;", b"these two", b"came together")
-    await connection.call("PING")
+    await listener.execute("PING")
     assert len(announced) == 1
     await listener.aclose()
 
