@@ -132,9 +132,13 @@ def test_help_lists_every_command(rendered: Path) -> None:
         ("test", "-k chat", "pytest -n 4 --ignore tests/fast_channels -k chat"),
         ("test", "tests/app/test_x.py", "pytest --ignore tests/fast_channels tests/app/test_x.py"),
         ("test", "tests/fast_channels/unit", "pytest -n 4 tests/fast_channels/unit"),
-        ("test-runtime", "", "pytest -n 4 tests/fast_channels"),
-        ("test-runtime", "-k group", "pytest -n 4 tests/fast_channels -k group"),
-        ("test-runtime", "tests/fast_channels/unit", "pytest -n 4 tests/fast_channels/unit"),
+        ("test-runtime", "", "pytest -n 4 --dist worksteal tests/fast_channels"),
+        ("test-runtime", "-k group", "pytest -n 4 --dist worksteal tests/fast_channels -k group"),
+        (
+            "test-runtime",
+            "tests/fast_channels/unit",
+            "pytest -n 4 --dist worksteal tests/fast_channels/unit",
+        ),
     ],
 )
 def test_the_apps_tests_and_the_runtimes(

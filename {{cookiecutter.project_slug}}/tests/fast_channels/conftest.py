@@ -7,6 +7,7 @@ own, and what breaks, empties or counts a whole server has one to itself.
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def worker_of(config: pytest.Config) -> dict[str, Any] | None:
 # Servers
 
 
+SERVERS = ExitStack()
+
+
+def pytest_unconfigure() -> None:
+    """Not with the last test, whose time it would take: here the servers' other users are waited for."""
+    SERVERS.close()
+
+
 @pytest.fixture(scope="session")
 def common_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for all workers of the test run."""
@@ -77,10 +86,9 @@ def common_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def redis_server(common_folder: Path) -> Iterator[RedisServer]:
+def redis_server(common_folder: Path) -> RedisServer:
     """One server, which no test may stop."""
-    with shared(common_folder, "standalone", RedisServer) as server:
-        yield server
+    return SERVERS.enter_context(shared(common_folder, "standalone", RedisServer))
 
 
 @pytest.fixture
@@ -91,19 +99,18 @@ def own_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def sentinel_group(common_folder: Path) -> Iterator[SentinelGroup]:
+def sentinel_group(common_folder: Path) -> SentinelGroup:
     """A primary, two replicas and three Sentinels, all with passwords; no test may stop one."""
     passwords = {"password": "data-password", "sentinel_password": "watch-password"}
-    with shared(common_folder, "sentinel", partial(SentinelGroup, **passwords)) as group:
-        yield group
+    make = partial(SentinelGroup, **passwords)
+    return SERVERS.enter_context(shared(common_folder, "sentinel", make))
 
 
 @pytest.fixture(scope="session")
-def cluster_group(common_folder: Path) -> Iterator[ClusterGroup]:
+def cluster_group(common_folder: Path) -> ClusterGroup:
     """A Cluster of three primaries, with a password; no test may stop one."""
     make = partial(ClusterGroup, password="data-password")
-    with shared(common_folder, "cluster", make) as group:
-        yield group
+    return SERVERS.enter_context(shared(common_folder, "cluster", make))
 
 
 # Layers

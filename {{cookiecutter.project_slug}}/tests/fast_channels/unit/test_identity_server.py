@@ -1,16 +1,14 @@
 """Identity behind a real server: what travels over the wire, and between processes."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,8 +28,8 @@ from fast_channels.layers import InMemoryChannelLayer, RedisPubSubChannelLayer
 
 from ..support.children import PYTHONPATH
 from ..support.expect import DEADLINE, eventually
+from ..support.programs import Program
 from ..support.redis_servers import RedisServer
-from ..support.redis_servers.guardian import guardian
 from ..support.uvicorn_server import serving
 
 
@@ -126,6 +124,8 @@ async def test_a_client_that_reads_nothing_is_let_go(memory_layer: InMemoryChann
 
 # Two web processes, and this one, over Redis
 
+OUTPUT = "output"  # a file in the folder of both
+
 PROGRAM = """
 import asyncio, os, sys
 import uvicorn
@@ -174,18 +174,12 @@ uvicorn.run(app, fd=int(sys.argv[1]), ws=os.environ["WS"], log_level="warning")
 
 
 @asynccontextmanager
-async def web_process(log: Any, **environment: str) -> AsyncIterator[tuple[str, Any]]:
+async def web_process(folder: Path, **environment: str) -> AsyncIterator[tuple[str, Any]]:
     """A process that serves `PROGRAM`: its address, and what sends it SIGTERM and waits for its end."""
+    (folder / "desk.py").write_text(PROGRAM)
+    env = os.environ | {"PYTHONPATH": PYTHONPATH} | environment
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(listening.fileno())],
-            env=os.environ | {"PYTHONPATH": PYTHONPATH} | environment,
-            stdout=log,
-            stderr=log,
-            pass_fds=(listening.fileno(),),
-            start_new_session=True,
-        )
-        guardian.watch_process(process.pid)
+        process = Program("desk", cwd=folder, env=env, log=folder / OUTPUT, listening=listening)
         address = "{}:{}".format(*listening.getsockname())
 
     async def stop() -> None:
@@ -195,52 +189,47 @@ async def web_process(log: Any, **environment: str) -> AsyncIterator[tuple[str, 
     try:
         yield address, stop
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
-        guardian.forget_process(process.pid)
+        process.kill()
 
 
 @pytest.mark.parametrize("ws", ["auto", "fast_channels.server:WebSocketProtocol"])
 async def test_users_of_several_processes(
-    redis_server: RedisServer, tmp_path: Any, ws: str
+    redis_server: RedisServer, tmp_path: Path, ws: str
 ) -> None:
     """A message and a sign-out of one device reach the sockets in all of them; a process that is told to
     stop releases what its dependencies hold.
     """
     prefix = f"test-{uuid.uuid4().hex[:8]}"
     environment = {"REDIS": redis_server.url, "PREFIX": prefix, "WS": ws}
-    output = tmp_path / "output"
-    with output.open("ab") as log:
+    async with (
+        web_process(tmp_path, **environment) as (one, stop_one),
+        web_process(tmp_path, **environment) as (two, _),
+        RedisPubSubChannelLayer([redis_server.url], prefix=prefix) as layer,
+        httpx.AsyncClient(base_url=f"http://{one}", timeout=DEADLINE) as browser,
+    ):
+        ann, bob = {"Cookie": "user=ann@b.example"}, {"Cookie": "user=bob"}
+        assert await refused(f"ws://{one}/desk") == 401
         async with (
-            web_process(log, **environment) as (one, stop_one),
-            web_process(log, **environment) as (two, _),
-            RedisPubSubChannelLayer([redis_server.url], prefix=prefix) as layer,
-            httpx.AsyncClient(base_url=f"http://{one}", timeout=DEADLINE) as browser,
+            connect(f"ws://{one}/desk?device=a", additional_headers=ann) as phone,
+            connect(
+                f"ws://{two}/desk?device=b", additional_headers=ann, open_timeout=DEADLINE
+            ) as laptop,
+            connect(f"ws://{two}/desk?device=b", additional_headers=ann) as other_tab,
+            connect(f"ws://{one}/desk?device=b", additional_headers=bob) as stranger,
         ):
-            ann, bob = {"Cookie": "user=ann@b.example"}, {"Cookie": "user=bob"}
-            assert await refused(f"ws://{one}/desk") == 401
-            async with (
-                connect(f"ws://{one}/desk?device=a", additional_headers=ann) as phone,
-                connect(
-                    f"ws://{two}/desk?device=b", additional_headers=ann, open_timeout=DEADLINE
-                ) as laptop,
-                connect(f"ws://{two}/desk?device=b", additional_headers=ann) as other_tab,
-                connect(f"ws://{one}/desk?device=b", additional_headers=bob) as stranger,
-            ):
-                await send_to_user(layer, "ann@b.example", {"type": "note", "text": "hello"})
-                for client in (phone, laptop, other_tab):
-                    assert await client.recv() == '"hello"'
-                signed_out = await browser.post("/sign-out?device=b", headers=ann)
-                assert signed_out.status_code == 200
-                for client in (laptop, other_tab):
-                    assert await ending(client) == (SIGNED_OUT, "Signed out.")
-                await send_to_user(layer, "ann@b.example", {"type": "note", "text": "still here"})
-                assert await phone.recv() == '"still here"'
-                await stop_one()
-                for client in (phone, stranger):
-                    assert (await ending(client))[0] == 1012
-    said = output.read_text()
+            await send_to_user(layer, "ann@b.example", {"type": "note", "text": "hello"})
+            for client in (phone, laptop, other_tab):
+                assert await client.recv() == '"hello"'
+            signed_out = await browser.post("/sign-out?device=b", headers=ann)
+            assert signed_out.status_code == 200
+            for client in (laptop, other_tab):
+                assert await ending(client) == (SIGNED_OUT, "Signed out.")
+            await send_to_user(layer, "ann@b.example", {"type": "note", "text": "still here"})
+            assert await phone.recv() == '"still here"'
+            await stop_one()
+            for client in (phone, stranger):
+                assert (await ending(client))[0] == 1012
+    said = (tmp_path / OUTPUT).read_text()
     released = sorted(line for line in said.split("\n") if line.startswith("released"))
     assert released == ["released ann@b.example"] * 4 + ["released bob"]
     assert "Traceback" not in said

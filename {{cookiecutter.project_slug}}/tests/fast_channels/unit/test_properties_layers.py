@@ -165,7 +165,7 @@ def test_memory(clock: Clock) -> None:
         layer = Backend("memory").make(capacity=2)
         return WorkLayerMachine(LayerModel([layer], ["jobs", "mails"], clock))
 
-    run_state_machine_as_test(machine, settings=sequences(80, 50))
+    run_state_machine_as_test(machine, settings=sequences(40, 50))
 
 
 @pytest.mark.parametrize("name", ["queue-standalone", "pubsub-standalone"])
