@@ -287,6 +287,28 @@ async def test_more_than_the_log_keeps_is_told(server: RedisServer) -> None:
         assert 10 <= len(numbers) < 300
 
 
+async def test_a_log_trimmed_while_it_is_read_is_told(server: RedisServer) -> None:
+    """Between two pages, for which a full mailbox made it wait: the word of the gap stands in it."""
+    async with RedisChannelLayer([server.url], history=100, capacity=100) as layer:
+        channel = await member(layer, "room")
+        async with cut_off(layer, server):
+            for number in range(100):
+                await layer.group_send("room", {"number": number})
+        await eventually(lambda: len(layer.mailbox(channel)) > 50, "the first page")
+        later = (layer.group_send("room", {"number": number}) for number in range(100, 600))
+        await asyncio.gather(*later)
+        received = [await layer.receive(channel)]
+        while received[-1] != {"number": 599}:
+            async with asyncio.timeout(10):
+                received.append(await layer.receive(channel))
+    gap = received.index(RECONNECTED)
+    numbers = [message["number"] for message in received if message != RECONNECTED]
+    assert numbers[:gap] == list(range(gap))
+    assert 50 < gap <= 100
+    assert numbers[gap:] == list(range(numbers[gap], 600))
+    assert numbers[gap] > gap
+
+
 async def test_newcomers_join_while_thousands_are_subscribed_again(
     server: RedisServer, layer: Any
 ) -> None:
