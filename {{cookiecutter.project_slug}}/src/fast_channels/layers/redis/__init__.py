@@ -1,4 +1,4 @@
-"""Channel layers on Redis or Valkey, standalone or behind Sentinel."""
+"""Channel layers on Redis or Valkey: on single servers, behind Sentinels, or in a Cluster."""
 
 from .pubsub import RedisPubSubChannelLayer
 from .queue import RedisChannelLayer
