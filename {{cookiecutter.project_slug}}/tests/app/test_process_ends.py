@@ -1,7 +1,9 @@
 """Processes and Redis come and go: what visitors notice, and that everything goes on after it."""
 
 import asyncio
+import gc
 import signal
+import socket
 
 import httpx
 
@@ -9,6 +11,7 @@ from ..fast_channels.faults.drops import Plan, run
 from . import drops
 from .broker import Broker
 from .processes import Processes
+from .tunnel import HOST, Tunnel
 from .visitors import close_code, http_to, text_of, visit_server
 
 OUTAGE_SECONDS = 60.0  # a Sentinel failover takes 3 to 5 s, on a busy machine much longer
@@ -108,6 +111,17 @@ async def test_devices_that_are_cut_off_while_web_processes_restart(processes: P
         assert counted.kept, str(counted)
     else:
         assert counted.incomplete >= 2 * len(counted.returns), str(counted)
+
+
+def test_a_tunnel_that_ends_leaves_no_connection_open() -> None:
+    """Nor one that comes at that moment; else it is reported here, or by whichever test is next."""
+    for _ in range(20):
+        with Tunnel() as tunnel:
+            address = (HOST, int(tunnel.url.rpartition(":")[2]))
+            clients = [socket.create_connection(address) for _ in range(8)]
+        for client in clients:
+            client.close()
+    gc.collect()
 
 
 async def until_ready_is(status: int, client: httpx.AsyncClient) -> None:

@@ -69,10 +69,13 @@ class Tunnel:
 
     async def _end(self) -> None:
         self._broken = True
-        self._server.close()
+        # CPython 3.11 leaves open what a server has accepted in the turn of the loop in which it is closed.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await self._abort()
             await asyncio.wait(others, timeout=0.1)
+        self._server.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
