@@ -228,8 +228,11 @@ def test_the_end_of_a_channel_is_told_once() -> None:
 
 
 async def test_an_older_state_amid_a_burial() -> None:
-    """Is not taken for an empty one: what it says of the dead is taken out by whoever looks next."""
-    store, dead, nothing = MemoryRosters(), "dead.1", {"ann": Hold(0, 0, b"")}
+    """Is not taken for an empty one: what it says of the dead is taken out by whoever looks next.
+
+    No time passes: before the first lease was asked for, what was written a millisecond ago has expired.
+    """
+    store, dead, nothing = MemoryRosters(lambda: 0.0), "dead.1", {"ann": Hold(0, 0, b"")}
     settings = Settings(5.0, 30.0, max_members=9, max_info=9, timeout=5.0)
     lease = ProcessLease("me", store, settings, on_new_id=lambda: None, on_gone=lambda: None)
     page = store.page
