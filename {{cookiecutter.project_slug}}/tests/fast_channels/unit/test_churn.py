@@ -1,6 +1,6 @@
 """Many come and go: nobody who stays loses a message, and nothing is left of those who went.
 
-CHURN=10 makes ten times as many of them come and go; by default it is as many as a leak needs to show.
+CHURN=10 makes ten times as many connections; by default they are as many as a leak needs to show.
 """
 
 import asyncio
