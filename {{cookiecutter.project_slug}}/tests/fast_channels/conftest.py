@@ -92,10 +92,10 @@ def redis_server(common_folder: Path) -> RedisServer:
 
 
 @pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """For a test that counts what a server does, or breaks all connections to it."""
-    with RedisServer() as server:
-        yield server
+def server() -> Iterator[RedisServer]:
+    """One of the test's own, which counts what the server does, or breaks all connections to it."""
+    with RedisServer() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

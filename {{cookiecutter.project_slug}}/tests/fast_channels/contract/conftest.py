@@ -18,7 +18,7 @@ FIXTURES = {
     "standalone": "redis_server",
     "sentinel": "sentinel_group",
     "cluster": "cluster_group",
-    "own": "own_server",
+    "own": "server",
 }
 
 MakeLayer = Callable[..., BaseChannelLayer]
@@ -74,8 +74,6 @@ async def redis_client(
     if backend.topology == "sentinel":
         server = request.getfixturevalue("sentinel_group").primary()
     else:
-        server = request.getfixturevalue(
-            "own_server" if backend.topology == "own" else "redis_server"
-        )
+        server = request.getfixturevalue("server" if backend.topology == "own" else "redis_server")
     async with redis.asyncio.Redis.from_url(server.url, protocol=2) as client:
         yield client

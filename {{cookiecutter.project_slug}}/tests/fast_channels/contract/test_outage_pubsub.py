@@ -1,7 +1,6 @@
 """The publish/subscribe layer after an outage: each gap is told, in the channel and by hooks."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,12 +8,6 @@ from fast_channels.layers import RedisPubSubChannelLayer
 
 from ..support.expect import eventually, messages
 from ..support.redis_servers import RedisServer
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
 
 
 def kill(server: RedisServer) -> None:

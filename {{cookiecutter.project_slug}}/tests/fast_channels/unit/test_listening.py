@@ -1,7 +1,7 @@
 """The topics that a loop listens to, across broken connections, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import groupby
 from typing import Any
 
@@ -49,12 +49,6 @@ class Listener:
 
     def _lost(self) -> None:
         self.lost += 1
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
 
 
 @pytest.fixture

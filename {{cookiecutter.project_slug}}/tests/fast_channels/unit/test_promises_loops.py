@@ -6,7 +6,6 @@ import gc
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from fast_channels.layers import RedisChannelLayer, RedisPubSubChannelLayer
 from ..support.redis_servers import RedisServer, wait_until
 
 RUNS = 60  # fifteen times as many as connections may be there at once
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server that only the test's own connections are counted on."""
-    with RedisServer() as running:
-        yield running
 
 
 @pytest.fixture(params=[RedisChannelLayer, RedisPubSubChannelLayer])

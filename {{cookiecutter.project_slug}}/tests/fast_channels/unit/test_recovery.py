@@ -19,12 +19,6 @@ RECONNECTED = {"type": "layer.reconnected"}
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
 async def layer(server: RedisServer) -> AsyncIterator[RedisChannelLayer]:
     async with RedisChannelLayer([server.url], timeout=20) as layer:  # thousands join at once
         yield layer

@@ -5,7 +5,7 @@ import concurrent.futures
 import gc
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,13 +20,6 @@ THREADS = 4
 LINKS = 2  # connections that one event loop of a layer may have: for commands, for subscriptions
 
 Call = Callable[..., Any]
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server that only the test's own connections are counted on."""
-    with RedisServer() as running:
-        yield running
 
 
 @pytest.fixture(params=[RedisChannelLayer, RedisPubSubChannelLayer])

@@ -52,13 +52,13 @@ def stored(redis_server: RedisServer, jobs: RedisChannelLayer) -> Callable[[], d
 
 
 async def test_a_full_worker_takes_few_commands(
-    make_layer: Callable[..., RedisChannelLayer], bench: Bench, own_server: RedisServer
+    make_layer: Callable[..., RedisChannelLayer], bench: Bench, server: RedisServer
 ) -> None:
     """Ten messages that wait are leased at once, and acknowledged at once if they end together."""
-    jobs = make_layer(lease=60, url=own_server.url)
+    jobs = make_layer(lease=60, url=server.url)
 
     def scripts_run() -> int:
-        calls: int = own_server.execute("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
+        calls: int = server.execute("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
         return calls
 
     await put(jobs, 10)
@@ -68,7 +68,7 @@ async def test_a_full_worker_takes_few_commands(
         leased = scripts_run()
         assert leased - before <= 2  # the first makes the consumer group known, and may be repeated
         bench.gate.set()
-        await eventually(lambda: jobs_left(own_server, jobs) == 0, "the acknowledgements")
+        await eventually(lambda: jobs_left(server, jobs) == 0, "the acknowledgements")
         assert scripts_run() - leased <= 3  # one of them looks for more
 
 
