@@ -23,7 +23,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
 
 from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from ..layers.groups import LocalGroups, copier
@@ -31,7 +30,16 @@ from ..layers.throttled import ThrottledWarning
 from ..mailbox import Message
 from .lease import ProcessLease
 from .mirror import Change, Mirror
-from .rosters import ENDING, STALE, Hold, Member, Notice, Seen, members_of, pages_of
+from .rosters import (
+    ENDING,
+    STALE,
+    Hold,
+    Member,
+    Notice,
+    Seen,
+    members_of,
+    pages_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +55,6 @@ refusals = ThrottledWarning(
 )
 
 Step = Callable[[], Awaitable[None]]
-TakeTurn: TypeAlias = "Callable[[Room], None]"
 
 
 @dataclass(slots=True)
@@ -73,10 +80,16 @@ class Room:
     """``take_turn(room)`` is called when a step is due."""
 
     def __init__(
-        self, group: str, lease: ProcessLease, local: LocalGroups, take_turn: "TakeTurn"
+        self,
+        group: str,
+        lease: ProcessLease,
+        local: LocalGroups,
+        take_turn: "Callable[[Room], None]",
     ) -> None:
         self.group = group
-        self._lease, self._rosters, self._settings = lease, lease.rosters, lease.settings
+        self._lease = lease
+        self._rosters = lease.rosters
+        self._settings = lease.settings
         self._local = local
         self._take_turn = take_turn
         self._loop = asyncio.get_running_loop()
@@ -90,8 +103,10 @@ class Room:
         self._mirror: Mirror | None = None
         self._listening = False
         self.due: set[Step] = set()
-        self._read_at = self._reread_at = self.used_at = 0.0
+        self._read_at = 0.0
+        self._reread_at = 0.0
         self._check_at = self._next_check()
+        self.used_at = 0.0
 
     @property
     def in_use(self) -> bool:
@@ -171,8 +186,10 @@ class Room:
             self._watchers[channel] = None
             return members_of(self._rosters, self.group, mirror.members.values())
         except TimeoutError:
-            what = f"The members of group {self.group} could not be read"
-            raise ChannelLayerUnavailable(f"{what} within {self._settings.timeout} s") from None
+            raise ChannelLayerUnavailable(
+                f"The members of group {self.group} could not be read within "
+                f"{self._settings.timeout} s"
+            ) from None
         finally:
             self._interest -= 1
             self._forget_mirror()
@@ -299,10 +316,15 @@ class Room:
         news = {key: self.dirty.pop(key) for key in list(islice(self.dirty, WRITTEN))}
         waiting = {key: self._waiting.pop(key, []) for key in news}
         holds = {key: self._hold(key, is_news) for key, is_news in news.items()}
-        limit, done = self._settings.max_members, False
+        done = False
         try:
             written = await self._rosters.write(
-                self.group, process, number, holds, limit=limit, after=self._number
+                self.group,
+                process,
+                number,
+                holds,
+                limit=self._settings.max_members,
+                after=self._number,
             )
             done = written.outcome == "done"
         finally:

@@ -59,8 +59,10 @@ class Presence:
             if most < 1:
                 raise ValueError(f"{name} must be at least 1, not {most!r}")
         self.layer = layer
-        self.grace, self.lease = grace, lease
-        self.max_members, self.max_info = max_members, max_info
+        self.grace = grace
+        self.lease = lease
+        self.max_members = max_members
+        self.max_info = max_info
         self._processes: dict[asyncio.AbstractEventLoop, ProcessAndEnd] = {}
         layer.parts[Presence] = self
 
