@@ -157,6 +157,24 @@ def test_no_import_goes_in_a_circle() -> None:
     assert circles(graph(RUNTIME)) == []
 
 
+def test_the_map_of_the_parts_is_that_of_the_imports() -> None:
+    """In docs/internals.rst: each module stands there, above or beside those that it imports."""
+    page = (ROOT / "docs" / "internals.rst").read_text(encoding="utf-8")
+    rows = page.partition("every import::\n\n")[2].partition("\n\n")[0].splitlines()
+    column = rows[0].index("bytes")
+    row_of = {part: row for row, line in enumerate(rows) for part in line[:column].split()}
+    needs = graph(RUNTIME)
+    stands = {
+        name: row
+        for name in needs
+        for part, row in row_of.items()
+        if f"{name}.".startswith(f"fast_channels.{part}.")
+    }
+    assert sorted(needs.keys() - stands) == []
+    upwards = [(name, one) for name in needs for one in needs[name] if stands[one] < stands[name]]
+    assert upwards == []
+
+
 def test_no_modules_name_stands_for_two() -> None:
     """Within a part of the package; but for what is public and stays."""
     names: dict[tuple[str, str], list[str]] = {}

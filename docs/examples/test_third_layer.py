@@ -1,11 +1,12 @@
 """A third channel layer: processes of one machine, over a hub at a Unix socket."""
 
+# layer
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-# layer
 import msgpack
 import pytest
 
@@ -16,17 +17,28 @@ from fast_channels.mailbox import Mailbox, Message, Overflow
 from fast_channels.names import ChannelNames, owner_of
 
 
+async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Each behind its length in four bytes, until the other side has closed."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            length = int.from_bytes(await reader.readexactly(4), "big")
+            yield await reader.readexactly(length)
+
+
+def write_frame(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    writer.write(len(frame).to_bytes(4, "big") + frame)
+
+
 async def serve_hub(path: str) -> asyncio.Server:
-    """Pass each line that one process writes to all of them, itself included."""
+    """Pass each frame that one process writes to all of them, itself included."""
     writers: set[asyncio.StreamWriter] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
         try:
-            while length := await reader.read(4):
-                frame = length + await reader.readexactly(int.from_bytes(length, "big"))
+            async for frame in frames(reader):
                 for other in writers:
-                    other.write(frame)
+                    write_frame(other, frame)
         finally:
             writers.discard(writer)
             writer.close()
@@ -73,14 +85,12 @@ class HubChannelLayer(BaseChannelLayer):
         self.require_valid_message(message)
         if self._writer is None or self._writer.is_closing():
             raise ChannelLayerUnavailable(f"There is no connection to the hub at {self._path}")
-        frame = msgpack.packb([group, channel, message])
-        self._writer.write(len(frame).to_bytes(4, "big") + frame)
+        write_frame(self._writer, msgpack.packb([group, channel, message]))
 
     # In
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while length := await reader.read(4):
-            frame = await reader.readexactly(int.from_bytes(length, "big"))
+        async for frame in frames(reader):
             group, channel, message = msgpack.unpackb(frame)
             if group:
                 self._local.deliver_group(group, message)
@@ -98,7 +108,7 @@ class HubChannelLayer(BaseChannelLayer):
         return self._local.mailbox_of(channel, overflow)
 
     async def receive(self, channel: str) -> Message:
-        if not self._names.owns(channel):
+        if channel not in self._local.mailboxes:
             raise ChannelNotOwned(channel)
         return await self.mailbox(channel).get()
 
@@ -106,7 +116,8 @@ class HubChannelLayer(BaseChannelLayer):
         self.require_valid_group_name(group)
         if not self._names.owns(channel):
             raise ChannelNotOwned(channel)
-        self._local.join(group, channel)
+        if channel in self._local.mailboxes:  # else it is closed, and joins nothing
+            self._local.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self._local.leave(group, channel)
@@ -149,6 +160,16 @@ async def test_a_channel_of_another_process(hub: str) -> None:
             await one.send("jobs", {})
         with pytest.raises(TypeError):
             await one.group_send("no group", {})
+
+
+async def test_a_closed_channel_stays_closed(hub: str) -> None:
+    """It becomes no member, and nothing is received on it."""
+    async with HubChannelLayer(hub) as layer:
+        channel = await layer.new_channel()
+        await layer.close_channel(channel)
+        await layer.group_add("room", channel)
+        with pytest.raises(ChannelNotOwned):
+            await layer.receive(channel)
 
 
 async def test_consumers_speak_through_it(hub: str) -> None:
