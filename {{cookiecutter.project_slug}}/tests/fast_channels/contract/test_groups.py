@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from fast_channels.exceptions import ChannelLayerUnavailable, ChannelNotOwned
 from fast_channels.layers import BaseChannelLayer
@@ -233,6 +234,17 @@ async def test_a_channel_of_a_process_that_does_not_answer(make_layer: MakeLayer
     for error in await asyncio.gather(*changes, return_exceptions=True):
         assert isinstance(error, ChannelLayerUnavailable)
         assert f"{channel} did not confirm within 1.5" in str(error)
+
+
+@over(["queue-standalone"])
+async def test_a_membership_that_its_owner_cannot_change(
+    backend: Backend, layer: BaseChannelLayer, peer_layer: BaseChannelLayer, redis_client: Redis
+) -> None:
+    """The other process is told why; here another program has taken the name of the group's log."""
+    channel = await layer.new_channel()
+    await redis_client.set(f"{backend.prefix}:g:{{spoilt}}", "no log")
+    with pytest.raises(ChannelLayerUnavailable, match=r"could not change .* spoilt: .*WRONGTYPE"):
+        await peer_layer.group_add("spoilt", channel)
 
 
 @over(REDIS)

@@ -34,6 +34,7 @@ from typing import Any, ClassVar
 from ...exceptions import (
     ChannelLayerUnavailable,
     ChannelNotOwned,
+    FastChannelsError,
     MessageTooLarge,
     UndecodableMessage,
 )
@@ -81,7 +82,7 @@ Deliverer = Callable[[str, Message, bytes, int], None]
 class Strategy(abc.ABC):
     """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
 
-    # Topics are keys too, and a receiver that gets an envelope twice knows it by its uid.
+    # Topics are keys too. And a batch may be sent again: a receiver knows by the uids what it has got.
     keeps: ClassVar[bool]
 
     @abc.abstractmethod
@@ -147,9 +148,8 @@ class NamedChannels(abc.ABC):
 
 
 class LoopLayer:
-    end: AsyncGenerator[
-        None, None
-    ]  # its ``aclose()`` closes the loop layer, and the event loop calls it
+    # Its ``aclose()`` closes the loop layer; the event loop calls it at its own end.
+    end: AsyncGenerator[None, None]
 
     def __init__(
         self,
@@ -197,8 +197,8 @@ class LoopLayer:
         self.topology.start()
 
     def _on_open(self) -> None:
-        for look in self.openings:
-            look()
+        for opened in self.openings:
+            opened()
 
     # Channels and groups
 
@@ -479,7 +479,7 @@ class ForeignMembership:
         failure = ""
         try:
             await change()
-        except ChannelLayerUnavailable as error:
+        except FastChannelsError as error:
             failure = str(error)
         with contextlib.suppress(ChannelLayerUnavailable):  # the requester is told by its timeout
             await self._post(requester, ANSWER, f"{number} {failure}")
