@@ -98,14 +98,15 @@ def encode_message(channel: str, payload: bytes) -> bytes:
     return LENGTHS.pack(len(channel), len(payload)) + channel.encode("ascii") + payload
 
 
-def decode(data: bytes, behind: int = 0) -> Messages:
-    """At least one; ``UndecodableMessage`` for bytes that are no envelope. The first one's uid comes so far
-    behind the envelope's.
+def decode(data: bytes, index: int = 0) -> Messages:
+    """At least one; ``UndecodableMessage`` for bytes that are no envelope.
+
+    ``index`` is added to the uids: a log has each message of an envelope in an entry of its own.
     """
     end = len(data)
     messages: Messages = []
     start = UID_LENGTH
-    number = number_of(data[:UID_LENGTH]) + behind
+    number = number_of(data[:UID_LENGTH]) + index
     try:
         while start != end or not messages:
             name_length, length = LENGTHS.unpack_from(data, start)
@@ -124,9 +125,9 @@ def decode(data: bytes, behind: int = 0) -> Messages:
     return messages
 
 
-def decode_one(data: bytes, behind: int = 0) -> Sealed:
+def decode_one(data: bytes, index: int = 0) -> Sealed:
     """``UndecodableMessage`` also for several in one envelope."""
-    messages = decode(data, behind)
+    messages = decode(data, index)
     if len(messages) != 1:
         raise UndecodableMessage(f"{len(messages)} messages in place of one")
     return messages[0]

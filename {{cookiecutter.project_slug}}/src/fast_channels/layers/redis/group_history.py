@@ -72,7 +72,7 @@ def parse_position(text: str | None) -> Since:
     return epoch, entry, int(sender, 16), int(counter, 16)
 
 
-Indexed = tuple[bytes, int]  # a uid, and how far behind it
+Indexed = tuple[bytes, int]  # the uid of an envelope, and an index as in ``format.decode``
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ Words
 
 Invariants
 - What a position is behind by is an object, compared by identity: it changes with each subscription,
-  and what was asked before it proves nothing any more. A position stops to be behind only by an
+  and what was asked before it proves nothing any more. A position has caught up only by an
   answer that was asked for after the subscription was confirmed.
 - Entry ids only ascend in one log. While the newest entry that was heard stands in the log, all before
   it was heard, and what follows it was not: so recovery costs what was missed, and a topic that missed
@@ -187,7 +187,7 @@ class Lane:
 
     def __init__(self) -> None:
         # By outage: objects for 40,000 positions had the garbage collector stop the loop for half a second.
-        self.behind: asyncio.Queue[tuple[Sequence[Position], Outage]] = asyncio.Queue()
+        self.queue: asyncio.Queue[tuple[Sequence[Position], Outage]] = asyncio.Queue()
         self.left = 0  # how many of these are in the queue, or will be
         self.task: asyncio.Task[None] | None = None
         self.pause = FIRST_PAUSE  # after the next failure
@@ -195,19 +195,19 @@ class Lane:
     def add(self, positions: Sequence[Position], outage: Outage, after: float = 0.0) -> None:
         """``after`` is in seconds."""
         self.left += 1
-        asyncio.get_running_loop().call_later(after, self.behind.put_nowait, (positions, outage))
+        asyncio.get_running_loop().call_later(after, self.queue.put_nowait, (positions, outage))
 
     async def take(self) -> list[Behind]:
         """Some, as soon as there are any; none of them if none is behind any more."""
         taken: list[Behind] = []
-        waiting = await self.behind.get()
+        waiting = await self.queue.get()
         while True:
             self.left -= 1
             positions, outage = waiting
             taken += [(position, outage) for position in positions if position.behind is outage]
-            if len(taken) >= TAKEN or self.behind.empty():
+            if len(taken) >= TAKEN or self.queue.empty():
                 return taken
-            waiting = self.behind.get_nowait()
+            waiting = self.queue.get_nowait()
 
 
 class GroupLog(Strategy):
@@ -289,9 +289,9 @@ class GroupLog(Strategy):
             position.last = entry
         self._owner.deliver(topic, messages, data)
 
-    def admit(self, envelope: bytes, behind: int = 0) -> Messages:
-        """The messages in an envelope that were not handed out before; ``behind`` is as in ``decode``."""
-        messages = decode(envelope, behind)
+    def admit(self, envelope: bytes, index: int = 0) -> Messages:
+        """The messages in an envelope that were not handed out before; ``index`` is as in ``decode``."""
+        messages = decode(envelope, index)
         first, number = messages[0][2], len(messages)
         # For one message a tuple: to look it up and to add it takes half the time that a range takes.
         uids: Sequence[int] = (first,) if number == 1 else range(first, first + number)
@@ -310,12 +310,19 @@ class GroupLog(Strategy):
         return outage
 
     def on_lost(self) -> None:
-        """Another recovery begins."""
+        self._begin_recovery()
+
+    def _begin_recovery(self) -> None:
+        """Members are waited for, and told of a gap, as if for the first time."""
         self._impatience.clear()
         self._told.clear()
 
     def on_subscribed(self, topics: list[str], outage: Outage) -> None:
         outage.confirmed = True
+        self._read_on(topics, outage)
+
+    def _read_on(self, topics: list[str], outage: Outage) -> None:
+        """Have their logs asked for what follows."""
         by_server: dict[object, list[Position]] = {}
         for topic in topics:
             position = self._positions.get(topic)
@@ -328,13 +335,13 @@ class GroupLog(Strategy):
 
     def fall_behind(self, position: Position) -> None:
         """A notification seems to be lost: what there is comes from the log."""
-        outage = position.behind = Outage(time.monotonic())
-        self.on_subscribed([position.topic], outage)
+        outage = position.behind = Outage(time.monotonic(), confirmed=True)
+        self._read_on([position.topic], outage)
 
     def _reach_end(self, position: Position, outage: Outage) -> None:
         """Of what was in the log when it was asked; what came since is held, or has to be asked for."""
         if (held := position.held) is None:
-            self.on_subscribed([position.topic], outage)
+            self._read_on([position.topic], outage)
             return
         position.behind = position.held = None
         for data in held:
@@ -358,7 +365,7 @@ class GroupLog(Strategy):
             del self._lanes[server]
             if not self._lanes:
                 self._seen.keep = False
-                self.on_lost()
+                self._begin_recovery()
 
     async def _breathe(self) -> None:
         """Let the loop go on when this turn has been long enough."""
@@ -429,7 +436,7 @@ class GroupLog(Strategy):
         if not page:
             if not more:
                 await self._start_anew(position, outage, parse_id(newest))
-            self.on_subscribed([position.topic], outage)
+            self._read_on([position.topic], outage)
             return
         first = parse_id(page[0][0])
         if first == position.last:
@@ -440,10 +447,10 @@ class GroupLog(Strategy):
             await self._tell_gap(position.topic)
         if crowded := await self._hand_out(position, outage, page, at_end=not more):
             lane.left += 1
-            go_on = partial(lane.behind.put_nowait, ([position], outage))
+            go_on = partial(lane.queue.put_nowait, ([position], outage))
             self._let_take(crowded, time.monotonic() + PATIENCE, go_on)
         elif more:
-            self.on_subscribed([position.topic], outage)
+            self._read_on([position.topic], outage)
         elif position.behind is outage:
             self._reach_end(position, outage)
 

@@ -42,8 +42,9 @@ from .hosts import Endpoint, close_pool
 
 logger = logging.getLogger(__name__)
 
-# In a command, what reaches its topic's listeners, and how: on a connection, in order. A Cluster puts
-# SPUBLISH there if it shards them; else they go over its bus, which may lose or reorder them.
+# Words in a command, for which a Cluster puts its own (``adapted``). PUBLISH tells the topic's listeners; if
+# the Cluster shards them it is SPUBLISH. DIRECT says that this happens on one connection, in order; unsharded
+# it goes "by bus" of the Cluster, which may lose notifications or have them overtake each other.
 PUBLISH, DIRECT = "PUBLISH", "direct"
 
 FIRST_PAUSE = 0.05  # seconds

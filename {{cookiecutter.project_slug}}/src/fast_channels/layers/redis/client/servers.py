@@ -75,13 +75,13 @@ class Waiting:
 
 
 @dataclass(eq=False, slots=True)
-class Batch:
+class SubscribeBatch:
     """To its connection it is the future of the reply to the PING behind it."""
 
     connection: Connection
     topics: list[str]
     mark: Any  # see ``Events``
-    on_reply: "Callable[[Batch, Exception | None], None]"
+    on_reply: "Callable[[SubscribeBatch, Exception | None], None]"
     _answered: bool = False
 
     def done(self) -> bool:
@@ -117,7 +117,7 @@ class Server:
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._open: Connection | None = None  # is open, or opens
-        self._batch: Batch | None = None  # under way
+        self._batch: SubscribeBatch | None = None  # under way
         self._complete: asyncio.Future[None] | None = None  # while a connection opens
 
     def start(self) -> None:
@@ -172,7 +172,7 @@ class Server:
             topics = [t for t in waiting if t in self._wanted and not self.confirmed(t)]
             if topics:
                 mark = self._events.on_subscribing(topics, self.deaf_since)
-                self._batch = Batch(connection, topics, mark, self._replied)
+                self._batch = SubscribeBatch(connection, topics, mark, self._replied)
                 for _, part in groupby(topics, self._owner.part_of):
                     connection.cast(f"{self._prefix}SUBSCRIBE", *part)
                 connection.send(("PING",), self._batch, NEVER)
@@ -184,7 +184,7 @@ class Server:
         if complete is not None and not complete.done():
             complete.set_result(None)
 
-    def _replied(self, batch: Batch, error: Exception | None) -> None:
+    def _replied(self, batch: SubscribeBatch, error: Exception | None) -> None:
         if batch is not self._batch:
             return  # the connection was given up
         self._batch = None
@@ -201,7 +201,7 @@ class Server:
                 self._complete.set_exception(failure)
             batch.connection.lose(failure)  # whose replies may be out of step now
 
-    def _confirm(self, batch: Batch) -> None:
+    def _confirm(self, batch: SubscribeBatch) -> None:
         # One that is being left as well is subscribed again behind that.
         heard = [t for t in batch.topics if t in self._wanted and t not in self._leaving]
         self._wanted.update(dict.fromkeys(heard, batch.connection))
