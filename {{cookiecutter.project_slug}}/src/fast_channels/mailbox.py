@@ -68,6 +68,7 @@ class Mailbox:
 
     @property
     def full(self) -> bool:
+        """There is no room, also when what has expired is dropped."""
         if len(self._messages) >= self.capacity:
             self.drop_expired()
         return len(self._messages) >= self.capacity
@@ -139,7 +140,10 @@ class Mailbox:
             raise
 
     def waiter(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """What ``wait()`` waits for, to a channel's only receiver, in its running loop."""
+        """A future that is done when ``wait()`` would return, for the only receiver of a channel.
+
+        ``loop`` is the running one.
+        """
         waiter = loop.create_future()
         self._waiters.append(waiter)
         # Queued before this look: another thread's put sees the waiter, or this look its message.
@@ -163,7 +167,7 @@ class Mailbox:
             return
 
     def drop_expired(self) -> None:
-        """What is read or counted next has not expired."""
+        """Drop, and count, what has waited for longer than ``expiry``."""
         if self.expiry is None:
             return
         oldest = time.monotonic() - self.expiry

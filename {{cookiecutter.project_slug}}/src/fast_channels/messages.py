@@ -38,12 +38,12 @@ CARRIED = (NoneType, int, float, str, bytes, bytearray, memoryview, list, tuple,
 
 _encoders: dict[type, Callable[[Any], object]] = {}
 
-missing: ImportError | None = None
+no_msgpack: ImportError | None = None
 msgpack: Any = None
 try:
     msgpack = import_module("msgpack")
 except ImportError as error:
-    missing = error
+    no_msgpack = error
 
 
 def register_encoder(kind: type, encode: Callable[[Any], object]) -> None:

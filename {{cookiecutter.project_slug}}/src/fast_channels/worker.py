@@ -45,7 +45,7 @@ CANCEL_TIMEOUT = 4.0  # seconds for a cancelled handler; after half of them it i
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One lease of a job, which no other is equal to."""
+    """One lease of a job. Compared by identity: the same job, leased again, is another one."""
 
     delivery: Delivery
 
@@ -232,7 +232,7 @@ class Worker:
         attempt, most = job.delivery.attempt, self.max_attempts
         where = (attempt, most, job.delivery.id, job.delivery.channel)
         logger.error("Attempt %d of %d at message %s of %s failed", *where, exc_info=error)
-        doublings = min(attempt - 1, 30)  # more are no float at some time
+        doublings = min(attempt - 1, 30)  # 2**1024 would be no float
         delay = min(FIRST_RETRY * 2**doublings, LONGEST_RETRY)
         self._reject(job, delay, error if attempt >= most else None)
 

@@ -1,5 +1,7 @@
-"""What others reach of a consumer's class: which methods a message of the layer may call, for a sender to
-a group can send any type; and which arguments a class takes that has no ``__init__`` of its own.
+"""What a consumer's class lets in from outside.
+
+That is, which of its methods a message of the layer may call, since a sender to a group can name any type;
+and which arguments a class without an ``__init__`` of its own takes.
 
 Invariants
 - A message calls nothing that the framework's classes define, overridden or not, except what they mark as

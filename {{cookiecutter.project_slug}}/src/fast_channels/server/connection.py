@@ -75,7 +75,7 @@ from .frames import (
 )
 from .receive_buffer import ReceiveBuffer
 from .request import OpeningRequest, acceptance, head, read, response
-from .shared import Deadlines, Member, SharedState, shared_state
+from .shared import Connection, Deadlines, SharedState, shared_state
 
 # One that does not return None is reported; so its type allows it to.
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
@@ -149,7 +149,7 @@ class WebSocketProtocol(asyncio.Protocol):
     _blocked: "list[asyncio.Future[None]] | None" = None
     _ping: bytes | None = None
     _pong: bytes | None = None
-    _deadline: Deadlines[Member] | None = None
+    _deadline: Deadlines[Connection] | None = None
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -629,7 +629,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._set_deadline(None)
         self.receive_buffer.end(code, reason)
 
-    def _set_deadline(self, deadlines: Deadlines[Member] | None) -> None:
+    def _set_deadline(self, deadlines: Deadlines[Connection] | None) -> None:
         """Have at most this one from now on."""
         if self._deadline is not None:
             self._deadline.discard(self)

@@ -79,8 +79,8 @@ class Deadlines(Generic[T]):
                 self._expired(item)
 
 
-class Member(Protocol):
-    """A connection, as far as it is called here."""
+class Connection(Protocol):
+    """One of the server's, as far as it is called here."""
 
     transport: asyncio.Transport
 
@@ -103,24 +103,24 @@ class SharedState:
         self.max_queue = config.ws_max_queue
         self.frames = FrameCache()
         self.deflated: dict[tuple[int, int], FrameCache] = {}  # by window and minimum size
-        self.dirty: list[Member] = []
+        self.dirty: list[Connection] = []
         # When a ping is due, and its answer.
-        self.pings = Deadlines[Member](loop, config.ws_ping_interval, lambda each: each.ping())
-        self.pongs = Deadlines[Member](
+        self.pings = Deadlines[Connection](loop, config.ws_ping_interval, lambda each: each.ping())
+        self.pongs = Deadlines[Connection](
             loop, config.ws_ping_timeout, lambda each: each.ping_unanswered()
         )
         # When the client's answer to our close frame is due, and the application's to what came before one.
-        self.close_answers = Deadlines[Member](
+        self.close_answers = Deadlines[Connection](
             loop, CLOSE_TIMEOUT, lambda each: each.transport.abort()
         )
-        self.last_answers = Deadlines[Member](loop, PATIENCE, lambda each: each.answer_close())
-        self.lingering = Deadlines[Member](loop, LINGER, lambda each: each.transport.abort())
+        self.last_answers = Deadlines[Connection](loop, PATIENCE, lambda each: each.answer_close())
+        self.lingering = Deadlines[Connection](loop, LINGER, lambda each: each.transport.abort())
 
     def deflated_frames(self, window: int, minimum: int) -> FrameCache:
         """The cache of all sockets that have agreed on this window."""
         return self.deflated.setdefault((window, minimum), DeflatedFrames(window, minimum))
 
-    def mark_dirty(self, connection: Member) -> None:
+    def mark_dirty(self, connection: Connection) -> None:
         """Flush this connection when all that runs in this loop turn has run."""
         if not self.dirty:
             self.loop.call_soon(self._flush)

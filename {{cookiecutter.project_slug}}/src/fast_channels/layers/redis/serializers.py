@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...exceptions import InvalidMessageError, SerializerDoesNotExist, UndecodableMessage
 from ...mailbox import Message
-from ...messages import NOT_CARRIED, is_flat_in_json, missing, msgpack, pack, plain, unpack
+from ...messages import NOT_CARRIED, is_flat_in_json, msgpack, no_msgpack, pack, plain, unpack
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -197,10 +197,10 @@ class SerializersRegistry:
 
 registry = SerializersRegistry()
 registry.register_serializer("json", JSONSerializer)
-if missing is None:
+if no_msgpack is None:
     registry.register_serializer("msgpack", MsgPackSerializer)
 else:
-    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": missing})
+    _MissingMsgPack = type("MissingMsgPack", (MissingSerializer,), {"exception": no_msgpack})
     registry.register_serializer("msgpack", _MissingMsgPack)
 
 
