@@ -85,7 +85,9 @@ async def test_everything_wanted_is_subscribed_again(
 ) -> None:
     """After a broken connection, before the opening is told."""
     topics = {"topic", *(f"t{number}" for number in range(2500))}
-    await asyncio.gather(*(listener.servers.add(topic) for topic in topics))
+    for topic in topics:
+        listener.servers.want(topic)
+    await eventually(lambda: listener.opened == [topics], "the first connection")
     await asyncio.to_thread(kill, server)
     await eventually(lambda: listener.opened == [topics] * 2, "the new connection")
     assert listener.lost == 1
