@@ -56,8 +56,7 @@ from ..idle import IdleNames
 from ..jobs import DeadLetter, Delivery, Depth, channel_full, shortened
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Outcome, Request
-from .client.commands import PUBLISH, Commands, Script
-from .client.connection import Reply
+from .client.commands import PUBLISH, Commands, Reply, Script
 from .format import Sealed, decode_one, encode, encode_message, number_of
 from .loop_layer import CACHED_NAMES, LoopLayer, NamedChannels
 from .serializers import BaseMessageSerializer
