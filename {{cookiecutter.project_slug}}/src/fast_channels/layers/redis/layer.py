@@ -1,9 +1,10 @@
 """What both Redis layers share towards their users: arguments, checks, one ``LoopLayer`` for each loop."""
 
+import abc
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from ..base import BaseChannelLayer
 from .client.cluster import make_topology
 from .client.hosts import Hosts, Sentinels, parse_hosts
 from .format import Topics
-from .loop_layer import Config, LoopLayer, NamedChannels, Strategy
+from .loop_layer import Config, LoopLayer
 from .serializers import registry
 
 
@@ -30,7 +31,7 @@ class RedisLayer(BaseChannelLayer):
     ``prefix`` keeps apps apart that share a server, and so does a database number other than 0, which
     becomes a part of the names. ``timeout`` is how long an operation waits for a connection, and then
     for a reply, before it raises ``ChannelLayerUnavailable``, in seconds. ``max_message_size`` is in bytes
-    after serialization. ``replicated`` and what follows it are each layer's own to say, see ``LoopLayer``.
+    after serialization.
     """
 
     extensions: ClassVar[list[str]] = ["groups", "flush"]
@@ -52,9 +53,6 @@ class RedisLayer(BaseChannelLayer):
         connection_kwargs: Mapping[str, Any] | None = None,
         timeout: float = 5.0,
         max_message_size: int = 1024 * 1024,
-        replicated: bool,
-        make_strategy: Callable[[LoopLayer], Strategy],
-        make_named: Callable[[LoopLayer], NamedChannels],
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity)
         if "{" in prefix or "}" in prefix:
@@ -81,14 +79,16 @@ class RedisLayer(BaseChannelLayer):
             expiry=expiry,
             timeout=timeout,
             max_message_size=max_message_size,
-            replicated=replicated,
         )
-        self._make_loop_layer = partial(LoopLayer, self._config, make_strategy, make_named)
         # Of all loops, by channel: to find one here needs no look for the running loop, which costs
         # CPython 3.11 a system call.
         self._own_mailboxes: dict[str, Mailbox] = {}
         self._loop_layers: dict[asyncio.AbstractEventLoop, LoopLayer] = {}
         self._lock = threading.Lock()
+
+    @abc.abstractmethod
+    def _make_loop_layer(self) -> LoopLayer:
+        """For the running loop."""
 
     @property
     def _loop_layer(self) -> LoopLayer:

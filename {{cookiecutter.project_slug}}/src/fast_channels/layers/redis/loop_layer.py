@@ -72,7 +72,7 @@ class Config:
     expiry: float
     timeout: float
     max_message_size: int
-    replicated: bool  # a send waits for a replica
+    replicated: bool = False  # a send waits for a replica
 
 
 class Strategy(abc.ABC):

@@ -52,13 +52,14 @@ class RedisPubSubChannelLayer(RedisLayer):
             prefix,
             symmetric_encryption_keys=symmetric_encryption_keys,
             serializer_format=serializer_format,
-            replicated=False,
-            make_strategy=partial(
-                Ephemeral, on_disconnect=on_disconnect, on_reconnect=on_reconnect
-            ),
-            make_named=NamedTopics,
             **options,
         )
+        self._make_strategy = partial(
+            Ephemeral, on_disconnect=on_disconnect, on_reconnect=on_reconnect
+        )
+
+    def _make_loop_layer(self) -> LoopLayer:
+        return LoopLayer(self._config, self._make_strategy, NamedTopics)
 
 
 class Ephemeral(Strategy):

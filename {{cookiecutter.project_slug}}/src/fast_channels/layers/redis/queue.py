@@ -16,6 +16,7 @@ What is lost, and when
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -26,6 +27,7 @@ from .client.hosts import Hosts
 from .group_history import GroupHistory
 from .job_streams import JobStream, JobStreams
 from .layer import RedisLayer
+from .loop_layer import LoopLayer
 
 Durability = Literal["memory", "replicated"]
 
@@ -78,12 +80,17 @@ class RedisChannelLayer(RedisLayer):
             symmetric_encryption_keys=symmetric_encryption_keys,
             random_prefix_length=random_prefix_length,
             serializer_format=serializer_format,
-            replicated=durability == "replicated",
-            make_strategy=partial(GroupHistory, kept=self._kept),
-            make_named=partial(JobStreams, lease_seconds=lease),
             **options,
         )
+        self._config = replace(self._config, replicated=durability == "replicated")
         self._histories = Histories(group_history, History(history, expiry))
+
+    def _make_loop_layer(self) -> LoopLayer:
+        return LoopLayer(
+            self._config,
+            partial(GroupHistory, kept=self._kept),
+            partial(JobStreams, lease_seconds=self.lease_time),
+        )
 
     def _kept(self, topic: str) -> History:
         return self._histories.of(self._config.topics.group_of(topic) or "")
