@@ -8,8 +8,9 @@ import pytest
 import redis.asyncio
 
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer
-from fast_channels.layers.redis.format import UID_LENGTH, Uids, decode, encode, encode_message
+from fast_channels.layers.redis.format import UID_LENGTH, decode, encode, encode_message
 from fast_channels.layers.redis.layer import RedisLayer
+from fast_channels.layers.redis.loop_layer import Uids
 
 from ..support.backends import OWN, QUEUE, REDIS, Backend, over
 from ..support.expect import eventually, messages, silence

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fast_channels.layers import BaseChannelLayer
-from fast_channels.layers.redis.client import connection as connection_module
+from fast_channels.layers.redis.client import commands as commands_module
 
 from ..support.backends import QUEUE, REDIS, over
 
@@ -24,7 +24,7 @@ async def test_a_flood_to_many_topics(
     make_layer: MakeLayer, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command for each, of which Redis executes a few hundred at a time."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 200)  # whose time runs at once
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 200)  # whose time runs at once
     layer = make_layer()
     await layer.flush()  # connects to all
     send = layer.group_send if target == "groups" else layer.send

@@ -359,6 +359,36 @@ async def test_a_user_that_may_not_call_info(make_layer: MakeLayer, server: Redi
     assert (numbers(joined), joined.complete) == ([0], False)
 
 
+async def test_a_joining_behind_one_that_fails(
+    make_layer: MakeLayer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said before the second one's answer is in that, and is not delivered to it as well."""
+    layer, sender = make_layer(server.url), make_layer(server.url)
+    inner: Any = layer._loop_layer
+    first, second = [await layer.new_channel() for _ in range(2)]
+    join, waits = inner.join, asyncio.Event()
+
+    async def join_and_fail_or_speak(group: str, channel: str) -> None:
+        await join(group, channel)
+        if channel == first:
+            await waits.wait()
+            raise ChannelLayerUnavailable("in the middle of it")
+        await say(sender, 1)
+        position = inner.strategy._positions[inner.config.topics.group(group)]
+        await eventually(lambda: position.last > position.joined, "it to be heard", within=10)
+
+    monkeypatch.setattr(inner, "join", join_and_fail_or_speak)
+    failing = asyncio.create_task(layer.join(GROUP, first))
+    await eventually(lambda: first in inner.local.members.get(GROUP, ()), "the first one")
+    behind = asyncio.create_task(layer.join(GROUP, second, history=10))
+    await asyncio.sleep(0)  # until it waits for the first one
+    waits.set()
+    with pytest.raises(ChannelLayerUnavailable):
+        await failing
+    assert numbers(await behind) == [1]
+    assert not len(layer.mailbox(second))
+
+
 async def test_forgotten_when_nobody_follows(make_layer: MakeLayer, server: RedisServer) -> None:
     """Neither topics nor replays stay behind."""
     layer = make_layer(server.url)

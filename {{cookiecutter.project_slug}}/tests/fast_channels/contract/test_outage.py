@@ -9,7 +9,7 @@ import pytest
 
 from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers import BaseChannelLayer
-from fast_channels.layers.redis.client import connection
+from fast_channels.layers.redis.client import commands
 
 from ..support.backends import Backend
 from ..support.expect import eventually, messages
@@ -144,8 +144,8 @@ async def test_a_silent_connection_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A server that says nothing for `REPLY_TIMEOUT` is connected to anew, also by a listener."""
-    monkeypatch.setattr(connection, "HEARTBEAT", 0.05)
-    monkeypatch.setattr(connection, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(commands, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(commands, "REPLY_TIMEOUT", 0.2)
     layer = make_layer()
     await works(layer, "room")
     before = connections(server)

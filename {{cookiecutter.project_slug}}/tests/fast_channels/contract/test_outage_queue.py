@@ -12,11 +12,11 @@ from fast_channels.layers import RedisChannelLayer
 from fast_channels.layers.redis.batches import MOST_MESSAGES
 from fast_channels.layers.redis.format import (
     UID_LENGTH,
-    Uids,
     encode,
     encode_message,
     number_of,
 )
+from fast_channels.layers.redis.loop_layer import Uids
 
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import RedisServer

@@ -9,9 +9,9 @@ import pytest
 from fast_channels.exceptions import ChannelFull, ChannelLayerUnavailable
 from fast_channels.layers.redis import batches as batches_module
 from fast_channels.layers.redis.batches import MOST_BYTES, MOST_MESSAGES, Batcher, Outcome, Request
-from fast_channels.layers.redis.client.commands import Commands
-from fast_channels.layers.redis.client.connection import (
+from fast_channels.layers.redis.client.commands import (
     Command,
+    Commands,
     Connection,
     ConnectionLost,
     Pending,

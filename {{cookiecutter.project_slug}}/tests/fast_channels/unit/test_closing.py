@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from fast_channels.layers.redis.client.commands import KeptConnection
 from fast_channels.layers.redis.client.hosts import parse_hosts
+from fast_channels.layers.redis.client.servers import KeptConnection
 from fast_channels.tasks import cancel_and_wait
 
 DEADLINE = 10.0  # seconds; only a failing test waits so long
@@ -168,7 +168,7 @@ async def test_a_cancellation_swallowed_by_a_question_to_the_sentinels(
                 raise TimeoutError from None
             raise AssertionError("nobody has cancelled it")
 
-    monkeypatch.setattr("fast_channels.layers.redis.client.commands.FOLLOW_INTERVAL", 0)
+    monkeypatch.setattr("fast_channels.layers.redis.client.servers.FOLLOW_INTERVAL", 0)
     kept: Any = KeptConnection(parse_hosts(["redis://127.0.0.1:1"])[0], timeout=1)
     (task,) = await started(kept._follow(Pool(), None))
     async with asyncio.timeout(DEADLINE):

@@ -5,13 +5,13 @@ import pytest
 from fast_channels.exceptions import UndecodableMessage
 from fast_channels.layers.redis.format import (
     UID_LENGTH,
-    Uids,
     decode,
     decode_one,
     encode,
     encode_message,
     number_of,
 )
+from fast_channels.layers.redis.loop_layer import Uids
 
 UID = bytes(range(UID_LENGTH))
 CHANNELS = ["", "a", "specific.abc!1", "x" * 100]

@@ -1,5 +1,6 @@
 """Every accepted way to say where Redis is, and what is refused."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -292,3 +293,30 @@ async def test_idle_connections_are_never_timed_out() -> None:
         assert isinstance(pool, SentinelConnectionPool) == host.startswith("redis+sentinel")
         assert isinstance(pool, ConnectionPool)
         await close_pool(pool)
+
+
+@pytest.mark.parametrize(
+    "host", ["redis://a", "rediss://a", "unix:///a", "redis+sentinel://s1/main"]
+)
+async def test_no_connection_reads_the_version_of_redis_py(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the disk, as it would by itself: that takes most of what making one takes."""
+    pool = one(host).pool()
+    reads = []
+    monkeypatch.setattr("redis.utils.get_lib_version", lambda: reads.append(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pool.make_connection()
+    assert reads == []
+
+
+def test_a_caller_may_name_its_library() -> None:
+    """By redis-py's options, old or new."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        connection: Any = (
+            one("redis://a", connection_kwargs={"lib_name": "mine"}).pool().make_connection()
+        )
+    info = getattr(connection, "driver_info", None)
+    assert (connection.lib_name if info is None else info.name) == "mine"

@@ -15,8 +15,9 @@ from hypothesis import given, strategies as st
 
 from fast_channels.layers.history import History
 from fast_channels.layers.redis import group_log
-from fast_channels.layers.redis.format import Messages, Uids, encode, encode_message
+from fast_channels.layers.redis.format import Messages, encode, encode_message
 from fast_channels.layers.redis.group_log import GroupLog, id_at
+from fast_channels.layers.redis.loop_layer import Uids
 from fast_channels.layers.throttled import ThrottledWarning
 from fast_channels.mailbox import Mailbox
 
@@ -125,7 +126,7 @@ class World:
     def commands_of(self, topic: str) -> Any:
         return self.server
 
-    def deliver(self, topic: str, messages: Messages, entry: bytes) -> None:
+    def deliver(self, topic: str, messages: Messages, deliver_event: None) -> None:
         if topic in self.heard:
             self.heard[topic] += [int(payload) for _, payload, _ in messages]
 

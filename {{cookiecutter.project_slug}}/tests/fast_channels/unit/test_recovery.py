@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fast_channels.layers import RedisChannelLayer
-from fast_channels.layers.redis.format import Uids, encode, encode_message
+from fast_channels.layers.redis.format import encode, encode_message
+from fast_channels.layers.redis.loop_layer import Uids
 
 from ..support.expect import eventually, messages, silence
 from ..support.redis_servers import ClusterGroup, RedisServer, SentinelGroup

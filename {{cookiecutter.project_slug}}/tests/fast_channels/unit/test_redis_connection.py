@@ -16,16 +16,16 @@ from redis.exceptions import ResponseError
 from fast_channels.layers.redis.batches import Batcher, Request
 from fast_channels.layers.redis.client import (
     commands as commands_module,
-    connection as connection_module,
+    servers as servers_module,
 )
-from fast_channels.layers.redis.client.commands import KeptConnection
-from fast_channels.layers.redis.client.connection import (
+from fast_channels.layers.redis.client.commands import (
     CONNECTION_ERRORS,
     NEVER,
     Connection,
     ConnectionLost,
 )
 from fast_channels.layers.redis.client.hosts import parse_hosts
+from fast_channels.layers.redis.client.servers import KeptConnection
 
 from ..support.expect import eventually
 from ..support.redis_servers import RedisServer
@@ -178,8 +178,8 @@ async def test_a_silent_server_is_lost(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After `REPLY_TIMEOUT` without the reply that is due."""
-    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.01)
-    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(commands_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(commands_module, "REPLY_TIMEOUT", 0.1)
     server.answer = lambda command: b""
     run = await connect()
     with pytest.raises(ConnectionLost, match="no reply"):
@@ -191,8 +191,8 @@ async def test_an_idle_connection_is_looked_after(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PING every `HEARTBEAT`; a server that answers it is not lost."""
-    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 1)
+    monkeypatch.setattr(commands_module, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(commands_module, "REPLY_TIMEOUT", 1)
     run = await connect()
     await eventually(lambda: server.commands.count([b"PING"]) >= 75, "PINGs for longer than that")
     assert not run.task.done()
@@ -236,7 +236,7 @@ async def test_callers_over_the_limit_wait(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more than `MAX_PENDING` commands are unanswered; the others go when there is room."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 2)
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 2)
     server.answer = lambda command: b""
     connection = (await connect()).connection
     calls = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(3)]
@@ -252,7 +252,7 @@ async def test_turns_come_in_the_order_of_the_callers(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is cancelled, or gives up, takes nobody's turn; a late caller overtakes no one."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     connection = (await connect()).connection
     first, *others = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(5)]
@@ -273,7 +273,7 @@ async def test_a_turn_that_is_cancelled_is_the_next_ones(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Also if it had been given already, in whichever step of the loop."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     connection = (await connect()).connection
     _, second, third = [asyncio.create_task(ask(connection, "ECHO", number)) for number in range(3)]
@@ -290,7 +290,7 @@ async def test_whoever_waits_for_a_turn_is_told_of_the_loss(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them, whether a task waits or a function is to be called."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 1)
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 1)
     server.answer = lambda command: b""
     run = await connect()
     calls = [asyncio.create_task(ask(run.connection, "ECHO", number)) for number in range(3)]
@@ -310,8 +310,8 @@ async def test_time_in_which_the_loop_stood_still_is_not_the_servers(
     server: FakeServer, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reply that comes right after it counts, although the deadline has passed."""
-    monkeypatch.setattr(connection_module, "REPLY_TIMEOUT", 0.2)
-    monkeypatch.setattr(connection_module, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(commands_module, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(commands_module, "HEARTBEAT", 0.05)
     server.answer = lambda command: b""
     run = await connect()
     deadline = asyncio.get_running_loop().time() + 0.3
@@ -327,7 +327,7 @@ async def test_a_senders_time_begins_when_it_is_its_turn(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred topics at a slow server take much longer than the timeout of each, and none fails."""
-    monkeypatch.setattr(connection_module, "MAX_PENDING", 2)
+    monkeypatch.setattr(commands_module, "MAX_PENDING", 2)
     loop = asyncio.get_running_loop()
 
     def answer(command: list[bytes]) -> bytes:
@@ -491,7 +491,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that is frozen: the next attempt asks the Sentinels again, which may name another."""
-    monkeypatch.setattr(commands_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(servers_module, "REPLY_TIMEOUT", 0.1)
     server.answer = lambda command: b""
     kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], timeout=1)
     kept.start()

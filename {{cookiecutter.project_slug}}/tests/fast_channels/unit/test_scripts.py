@@ -10,10 +10,11 @@ import pytest
 
 from fast_channels.layers.redis import group_history, group_log, job_streams
 from fast_channels.layers.redis.client.cluster import BY_BUS
-from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands, KeptConnection
+from fast_channels.layers.redis.client.commands import DIRECT, PUBLISH, Commands
 from fast_channels.layers.redis.client.hosts import Endpoint, parse_hosts
-from fast_channels.layers.redis.format import Uids
+from fast_channels.layers.redis.client.servers import KeptConnection
 from fast_channels.layers.redis.job_streams import DELAYED, GROUP, WORKER
+from fast_channels.layers.redis.loop_layer import Uids
 
 from ..support.redis_servers import RedisServer
 

@@ -26,8 +26,7 @@ from functools import partial
 
 from ...exceptions import ChannelLayerUnavailable
 from ...tasks import cancel_and_wait
-from .client.commands import Commands
-from .client.connection import Command, Connection, Reply
+from .client.commands import Command, Commands, Connection, Reply
 
 MOST_MESSAGES = 50
 MOST_BYTES = 64 * 1024

@@ -20,7 +20,6 @@ Uids let a receiver recognize messages that the sender had to send again because
 lost with the connection.
 """
 
-import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -142,17 +141,3 @@ def place_of(topic: str, sealed: Sealed) -> bytes:
 def number_of(uid: bytes) -> int:
     """A uid as a number."""
     return int.from_bytes(uid, "big")
-
-
-class Uids:
-    """Makes the uids of one sender."""
-
-    def __init__(self) -> None:
-        self._sender = os.urandom(8)
-        self._next = 0
-
-    def make(self, number: int = 1) -> bytes:
-        """The first of so many new ones."""
-        first = self._next
-        self._next += number
-        return self._sender + first.to_bytes(8, "big")

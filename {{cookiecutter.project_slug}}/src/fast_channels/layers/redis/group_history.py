@@ -37,7 +37,7 @@ from ..idle import IdleNames
 from .client.commands import Commands, Script
 from .format import decode_one, number_of
 from .group_log import LUA, EntryId, GroupLog, Position, format_id, parse_id
-from .loop_layer import Deliverer, LoopLayer
+from .loop_layer import LoopLayer
 
 AT_ONCE = 32
 WARM = 2.0  # seconds
@@ -159,20 +159,14 @@ class GroupHistory(GroupLog):
 
     # Events
 
-    def deliverer(self, topic: str) -> Deliverer | None:
-        return partial(self._deliver_event, topic) if topic in self._interests else None
-
     def _deliver_event(
-        self, topic: str, group: str, message: Message, notification: bytes, number: int
+        self, position: Position, entry: EntryId, group: str, message: Message, uid: int
     ) -> None:
-        entry, _, _ = notification.partition(b" ")
-        if replays := list(self._interests[topic].replays.values()):
-            event = (parse_id(entry), number, copier(message.copy()))
+        if replays := list(self._interests[position.topic].replays.values()):
+            event = (entry, uid, copier(message.copy()))
             for replay in replays:
                 self._hold(replay, event)
-        position = self._positions.get(topic)
-        epoch = "" if position is None else position.epoch
-        place = format_position(epoch, entry.decode(), *tag_of(number))
+        place = format_position(position.epoch, format_id(entry), *tag_of(uid))
         self._local.deliver_event(group, message, place)
 
     def _hold(self, replay: Replay, event: Event) -> None:
@@ -202,6 +196,8 @@ class GroupHistory(GroupLog):
             async with asyncio.timeout(timeout):
                 # The first one subscribes; the others need not ask for it all at the same time.
                 async with self._interests[topic].subscribing:
+                    position = self._positions.setdefault(topic, Position(topic))
+                    position.deliver_event = partial(self._deliver_event, position)
                     await self._owner.join(group, channel)
                 replay = self._replay(group, topic, (since, history))
                 waiter = replay.waiters[channel] = asyncio.get_running_loop().create_future()

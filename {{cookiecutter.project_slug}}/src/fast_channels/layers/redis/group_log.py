@@ -32,18 +32,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ...exceptions import UndecodableMessage
-from ...mailbox import Mailbox
+from ...mailbox import Mailbox, Message
 from ...tasks import cancel_and_wait
 from ..history import History
 from ..throttled import ThrottledWarning
-from .client.commands import DIRECT, PUBLISH, Script
-from .client.connection import Command
+from .client.commands import DIRECT, PUBLISH, Command, Script
 from .format import FIRST, Messages, decode
 from .loop_layer import LoopLayer, Strategy
 
@@ -109,20 +108,25 @@ class Outage:
     confirmed: bool = False  # subscribed again
 
 
+@dataclass(eq=False, slots=True)
 class Position:
     """Where the loop is in one log."""
 
-    __slots__ = ("behind", "clock", "epoch", "held", "joined", "joined_at", "last", "topic")
+    topic: str
+    joined: EntryId = NOWHERE
+    last: EntryId = field(init=False)
+    joined_at: float = field(default_factory=time.monotonic)
+    clock: float = 0.0  # the server's clock less time.monotonic(), in milliseconds
+    epoch: str = ""  # kept up to date once it was told
+    behind: Outage | None = field(init=False)
+    # Notifications since the log was asked, or the joining began; None if one was not kept.
+    held: list[bytes] | None = field(default_factory=list)
+    # Takes an entry's id, and what ``LoopLayer.deliver`` passes on; None while nobody wants positions.
+    deliver_event: Callable[[EntryId, str, Message, int], None] | None = None
 
-    def __init__(self, topic: str, joined: EntryId = NOWHERE) -> None:
-        self.topic = topic
-        self.joined = self.last = joined
-        self.joined_at = time.monotonic()
-        self.clock = 0.0  # the server's clock less time.monotonic(), in milliseconds
-        self.epoch = ""  # kept up to date once it was told
-        self.behind: Outage | None = Outage(self.joined_at, confirmed=True)
-        # Notifications since the log was asked, or the joining began; None if one was not kept.
-        self.held: list[bytes] | None = []
+    def __post_init__(self) -> None:
+        self.last = self.joined
+        self.behind = Outage(self.joined_at, confirmed=True)
 
     def believes(self, entry: EntryId) -> bool:
         return entry <= self.last + AHEAD or entry <= id_at(self.server_time()) + AHEAD
@@ -287,7 +291,13 @@ class GroupLog(Strategy):
         messages = self.admit(envelope)
         if entry > last:
             position.last = entry
-        self._owner.deliver(topic, messages, data)
+        self._deliver(position, entry, messages)
+
+    def _deliver(self, position: Position, entry: EntryId, messages: Messages) -> None:
+        deliver_event = position.deliver_event
+        self._owner.deliver(
+            position.topic, messages, deliver_event and partial(deliver_event, entry)
+        )
 
     def admit(self, envelope: bytes, index: int = 0) -> Messages:
         """The messages in an envelope that were not handed out before; ``index`` is as in ``decode``."""
@@ -486,15 +496,15 @@ class GroupLog(Strategy):
             if position.behind is not outage:
                 break
             position.last = parse_id(entry)
-            messages = self._open(position.topic, entry, fields)
+            messages = self._open(position, fields)
             if messages and not (at_end and number == len(page)):
                 crowded = self._crowded(self._owner.receivers(position.topic, messages))
                 if crowded:
                     return crowded
         return {}
 
-    def _open(self, topic: str, entry: bytes, fields: list[bytes]) -> Messages:
-        """Hand out the messages of an entry; returns them."""
+    def _open(self, position: Position, fields: list[bytes]) -> Messages:
+        """Hand out the messages of the entry that was read last; returns them."""
         if fields[0] == FIRST:
             return []
         try:
@@ -502,7 +512,7 @@ class GroupLog(Strategy):
         except ValueError as error:  # somebody else's
             self._owner.undecodable.add(error)
             return []
-        self._owner.deliver(topic, messages, entry)
+        self._deliver(position, position.last, messages)
         return messages
 
     def _crowded(self, mailboxes: Collection[Mailbox]) -> dict[Mailbox, int]:

@@ -56,11 +56,9 @@ from ..idle import IdleNames
 from ..jobs import DeadLetter, Delivery, Depth, channel_full, shortened
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Outcome, Request
-from .client.commands import PUBLISH, Commands, Script
-from .client.connection import Reply
+from .client.commands import PUBLISH, Commands, Reply, Script
 from .format import Sealed, decode_one, encode, encode_message, number_of
 from .loop_layer import CACHED_NAMES, LoopLayer, NamedChannels
-from .serializers import BaseMessageSerializer
 
 logger = logging.getLogger(__name__)
 
@@ -187,21 +185,16 @@ class JobStream:
     async def dead_letters(self, count: int, after: str) -> list[DeadLetter]:
         start = f"({after}" if after else "-"
         entries = await self.commands.execute("XRANGE", self._dead, start, "+", "COUNT", count)
-        # An encrypted message is refused by its age; a letter may be read however old it is.
-        serializer = copy.copy(self._owner.config.serializer)
-        serializer.expiry = None
-        return [self._letter(entry.decode(), fields, serializer) for entry, fields in entries]
+        return [self._letter(entry.decode(), fields) for entry, fields in entries]
 
-    def _letter(
-        self, receipt: str, fields: list[bytes], serializer: BaseMessageSerializer
-    ) -> DeadLetter:
+    def _letter(self, receipt: str, fields: list[bytes]) -> DeadLetter:
         values = dict(zip(fields[::2], fields[1::2], strict=True))
         identity, message = receipt, None
         reason = values.get(b"reason", b"").decode()
         try:
             job = decode_one(values.get(b"m", b""))
             identity = _id(job)
-            message = self._owner.open(self.topic, job, serializer)
+            message = self._owner.open(self.topic, job, however_old=True)
         except UndecodableMessage as error:
             reason = reason or repr(error)
         return DeadLetter(

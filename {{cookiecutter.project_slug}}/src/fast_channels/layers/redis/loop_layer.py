@@ -23,7 +23,9 @@ Invariants of groups of channels that another process owns
 import abc
 import asyncio
 import contextlib
+import copy
 import logging
+import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -44,10 +46,9 @@ from ...tasks import cancel_and_wait
 from ..groups import LocalGroups
 from ..throttled import ThrottledWarning
 from .batches import Batcher, Request
-from .client.commands import Commands
-from .client.connection import Command
+from .client.commands import Command, Commands
 from .client.servers import Events, Servers
-from .format import Messages, Sealed, Topics, Uids, decode, encode, encode_message, place_of
+from .format import Messages, Sealed, Topics, decode, encode, encode_message, place_of
 from .serializers import BaseMessageSerializer
 
 logger = logging.getLogger(__name__)
@@ -75,10 +76,6 @@ class Config:
     replicated: bool = False  # a send waits for a replica
 
 
-# Takes a group, a message, the notification that brought it, and the message's uid.
-Deliverer = Callable[[str, Message, bytes, int], None]
-
-
 class Strategy(abc.ABC):
     """How messages reach those that listen to a topic. For ``on_…`` see ``Events``."""
 
@@ -92,10 +89,6 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def hear(self, topic: str, data: bytes) -> None:
         """Have ``LoopLayer.deliver`` deliver what of a notification is to be delivered now."""
-
-    def deliverer(self, topic: str) -> Deliverer | None:
-        """What delivers to a group that somebody has joined with positions; None for any other."""
-        return None
 
     async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
         """Subscribe; what is published when this has returned is heard."""
@@ -145,6 +138,20 @@ class NamedChannels(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None: ...
+
+
+class Uids:
+    """Makes the uids of one sender."""
+
+    def __init__(self) -> None:
+        self._sender = os.urandom(8)
+        self._next = 0
+
+    def make(self, number: int = 1) -> bytes:
+        """The first of so many new ones."""
+        first = self._next
+        self._next += number
+        return self._sender + first.to_bytes(8, "big")
 
 
 class LoopLayer:
@@ -217,12 +224,11 @@ class LoopLayer:
         return self._batcher.send(topic, encode_message(channel, payload))
 
     def batch_request(self, topic: str, messages: list[bytes]) -> Request:
-        commands = self.commands_of(topic)
         uid = self.uids.make(len(messages))
         if self.binds:
             packed = decode(encode(uid, messages))
             messages = [encode_message(one[0], self.bind(topic, one)) for one in packed]
-        return commands, self.strategy.publish(topic, uid, messages)
+        return self.commands_of(topic), self.strategy.publish(topic, uid, messages)
 
     def bind(self, topic: str, packed: Sealed) -> bytes:
         """Encrypt what ``serialize`` has packed; what a process tells another one goes as it is."""
@@ -330,18 +336,22 @@ class LoopLayer:
             )
         return payload
 
-    def deliver(self, topic: str, messages: Messages, notification: bytes) -> None:
-        """Where there is a log, ``notification`` begins with the id of the last one's entry."""
+    def deliver(
+        self,
+        topic: str,
+        messages: Messages,
+        deliver_event: Callable[[str, Message, int], None] | None = None,
+    ) -> None:
+        """``deliver_event(group, message, uid)`` is for a group that somebody has joined with positions."""
         if (group := self._group_of(topic)) is None:
             self._deliver_to_channels(messages)
             return
-        deliverer = self.strategy.deliverer(topic)
         for sealed in messages:
             if (message := self.open_or_count(topic, sealed)) is not None:
-                if deliverer is None:
+                if deliver_event is None:
                     self.local.deliver_group(group, message)
                 else:
-                    deliverer(group, message, notification, sealed[2])
+                    deliver_event(group, message, sealed[2])
 
     def _deliver_to_channels(self, messages: Messages) -> None:
         for sealed in messages:
@@ -352,11 +362,12 @@ class LoopLayer:
             elif channel.startswith((JOIN, LEAVE, ANSWER)):
                 self._foreign.receive(channel, sealed[1])
 
-    def open(
-        self, topic: str, sealed: Sealed, serializer: BaseMessageSerializer | None = None
-    ) -> Message:
-        """By this serializer or the layer's; ``UndecodableMessage``."""
-        serializer = serializer or self.config.serializer
+    def open(self, topic: str, sealed: Sealed, *, however_old: bool = False) -> Message:
+        """``UndecodableMessage``, also for an encrypted message that has expired."""
+        serializer = self.config.serializer
+        if however_old:
+            serializer = copy.copy(serializer)
+            serializer.expiry = None
         if self.binds:
             return serializer.deserialize_at(sealed[1], place_of(topic, sealed))
         return serializer.deserialize(sealed[1])

@@ -14,8 +14,7 @@ from typing import Any
 
 from ...mailbox import Mailbox, Message
 from ..idle import IdleNames
-from .client.commands import PUBLISH
-from .client.connection import Command
+from .client.commands import PUBLISH, Command
 from .client.hosts import Hosts
 from .format import decode, encode
 from .layer import RedisLayer
@@ -82,7 +81,7 @@ class Ephemeral(Strategy):
         return PUBLISH, topic, encode(uid, messages)
 
     def hear(self, topic: str, data: bytes) -> None:
-        self._owner.deliver(topic, decode(data), data)
+        self._owner.deliver(topic, decode(data))
 
     def on_lost(self) -> None:
         self._gap = True

@@ -25,8 +25,16 @@ from redis.exceptions import AskError, ClusterError, MovedError, TryAgainError
 
 from ....exceptions import ChannelLayerUnavailable
 from ....tasks import cancel_and_wait, is_cancelled
-from .commands import DIRECT, PUBLISH, Commands
-from .connection import CONNECTION_ERRORS, Command, Connection, ConnectionLost, Reply
+from .commands import (
+    CONNECTION_ERRORS,
+    DIRECT,
+    PUBLISH,
+    Command,
+    Commands,
+    Connection,
+    ConnectionLost,
+    Reply,
+)
 from .hosts import Address, Endpoint
 from .servers import BATCH, Events, Server, Servers, shard_index
 

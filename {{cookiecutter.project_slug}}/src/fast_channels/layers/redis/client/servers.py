@@ -1,6 +1,13 @@
-"""Which server a topic lives on, where servers know nothing of each other; and what is listened to there.
+"""Servers that know nothing of each other: the connections that are kept to each one, which of them a topic
+lives on, and what is listened to there.
 
-Invariants
+Invariants of a connection that is kept
+- A server has at most one at a time; when it is lost, attempts to make a new one back off from 0.05 to 1 s,
+  with jitter, for ever. Each attempt asks the Sentinels anew.
+- The task that keeps it is an ordinary task of the loop: when the loop ends its tasks, as
+  ``asyncio.run`` does, the connection ends too. It ends also if its cancellation is swallowed below.
+
+Invariants of what is listened to
 - What a server's ``_wanted`` holds should be subscribed there; it is changed at once by ``want`` and
   ``discard``. One batch of it is under way at a time.
 - Whenever a connection is made, all wanted topics are subscribed again before it counts as open, a
@@ -12,23 +19,179 @@ Invariants
 """
 
 import asyncio
+import contextlib
+import logging
+import random
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import RedisError, ResponseError
 
 from ....exceptions import ChannelLayerUnavailable
-from .commands import Commands, KeptConnection
-from .connection import NEVER, Connection, OnMessage, Reply
-from .hosts import Endpoint
+from ....tasks import cancel_and_wait, is_cancelled
+from .commands import (
+    CONNECTION_ERRORS,
+    NEVER,
+    REPLY_TIMEOUT,
+    Commands,
+    Connection,
+    ConnectionLost,
+    OnEnded,
+    OnMessage,
+    Reply,
+)
+from .hosts import Endpoint, close_pool
 
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.05  # seconds
+LONGEST_PAUSE = 1.0
+FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 BATCH = 250  # topics that are subscribed at once
 
 PartOf = Callable[[str], int]  # see ``Servers.part_of``
+
+
+class KeptConnection(Commands):
+    """For all topics of one server, or of whatever primary the Sentinels name.
+
+    ``on_open(connection)`` is awaited on each new one before anybody else may use it; ``changed`` may be
+    shared with others. For the other callbacks see ``Connection``.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        *,
+        changed: asyncio.Event | None = None,
+        on_open: Callable[[Connection], Awaitable[None]] | None = None,
+        on_lost: Callable[[], None] = lambda: None,
+        on_message: OnMessage | None = None,
+        on_ended: OnEnded | None = None,
+    ) -> None:
+        super().__init__(timeout, changed or asyncio.Event())
+        self.endpoint = endpoint
+        self.last_error: BaseException | None = None
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._on_message = on_message
+        self._on_ended = on_ended
+        self._loop = asyncio.get_running_loop()
+        self._keeper: asyncio.Task[None] | None = None
+        self._pause = FIRST_PAUSE
+
+    def __str__(self) -> str:
+        return str(self.endpoint)
+
+    def start(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"redis {self.endpoint}")
+
+    async def aclose(self) -> None:
+        if self._keeper is not None:
+            await cancel_and_wait([self._keeper])
+            self._keeper = None
+
+    @property
+    def down(self) -> bool:
+        """An outage is known: the last attempt failed, or the last connection was lost."""
+        return self._connection is None and self.last_error is not None
+
+    def unavailable(self) -> ChannelLayerUnavailable:
+        return ChannelLayerUnavailable(
+            f"Redis ({self}) did not answer within {self.timeout} s; "
+            f"last error: {self.last_error or 'none'}"
+        )
+
+    async def _keep(self) -> None:
+        pool = self.endpoint.pool()
+        try:
+            while True:
+                try:
+                    await self._hold(pool)
+                except Exception as error:
+                    if is_cancelled():  # the loss came in the same step, in place of CancelledError
+                        raise asyncio.CancelledError from error
+                    self._note(error)
+                    self._drop()
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        finally:
+            if not self._loop.is_closed():  # else nothing can be awaited, nor told
+                self._drop()
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    await close_pool(pool)
+
+    def _note(self, error: Exception) -> None:
+        if str(error) != str(self.last_error):  # an outage is told once, not at each attempt
+            expected = isinstance(error, CONNECTION_ERRORS)
+            log = logger.warning if expected else logger.exception
+            log("No connection to Redis (%s): %s", self, error)
+        self.last_error = error
+
+    async def _hold(self, pool: ConnectionPool) -> None:
+        """Make a connection and keep it; raises when it is lost."""
+        redis_connection = pool.make_connection()
+        redis_connection.socket_timeout = REPLY_TIMEOUT  # in its introduction
+        running: list[asyncio.Task[None]] = []
+        try:
+            await redis_connection.connect()
+            if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11
+                raise asyncio.CancelledError
+            connection = Connection(redis_connection, self._on_message, self._on_ended, self._drop)
+            running.append(asyncio.create_task(connection.run()))
+            if isinstance(pool, SentinelConnectionPool):
+                running.append(asyncio.create_task(self._follow(pool, connection)))
+            if self._on_open is not None:
+                await self._on_open(connection)
+            self._opened(connection)
+            await running[0]
+        finally:
+            if not self._loop.is_closed():
+                await cancel_and_wait(running)
+                await redis_connection.disconnect(nowait=True)
+
+    def _opened(self, connection: Connection) -> None:
+        self._connection = connection
+        if connection.lost:  # while it opened
+            self._drop()
+            return
+        self._changed.set()
+        self._changed.clear()
+        self._pause = FIRST_PAUSE  # when this one is lost, the first attempt comes soon
+        if self.last_error is not None:
+            logger.info("Connected to Redis (%s) again", self)
+            self.last_error = None
+
+    async def _follow(self, pool: SentinelConnectionPool, connection: Connection) -> None:
+        """End the connection when the Sentinels name another primary.
+
+        One that was frozen, or cut off, answers when it is back as if nothing had happened, until
+        the Sentinels make it a replica, some ten seconds later.
+        """
+        followed = pool.master_address
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            with contextlib.suppress(RedisError, asyncio.TimeoutError):
+                host, port = named = await pool.get_master_address()
+                if named != followed:
+                    connection.lose(
+                        ConnectionLost(f"The Sentinels name another primary, {host}:{port}")
+                    )
+            if is_cancelled():  # redis-py has swallowed it while it asked
+                raise asyncio.CancelledError
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection = None
+            self._on_lost()
 
 
 @dataclass(frozen=True)
