@@ -1,4 +1,4 @@
-"""One event loop's part in presence: its rooms and their turns, its channels, its lease.
+"""One event loop's part in presence: its rooms and their turns, and its lease.
 
 Invariants
 - At most one step of a room is under way, and at most ``TURNS`` rooms have a turn: a reconnection with
