@@ -194,8 +194,7 @@ class IdentityMixin(AsyncWebsocketConsumer):
             await self.deny(401, "The session has expired.")
             return
         if (user_id := self.user_id) is not None:
-            if self._close_loop is not None:
-                self.channel_layer.mailbox(self.channel_name).on_put = self._hear
+            self.channel_layer.mailbox(self.channel_name).on_put = self._hear
             try:
                 await self.channel_layer.group_add(user_group(user_id), self.channel_name)
             except ChannelLayerUnavailable:

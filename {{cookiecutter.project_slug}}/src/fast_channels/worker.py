@@ -121,7 +121,8 @@ class Worker:
     async def _cancel_handlers(self) -> None:
         handlers = list(self._running.values())
         for task in await cancel_and_wait(handlers, CANCEL_TIMEOUT, again=CANCEL_TIMEOUT / 2):
-            # asyncio.run does not wait for it, nor is it logged that it goes with its loop.
+            # asyncio.run then does not wait for it (Python's documentation: Extending asyncio), nor is it
+            # logged that it goes with its loop, for which nothing is documented.
             asyncio._unregister_task(task)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         for job in list(self._running):

@@ -18,7 +18,7 @@ class AsyncHttpConsumer(AsyncConsumer):
     disconnect_patience = 0.0
     disconnect_grace = 0.0
 
-    _body = b""
+    _body: bytearray | None = None  # what of it has come
     _headers_sent = False
     _answered = False  # the whole response is sent
     _disconnected = False
@@ -63,6 +63,8 @@ class AsyncHttpConsumer(AsyncConsumer):
     # ASGI events
 
     async def http_request(self, message: Event) -> None:
+        if self._body is None:
+            self._body = bytearray()
         self._body += message.get("body", b"")
         if len(self._body) > self.max_body_size:
             await self.send_response(413, b"The request body is too large.")
@@ -71,7 +73,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         if message.get("more_body"):
             return
         try:
-            await self.handle(self._body)
+            await self.handle(bytes(self._body))
         finally:
             await self._disconnect()
         raise StopConsumer

@@ -56,7 +56,7 @@ class LocalGroups:
         # Members that joined with positions; False for those that nothing is delivered to yet.
         self.followers: dict[str, dict[str, bool]] = {}
         self._groups_of: dict[str, tuple[str, ...]] = {}  # a set takes 216 bytes for one group, too
-        self._when_closed: dict[str, list[Callable[[], None]]] = {}
+        self._when_closed: dict[str, dict[Callable[[str], None], None]] = {}  # in order
         self._on_expired = self.count_expired  # one bound method for all
         self.expirations = ThrottledWarning(
             logger, "%d message(s) dropped that nobody read for %s s"
@@ -80,13 +80,20 @@ class LocalGroups:
         """Forget ``channel``; returns the groups that have no member left by it."""
         self.mailboxes.pop(channel, None)
         for closed in self._when_closed.pop(channel, ()):
-            closed()
+            closed(channel)
         groups = self._groups_of.pop(channel, ())
         return [group for group in groups if self._remove(group, channel)]
 
-    def when_closed(self, channel: str, closed: Callable[[], None]) -> None:
-        """Have ``closed()`` called once when the channel is closed, for what belongs to it elsewhere."""
-        self._when_closed.setdefault(channel, []).append(closed)
+    def when_closed(self, channel: str, closed: Callable[[str], None]) -> None:
+        """Have ``closed(channel)`` called once, however often this is said, when the channel is closed:
+        for what belongs to it elsewhere.
+        """
+        self._when_closed.setdefault(channel, {})[closed] = None
+
+    def ignore_close(self, channel: str, closed: Callable[[str], None]) -> None:
+        """Nothing belongs to it there any more."""
+        if (others := self._when_closed.get(channel)) is not None:
+            others.pop(closed, None)
 
     def close_if_idle(self, channel: str) -> None:
         """Forget a named channel in which nothing waits; a group's member stays."""

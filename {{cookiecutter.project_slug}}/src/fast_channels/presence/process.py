@@ -1,4 +1,4 @@
-"""One event loop's part in presence: its rooms and their turns, its channels, its lease.
+"""One event loop's part in presence: its rooms and their turns, and its lease.
 
 Invariants
 - At most one step of a room is under way, and at most ``TURNS`` rooms have a turn: a reconnection with
@@ -15,14 +15,13 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from ..exceptions import ChannelLayerUnavailable, ChannelNotOwned
+from ..exceptions import ChannelLayerUnavailable
 from ..layers.groups import LocalGroups
 from ..layers.throttled import ThrottledWarning
-from ..mailbox import Message
 from ..tasks import cancel_and_wait
 from .lease import ProcessLease, Settings
 from .room import SHORTEST_PAUSE, Room
-from .rosters import ENDING, PAGE, Member, PresenceFull, Rosters, Seen, members_of
+from .rosters import ENDING, Member, Rosters, Seen, members_of, pages_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ class Process:
         self._settings = settings
         self._closed = False
         self.rooms: dict[str, Room] = {}
-        self._groups_of: dict[str, set[str]] = {}  # of a channel that is somebody, or watches
         write_again = partial(self._each_room, Room.write_again)
         look = partial(self._each_room, partial(Room.look, early=True))
         self._lease = ProcessLease(name, rosters, settings, on_new_id=write_again, on_gone=look)
@@ -64,30 +62,18 @@ class Process:
     def tasks(self) -> list[asyncio.Task[None]]:
         return [*self._workers.values(), *([] if self._keeper is None else [self._keeper])]
 
-    # What is asked. For arguments and errors see ``service``.
+    # Rooms
 
-    async def present(self, group: str, key: str, info: Message, channel: str) -> None:
-        """Returns when the roster has it; at the latest after ``timeout``, and then it will have it."""
-        sealed = self._rosters.seal(group, key, info, self._settings.max_info)
-        room = self._room_of(channel, group)
-        room.enter(channel, key, sealed)
-        if not await room.is_written(key):
-            most = self._settings.max_members
-            raise PresenceFull(f"Group {group} has {most} members; max_members allows no more")
+    def room(self, group: str) -> Room:
+        """Made if there is none; it is forgotten when nobody has used it for a while."""
+        if (room := self.rooms.get(group)) is None:
+            room = self.rooms[group] = Room(group, self._lease, self._local, self._take_turn)
+            self._start_keeper()
+        return room
 
-    async def leave(self, group: str, channel: str) -> None:
-        room = self.rooms.get(group)
-        if room is not None and (key := room.leave(channel)) is not None:
-            self._let_go(room, channel)
-            await room.is_written(key)
-
-    async def watch(self, group: str, channel: str) -> list[Member]:
-        return await self._room_of(channel, group).watch(channel)
-
-    def unwatch(self, group: str, channel: str) -> None:
-        if (room := self.rooms.get(group)) is not None:
-            room.unwatch(channel)
-            self._let_go(room, channel)
+    def _each_room(self, act: Callable[[Room], None]) -> None:
+        for room in self.rooms.values():
+            act(room)
 
     async def members(self, group: str, after: str, count: int) -> list[Member]:
         """A part of the roster, from which those that are dead have been taken out."""
@@ -108,55 +94,18 @@ class Process:
             self._start_keeper()
         room = self.rooms.get(group)
         if room is None and 0 < state.numbers.get(self.id, 0) < ENDING:
-            room = self._room(group)  # an older state may say of us what is no more
+            room = self.room(group)  # an older state may say of us what is no more
             room.look(early=True)
         # What an id before this one has left is not dead while it is being written again.
         if room is None or not room.dirty:
             await self._lease.bury(group, state)
-        found: list[Seen] = []
-        end: str | None = after
-        while end is not None and len(found) < count:
-            page = await self._rosters.page(group, end, min(PAGE, count - len(found)))
-            found += page.members
-            end = page.end
-        return found
-
-    # Rooms and channels
-
-    def _room(self, group: str) -> Room:
-        room = self.rooms.get(group)
-        if room is None:
-            room = self.rooms[group] = Room(group, self._lease, self._local, self._take_turn)
-        return room
-
-    def _room_of(self, channel: str, group: str) -> Room:
-        """``ChannelNotOwned`` unless it is an open channel of this loop."""
-        if channel not in self._local.mailboxes or self._closed:
-            raise ChannelNotOwned(channel)
-        if channel not in self._groups_of:
-            self._groups_of[channel] = set()
-            self._local.when_closed(channel, partial(self._on_closed, channel))
-        self._groups_of[channel].add(group)
-        return self._room(group)
-
-    def _on_closed(self, channel: str) -> None:
-        for group in self._groups_of.pop(channel, ()):
-            if (room := self.rooms.get(group)) is not None:
-                room.release(channel)
-
-    def _let_go(self, room: Room, channel: str) -> None:
-        if not room.uses(channel):
-            self._groups_of.get(channel, set()).discard(room.group)
-
-    def _each_room(self, act: Callable[[Room], None]) -> None:
-        for room in self.rooms.values():
-            act(room)
+        pages = await pages_of(self._rosters, group, after=after, most=count)
+        return [seen for page in pages for seen in page.members]
 
     # Turns
 
     def _take_turn(self, room: Room) -> None:
         if room.due and room not in self._workers and not self._closed:
-            self._start_keeper()
             self._workers[room] = self._loop.create_task(self._work(room), name="presence")
 
     async def _work(self, room: Room) -> None:
@@ -221,8 +170,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Nobody is here any more, and what was here has its grace without us."""
-        for channel in list(self._groups_of):
-            self._on_closed(channel)
+        self._each_room(Room.release_all)
         self._closed = True
         self._end_doubts()
         await cancel_and_wait(self.tasks)

@@ -20,7 +20,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -36,6 +36,7 @@ from .rosters import (
     Hold,
     Member,
     Notice,
+    PresenceFull,
     Seen,
     members_of,
     pages_of,
@@ -76,6 +77,14 @@ class Holding:
             self.info = next(reversed(self.connections.values()))
 
 
+@dataclass(slots=True)
+class Unconfirmed:
+    """What the roster has not confirmed of a key: whether its info is news, and who waits for it."""
+
+    news: bool = False
+    waiting: list[asyncio.Future[bool]] = field(default_factory=list)
+
+
 class Room:
     """``take_turn(room)`` is called when a step is due."""
 
@@ -95,8 +104,7 @@ class Room:
         self._loop = asyncio.get_running_loop()
         self.keys: dict[str, Holding] = {}
         self._key_of: dict[str, str] = {}  # of a channel
-        self.dirty: dict[str, bool] = {}  # in order; whether the info is news
-        self._waiting: dict[str, list[asyncio.Future[bool]]] = {}  # for a key to be written
+        self.dirty: dict[str, Unconfirmed] = {}  # in order
         self._number = 0  # of the last write under the present id that was confirmed
         self._watchers: dict[str, None] = {}  # channels, in order
         self._interest = 0  # callers that wait for the mirror
@@ -112,19 +120,46 @@ class Room:
     def in_use(self) -> bool:
         return bool(self.keys or self._watchers or self._interest or self.due)
 
-    def uses(self, channel: str) -> bool:
-        return channel in self._watchers or channel in self._key_of
+    # Who is here. For arguments and errors see ``service``.
 
-    # Who is here
-
-    def enter(self, channel: str, key: str, info: bytes) -> None:
+    async def present(self, key: str, info: Message, channel: str) -> None:
+        """Returns when the roster has it; at the latest after ``timeout``, and then it will have it."""
+        sealed = self._rosters.seal(self.group, key, info, self._settings.max_info)
+        self._require_open(channel)
         if self._key_of.get(channel, key) != key:
-            self.leave(channel)
-        self.keys.setdefault(key, Holding()).enter(channel, info)
+            self._leave(channel)
+        self.keys.setdefault(key, Holding()).enter(channel, sealed)
         self._key_of[channel] = key
-        self._mark(key, news=True)
+        if not await self._write_soon(key, news=True):
+            most = self._settings.max_members
+            raise PresenceFull(f"Group {self.group} has {most} members; max_members allows no more")
 
-    def leave(self, channel: str) -> str | None:
+    async def leave(self, channel: str) -> None:
+        if (key := self._leave(channel)) is not None:
+            self._let_go(channel)
+            await self._write_soon(key)
+
+    def release(self, channel: str) -> None:
+        """It was closed."""
+        self._leave(channel)
+        self._watchers.pop(channel, None)
+        self._forget_mirror()
+
+    def release_all(self) -> None:
+        for channel in (*self._key_of, *self._watchers):
+            self.release(channel)
+
+    def _require_open(self, channel: str) -> None:
+        """``ChannelNotOwned`` unless it is an open channel of this loop; its end is told from now on."""
+        if channel not in self._local.mailboxes:
+            raise ChannelNotOwned(channel)
+        self._local.when_closed(channel, self.release)
+
+    def _let_go(self, channel: str) -> None:
+        if channel not in self._watchers and channel not in self._key_of:
+            self._local.ignore_close(channel, self.release)
+
+    def _leave(self, channel: str) -> str | None:
         """Returns the key that the channel was; if that was its last connection, it has its grace."""
         if (key := self._key_of.pop(channel, None)) is None:
             return None
@@ -144,23 +179,26 @@ class Room:
                 holding.lingering = remaining
                 self._mark(key)
 
-    def _mark(self, key: str, *, news: bool = False) -> None:
+    def _mark(
+        self, key: str, *, news: bool = False, waiting: Iterable[asyncio.Future[bool]] = ()
+    ) -> None:
         """The roster may have been told something else of the key."""
         holding = self.keys.get(key)
         if holding is not None and not holding.connections and not holding.lingering:
             del self.keys[key]
-        self.dirty[key] = news or self.dirty.get(key, False)
+        dirty = self.dirty.setdefault(key, Unconfirmed())
+        dirty.news |= news
+        dirty.waiting = [one for one in (*dirty.waiting, *waiting) if not one.done()]
         self._soon(self.write)
 
     def _hold(self, key: str, news: bool = False) -> Hold:
         holding = self.keys.get(key, Holding())
         return Hold(len(holding.connections), len(holding.lingering), holding.info, news)
 
-    async def is_written(self, key: str) -> bool:
+    async def _write_soon(self, key: str, *, news: bool = False) -> bool:
         """Wait until the roster has what is held of a key, or ``timeout`` is over; False if it is full."""
         written: asyncio.Future[bool] = self._loop.create_future()
-        others = [one for one in self._waiting.get(key, ()) if not one.done()]
-        self._waiting[key] = [*others, written]
+        self._mark(key, news=news, waiting=[written])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):
                 return await written
@@ -170,6 +208,7 @@ class Room:
 
     async def watch(self, channel: str) -> list[Member]:
         """The members, of whom the channel is told each change from now on."""
+        self._require_open(channel)
         self._interest += 1
         try:
             if (mirror := self._mirror) is None:
@@ -179,8 +218,7 @@ class Room:
                 self._loop.call_later(UNDER_WAY, self._read_before, mirror.written[1])
             async with asyncio.timeout(self._settings.timeout):
                 await mirror.shows_written.wait()
-            if channel not in self._local.mailboxes:
-                raise ChannelNotOwned(channel)
+            self._require_open(channel)
             self._show_itself(mirror, channel)
             self._end_telling(channel)
             self._watchers[channel] = None
@@ -204,12 +242,7 @@ class Room:
 
     def unwatch(self, channel: str) -> None:
         self._end_telling(channel)
-        self._forget_mirror()
-
-    def release(self, channel: str) -> None:
-        """It was closed."""
-        self.leave(channel)
-        self._watchers.pop(channel, None)
+        self._let_go(channel)
         self._forget_mirror()
 
     def _end_telling(self, channel: str) -> None:
@@ -314,8 +347,7 @@ class Room:
     async def write(self) -> None:
         process, number = await self._lease.register(), next(self._lease.numbers)
         news = {key: self.dirty.pop(key) for key in list(islice(self.dirty, WRITTEN))}
-        waiting = {key: self._waiting.pop(key, []) for key in news}
-        holds = {key: self._hold(key, is_news) for key, is_news in news.items()}
+        holds = {key: self._hold(key, dirty.news) for key, dirty in news.items()}
         done = False
         try:
             written = await self._rosters.write(
@@ -329,9 +361,8 @@ class Room:
             done = written.outcome == "done"
         finally:
             if not done:  # as far as we know
-                for key, is_news in news.items():
-                    self._mark(key, news=is_news)
-                    self._waiting[key] = waiting[key] + self._waiting.get(key, [])
+                for key, dirty in news.items():
+                    self._mark(key, news=dirty.news, waiting=dirty.waiting)
         if written.outcome == "refused":
             self._lease.end(process)
         elif written.outcome == "lost":
@@ -342,8 +373,8 @@ class Room:
                 self._number = number
             if self._mirror is not None:
                 self._mirror.expect(written.epoch, written.version)
-            for key in news:
-                self._settle(key, waiting[key], refused=key in written.no_room)
+            for key, dirty in news.items():
+                self._settle(key, dirty.waiting, refused=key in written.no_room)
             if self.dirty:
                 self._soon(self.write)
 

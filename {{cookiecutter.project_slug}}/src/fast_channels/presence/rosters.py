@@ -28,6 +28,7 @@ Invariants, which each ``Rosters`` keeps whatever is repeated, lost, late or don
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -199,11 +200,13 @@ def members_of(rosters: Rosters, group: str, seen: Iterable[Seen]) -> list[Membe
     return members
 
 
-async def pages_of(rosters: Rosters, group: str, of: str = "") -> list[Page]:
-    """All of a roster."""
+async def pages_of(
+    rosters: Rosters, group: str, *, of: str = "", after: str = "", most: int = sys.maxsize
+) -> list[Page]:
+    """Of a roster up to ``most`` keys behind ``after``, which are all of them; ``of`` as of ``page``."""
     pages: list[Page] = []
-    after: str | None = ""
-    while after is not None:
-        pages.append(page := await rosters.page(group, after, PAGE, of=of))
-        after = page.end
+    end: str | None = after
+    while end is not None and most > 0:
+        pages.append(page := await rosters.page(group, end, min(PAGE, most), of=of))
+        end, most = page.end, most - len(page.members)
     return pages

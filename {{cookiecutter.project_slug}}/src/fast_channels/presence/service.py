@@ -90,12 +90,13 @@ class Presence:
         _check_key(key)
         # A copy of the sender's own: what it changes later is not what was said.
         said = plain({} if info is None else info)
-        await self._process.present(group, key, said, channel)
+        await self._process.room(group).present(key, said, channel)
 
     async def leave(self, group: str, channel: str) -> None:
         """End what ``present`` began, before the channel is closed; it is no error if nothing did."""
         check_group_name(group)
-        await self._process.leave(group, channel)
+        if (room := self._process.rooms.get(group)) is not None:
+            await room.leave(channel)
 
     async def members(
         self, group: str, *, count: int | None = None, after: str = ""
@@ -123,11 +124,12 @@ class Presence:
         """
         check_group_name(group)
         check_channel_name(channel)
-        return await self._process.watch(group, channel)
+        return await self._process.room(group).watch(channel)
 
     async def unwatch(self, group: str, channel: str) -> None:
         check_group_name(group)
-        self._process.unwatch(group, channel)
+        if (room := self._process.rooms.get(group)) is not None:
+            room.unwatch(channel)
 
     async def open(self) -> None:
         """Nothing has to be started; what is used starts by itself."""

@@ -127,7 +127,9 @@ def test_both_ways_at_once(loop: Any, pause_every: int, slow_client: bool) -> No
 async def converse(
     address: tuple[str, int], data: bytes, count: int, slow: bool
 ) -> tuple[str, int]:
-    """Write the data while reading so many messages; then close. Gives digest and pongs."""
+    """Write the data while reading so many messages, and the first pong, which may come behind them; then
+    close. One that is slow waits for no pong. Gives digest and pongs.
+    """
     reader, writer = await asyncio.open_connection(*address)
     writer.write(REQUEST.format(path="", more="").encode())
     await reader.readuntil(b"\r\n\r\n")
@@ -139,18 +141,19 @@ async def converse(
             await writer.drain()
 
     writing = asyncio.create_task(write())
-    while digest.count < count:
-        first, length = await reader.readexactly(2)
-        if length >= 126:
-            length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8))
-        payload = await reader.readexactly(length)
-        if first & 0x0F in (TEXT, BINARY):
-            digest.add(payload.decode() if first & 0x0F == TEXT else payload)
-            if slow and digest.count % 2000 == 0:
-                await asyncio.sleep(0.01)
-        elif first & 0x0F == PONG:
-            assert payload == b"between"
-            pongs += 1
+    async with asyncio.timeout(60):
+        while digest.count < count or not (pongs or slow):
+            first, length = await reader.readexactly(2)
+            if length >= 126:
+                length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8))
+            payload = await reader.readexactly(length)
+            if first & 0x0F in (TEXT, BINARY):
+                digest.add(payload.decode() if first & 0x0F == TEXT else payload)
+                if slow and digest.count % 2000 == 0:
+                    await asyncio.sleep(0.01)
+            elif first & 0x0F == PONG:
+                assert payload == b"between"
+                pongs += 1
     await writing
     writer.write(close_frame())
     await reader.read()

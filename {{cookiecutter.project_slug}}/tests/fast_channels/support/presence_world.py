@@ -226,7 +226,7 @@ class World:
     async def connect(self, node: Node, group: str, key: str, info: dict[str, Any]) -> None:
         channel = node.new_channel()
         node.connections[channel] = (group, key, self.loop.time())
-        await self.soon(node.process.present(group, key, info, channel))
+        await self.soon(node.process.room(group).present(key, info, channel))
 
     async def disconnect(self, node: Node, number: int) -> None:
         channels = list(node.connections)
@@ -247,7 +247,7 @@ class World:
 
     async def take_list(self, node: Node, group: str, channel: str) -> None:
         try:
-            members = await node.process.watch(group, channel)
+            members = await node.process.room(group).watch(channel)
         except (ChannelLayerUnavailable, ChannelNotOwned):
             return
         node.views[channel] = (group, {one.key: one.connections for one in members})
@@ -259,7 +259,7 @@ class World:
 
         async def enter() -> None:
             with contextlib.suppress(ChannelNotOwned):  # left again, or the process has ended
-                await node.process.present(group, key, {}, channel)
+                await node.process.room(group).present(key, {}, channel)
             await self.take_list(node, group, channel)
             if channel in node.views:
                 assert key in node.views[channel][1], f"{key} does not see itself"

@@ -215,16 +215,21 @@ async def test_encrypted_info(redis_server: RedisServer, monkeypatch: pytest.Mon
 
 
 def test_the_end_of_a_channel_is_told_once() -> None:
-    """To whoever asked for it, in their order."""
-    groups, told = LocalGroups(lambda channel: 1, None), []
+    """To whoever asked for it, in their order, and however often they did; but not if they take it back."""
+    told: list[str] = []
+    groups, closed = LocalGroups(lambda channel: 1, None), told.append
     groups.mailbox_of("a")
-    groups.when_closed("a", lambda: told.append(1))
-    groups.when_closed("a", lambda: told.append(2))
+    for _ in range(2):
+        groups.when_closed("a", closed)
+        groups.when_closed("a", lambda channel: told.append(f"and {channel}"))
+    groups.when_closed("b", closed)
+    groups.ignore_close("b", closed)
+    groups.ignore_close("c", closed)
     groups.close("b")
     assert told == []
     groups.close("a")
     groups.close("a")
-    assert told == [1, 2]
+    assert told == ["a", "and a", "and a"]
 
 
 async def test_an_older_state_amid_a_burial() -> None:
