@@ -63,17 +63,16 @@ class AsyncHttpConsumer(AsyncConsumer):
     # ASGI events
 
     async def http_request(self, message: Event) -> None:
-        if self._body is None:
-            self._body = bytearray()
-        self._body += message.get("body", b"")
-        if len(self._body) > self.max_body_size:
+        body = self._body = self._body or bytearray()
+        body += message.get("body", b"")
+        if len(body) > self.max_body_size:
             await self.send_response(413, b"The request body is too large.")
             await self._disconnect()
             raise StopConsumer
         if message.get("more_body"):
             return
         try:
-            await self.handle(bytes(self._body))
+            await self.handle(bytes(body))
         finally:
             await self._disconnect()
         raise StopConsumer

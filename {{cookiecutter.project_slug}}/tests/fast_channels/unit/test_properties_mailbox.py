@@ -23,6 +23,8 @@ from fast_channels.mailbox import Mailbox, Overflow
 
 from ..support.properties import Clock, sequences
 
+delays = st.sampled_from([0.0, 1.0, 4.0, 6.0])  # seconds since the last operation
+
 
 class MailboxMachine(RuleBasedStateMachine):
     def __init__(self, clock: Clock) -> None:
@@ -45,9 +47,10 @@ class MailboxMachine(RuleBasedStateMachine):
     def set_overflow(self, overflow: Overflow) -> None:
         self.mailbox.set_overflow(overflow)
 
-    @rule(count=st.integers(1, 3))
-    def put(self, count: int) -> None:
+    @rule(delay=delays, count=st.integers(1, 3))
+    def put(self, delay: float, count: int) -> None:
         """In a running loop, as a layer does it; the getters run afterwards at the earliest."""
+        self.clock.now += delay
 
         async def put_all() -> None:
             for _ in range(count):
@@ -68,8 +71,9 @@ class MailboxMachine(RuleBasedStateMachine):
         assert self.mailbox.overflowed or fits or self.mailbox.overflow != "close"
         self.sent += 1
 
-    @rule()
-    def take(self) -> None:
+    @rule(delay=delays)
+    def take(self, delay: float) -> None:
+        self.clock.now += delay
         message = self.mailbox.take()
         self.expire()
         if message is None:
@@ -78,8 +82,10 @@ class MailboxMachine(RuleBasedStateMachine):
             self.took(message)
 
     @precondition(lambda self: len(self.getters) < 4)
-    @rule()
-    def get(self) -> None:
+    @rule(delay=delays)
+    def get(self, delay: float) -> None:
+        self.clock.now += delay
+
         async def start() -> None:
             self.getters.append(asyncio.create_task(self.get_one()))
             await asyncio.sleep(0)  # now it waits, or has taken a message
@@ -109,10 +115,6 @@ class MailboxMachine(RuleBasedStateMachine):
     @rule()
     def poke(self) -> None:
         self.runner.run(asyncio.sleep(0, self.mailbox.poke()))
-
-    @rule(seconds=st.sampled_from([1.0, 4.0, 6.0]))
-    def pass_time(self, seconds: float) -> None:
-        self.clock.now += seconds
 
     @rule()
     def settle(self) -> None:
@@ -150,7 +152,7 @@ class MailboxMachine(RuleBasedStateMachine):
         try:
             self.settle()
             while self.waiting:
-                self.take()
+                self.take(0.0)
             assert self.mailbox.take() is None
             assert (self.mailbox.dropped, self.mailbox.expired) == (self.lost, self.expired)
             assert self.sent == self.taken + self.lost + self.expired
