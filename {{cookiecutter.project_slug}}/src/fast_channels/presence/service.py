@@ -170,9 +170,9 @@ class Presence:
 
         if not isinstance(layer, RedisLayer):
             raise TypeError(f"Presence works on the layers of fast_channels, not on {layer!r}")
-        here = layer.here
-        rosters = RedisRosters(here, self.lease)
-        return Process(name, rosters, here.local, settings(here.config.timeout))
+        part = layer.loop_layer
+        rosters = RedisRosters(part, self.lease)
+        return Process(name, rosters, part.local, settings(part.config.timeout))
 
     async def _close_process(self, loop: asyncio.AbstractEventLoop) -> None:
         process, _ = self._processes.pop(loop)

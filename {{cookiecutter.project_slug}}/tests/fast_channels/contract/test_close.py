@@ -41,7 +41,7 @@ async def test_a_layer_can_be_closed_as_its_map_is_found_stale(make_layer: MakeL
     await layer.group_add("g", await layer.new_channel())
     await layer.flush()  # the map is there
     await asyncio.sleep(0.3)  # more than the pause after it
-    layer._loop_layer.topology.mark_stale()  # type: ignore[attr-defined]
+    layer.loop_layer.topology.mark_stale()  # type: ignore[attr-defined]
     async with asyncio.timeout(DEADLINE):
         await layer.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}

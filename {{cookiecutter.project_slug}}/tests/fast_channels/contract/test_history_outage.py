@@ -179,8 +179,8 @@ async def test_joining_during_an_outage(make_layer: MakeLayer, server: RedisServ
         async with asyncio.timeout(20):
             with pytest.raises(ChannelLayerUnavailable):
                 await layer.join(GROUP, channel, since=before.position)
-    assert not layer._loop_layer.local.members.get(GROUP)
-    assert not layer._loop_layer.local.followers
+    assert not layer.loop_layer.local.members.get(GROUP)
+    assert not layer.loop_layer.local.followers
     await asyncio.to_thread(server.start)
     await reached(layer)
     await say(layer, 1)
@@ -198,7 +198,7 @@ async def test_what_is_said_in_the_moment_of_joining(
     async def read_and_speak(*arguments: Any, **options: Any) -> group_history.Found:
         found = await read(*arguments, **options)
         await say(sender, 1, 2)
-        strategy: Any = layer._loop_layer.strategy
+        strategy: Any = layer.loop_layer.strategy
         (replay,) = strategy._interests[arguments[1]].replays.values()
         await eventually(lambda: len(replay.held) == 2, "both to be heard", within=10)
         return found
@@ -230,7 +230,7 @@ async def test_a_channel_that_is_closed_while_it_joins(
     monkeypatch.setattr(group_history, "read_history", read_and_close)
     with pytest.raises(ChannelNotOwned):
         await layer.join(GROUP, channel)
-    assert layer._loop_layer.local.followers == {}
+    assert layer.loop_layer.local.followers == {}
 
 
 async def test_a_stampede_reads_the_log_once(make_layer: MakeLayer, server: RedisServer) -> None:
@@ -327,7 +327,7 @@ async def test_a_sender_that_repeated_itself(make_layer: MakeLayer, server: Redi
     between the two, and to one that comes back then.
     """
     layer = make_layer(server.url)
-    inner = layer._loop_layer
+    inner = layer.loop_layer
     before = await visit(layer)
     topic = layer._config.topics.group(GROUP)
     payload = {"type": "said", "number": 7}
@@ -364,7 +364,7 @@ async def test_a_joining_behind_one_that_fails(
 ) -> None:
     """What is said before the second one's answer is in that, and is not delivered to it as well."""
     layer, sender = make_layer(server.url), make_layer(server.url)
-    inner: Any = layer._loop_layer
+    inner: Any = layer.loop_layer
     first, second = [await layer.new_channel() for _ in range(2)]
     join, waits = inner.join, asyncio.Event()
 
@@ -393,5 +393,5 @@ async def test_forgotten_when_nobody_follows(make_layer: MakeLayer, server: Redi
     """Neither topics nor replays stay behind."""
     layer = make_layer(server.url)
     await visit(layer)
-    await eventually(lambda: not layer._loop_layer.strategy._interests, "no interest", within=10)
-    assert not layer._loop_layer.local.followers
+    await eventually(lambda: not layer.loop_layer.strategy._interests, "no interest", within=10)
+    assert not layer.loop_layer.local.followers

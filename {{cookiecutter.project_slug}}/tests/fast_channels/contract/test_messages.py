@@ -132,12 +132,12 @@ def test_every_error_has_one_root() -> None:
 async def test_what_the_server_refuses_is_told(make_layer: Callable[..., Any]) -> None:
     """As `ChannelLayerUnavailable`, with what it said; to each of those who sent at once."""
     layer = make_layer()
-    topics = layer._loop_layer.config.topics
+    topics = layer.loop_layer.config.topics
     for topic, send in (
         (topics.channel("jobs"), partial(layer.send, "jobs")),
         (topics.group("room"), partial(layer.group_send, "room")),
     ):
-        await layer._loop_layer.commands_of(topic).execute("SET", topic, "no stream")
+        await layer.loop_layer.commands_of(topic).execute("SET", topic, "no stream")
         errors = await asyncio.gather(*(send({}) for _ in range(3)), return_exceptions=True)
         assert [type(error) for error in errors] == [ChannelLayerUnavailable] * 3
         assert all("refused" in str(error) and "WRONGTYPE" in str(error) for error in errors)

@@ -100,11 +100,11 @@ async def test_recovery_leaves_consumers_room(server: RedisServer, sender: Any) 
         channel = await listener.new_channel()
         await listener.group_add("room", channel)
         topic = "asgi:g:{room}"
-        outage = listener._loop_layer.strategy.on_subscribing([topic], time.monotonic())
+        outage = listener.loop_layer.strategy.on_subscribing([topic], time.monotonic())
         await asyncio.gather(*(sender.group_send("room", {"number": n}) for n in range(number)))
         assert server.execute("XLEN", topic) == number
         reading = asyncio.create_task(messages(listener, channel, number))
-        listener._loop_layer.strategy.on_subscribed([topic], outage)
+        listener.loop_layer.strategy.on_subscribed([topic], outage)
         assert numbers(await reading) == list(range(number))
         assert listener.dropped == 0
 
@@ -116,12 +116,12 @@ async def test_what_others_wrote_into_the_log_stops_no_recovery(
     channel = await listener.new_channel()
     await listener.group_add("room", channel)
     topic = "asgi:g:{room}"
-    outage = listener._loop_layer.strategy.on_subscribing([topic], time.monotonic())
+    outage = listener.loop_layer.strategy.on_subscribing([topic], time.monotonic())
     server.execute("XADD", topic, "*", "m", bytes(40), "i", "no number")
     server.execute("XADD", topic, "*", "m", b"\xff" * 40, "i", "1")
     server.execute("XADD", topic, "*", "else", "where")
     await sender.group_send("room", {"number": 1})
-    listener._loop_layer.strategy.on_subscribed([topic], outage)
+    listener.loop_layer.strategy.on_subscribed([topic], outage)
     assert numbers(await messages(listener, channel)) == [1]
     assert listener.undecodable == 3
 
@@ -130,7 +130,7 @@ async def test_of_a_repeated_batch_only_the_rest_is_handed_out(listener: Any) ->
     """When some of its messages were read from the log before."""
     channel = await listener.new_channel()
     await listener.group_add("room", channel)
-    loop_layer = listener._loop_layer
+    loop_layer = listener.loop_layer
     parts = [encode_message("", listener.serialize({"number": n})) for n in range(4)]
     whole = encode(Uids().make(4), parts)
     first = encode(whole[:UID_LENGTH], parts[:1])

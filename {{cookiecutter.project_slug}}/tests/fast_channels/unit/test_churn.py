@@ -166,9 +166,9 @@ async def test_connections_leave_no_key(
             await layer.group_send("room", {})
             await layer.send(channel, {})
             await layer.close_channel(channel)
-        held = layer._loop_layer.local
+        held = layer.loop_layer.local
         assert (held.mailboxes, held.members, held._groups_of) == ({}, {}, {})
-        assert len(layer._loop_layer._handlers) <= 1  # the inbox's
+        assert len(layer.loop_layer._handlers) <= 1  # the inbox's
     assert len(await redis_client.keys(f"{backend.prefix}:*")) <= 2
 
     async def nobody_listens() -> bool:

@@ -164,8 +164,8 @@ async def test_a_topic_whose_slot_moves_while_it_is_added() -> None:
 def test_topics_of_one_part_are_taken_together() -> None:
     """Each topic once, a bounded number at a time; a part is cut only at the bound."""
     topics = [f"topic {number}" for number in range(1000)]
-    part_of = {topic: number % 7 for number, topic in enumerate(topics)}
-    waiting = Waiting(part_of.__getitem__)
+    slot_of = {topic: number % 7 for number, topic in enumerate(topics)}
+    waiting = Waiting(slot_of.__getitem__)
     for topic in topics:
         waiting.add(topic)
     batches = []
@@ -173,4 +173,4 @@ def test_topics_of_one_part_are_taken_together() -> None:
         batches.append(batch)
     assert [len(batch) for batch in batches] == [100] * 10
     assert sorted(topic for batch in batches for topic in batch) == sorted(topics)
-    assert sum(len(list(groupby(batch, part_of.__getitem__))) for batch in batches) <= 7 + 10
+    assert sum(len(list(groupby(batch, slot_of.__getitem__))) for batch in batches) <= 7 + 10

@@ -200,10 +200,10 @@ async def test_encrypted_info(redis_server: RedisServer, monkeypatch: pytest.Mon
     async with layer, Presence(layer) as presence:
         channel = await layer.new_channel()
         await presence.present("room", "ann", {"name": "Top Secret"}, channel=channel)
-        roster = layer.here.config.topics.roster("room")
-        _, packed = await layer.here.commands_of(roster).execute("HGETALL", roster)
+        roster = layer.loop_layer.config.topics.roster("room")
+        _, packed = await layer.loop_layer.commands_of(roster).execute("HGETALL", roster)
         assert b"Secret" not in packed
-        rosters = RedisRosters(layer.here, 30.0)
+        rosters = RedisRosters(layer.loop_layer, 30.0)
         sealed = rosters.seal("room", "ann", {"name": "Ann"}, 4096)
         now = time.time()
         monkeypatch.setattr("time.time", lambda: now + 86400)

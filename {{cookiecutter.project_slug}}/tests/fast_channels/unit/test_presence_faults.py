@@ -312,7 +312,7 @@ async def go_on(here: Presence, elsewhere: Presence, listener: str, leaving: str
         events += await heard(here, listener)
     assert sorted(events[1:]) == [("left", "bob"), ("left", "cem")]
     assert await keys_of(here) == ["ann"]
-    for channel in list(here.layer.here.local.mailboxes):  # type: ignore[attr-defined]
+    for channel in list(here.layer.loop_layer.local.mailboxes):  # type: ignore[attr-defined]
         await here.layer.close_channel(channel)
 
     async def is_empty() -> bool:

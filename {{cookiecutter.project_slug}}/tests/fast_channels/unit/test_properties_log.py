@@ -52,7 +52,7 @@ class Server:
         self.subscribed: set[str] = set()
         self.wire: deque[tuple[str, bytes]] = deque()
         self.turns = 0
-        self.server = self.part = self
+        self.server = self
 
     def now(self) -> int:
         return int(time.monotonic() * 1000) + 1_700_000_000_000 + self.offset
@@ -189,7 +189,7 @@ class World:
             self.subscribe(topic)
             self.confirm(topic)
 
-        await self.log.join(topic, subscribed)
+        await self.log.listen(topic, subscribed)
         self.heard[topic] = []
         self.owed[topic] = len(self.sent[topic])
 
@@ -200,7 +200,7 @@ class World:
         # A subscriber drops what comes before the server confirms that it left.
         self.server.wire = deque(one for one in self.server.wire if one[0] != topic)
         self.marks = [(t, mark) for t, mark in self.marks if t != topic]
-        self.log.leave(topic)
+        self.log.ignore(topic)
 
     def forge(self, topic: str) -> None:
         entries = [b"x", b"9-", b"-", b"1-1", b"99999999999999-0", b"9" * 30 + b"-0"]

@@ -43,7 +43,7 @@ class Both:
 
     def __init__(self, server: RedisServer) -> None:
         self.layer = RedisChannelLayer([server.url], f"test-{uuid.uuid4().hex[:8]}")
-        self.stores: list[Rosters] = [MemoryRosters(), RedisRosters(self.layer.here, LEASE)]
+        self.stores: list[Rosters] = [MemoryRosters(), RedisRosters(self.layer.loop_layer, LEASE)]
         self.heard: list[list[Notice]] = [[], []]
 
     async def ask(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
@@ -112,7 +112,7 @@ async def rosters(request: pytest.FixtureRequest) -> AsyncIterator[Rosters]:
     server: RedisServer = request.getfixturevalue("redis_server")
     layer = RedisChannelLayer([server.url], f"test-{uuid.uuid4().hex[:8]}")
     await connected(layer)
-    yield RedisRosters(layer.here, 0.2)
+    yield RedisRosters(layer.loop_layer, 0.2)
     await layer.aclose()
 
 
@@ -197,7 +197,7 @@ async def test_what_nobody_confirms_is_stale(rosters: Rosters) -> None:
 async def test_nothing_is_written_by_a_look(redis_server: RedisServer) -> None:
     """At a group that nobody is in and nobody watches; and no change is told where nobody watches."""
     layer = RedisChannelLayer([redis_server.url], prefix := f"test-{uuid.uuid4().hex[:8]}")
-    rosters = RedisRosters(layer.here, LEASE)
+    rosters = RedisRosters(layer.loop_layer, LEASE)
     try:
         await connected(layer)
         await rosters.state("room", "one", watch=False)
@@ -224,7 +224,7 @@ async def test_nothing_is_written_by_a_look(redis_server: RedisServer) -> None:
 async def test_flush_deletes_rosters_and_registry(redis_server: RedisServer) -> None:
     """As every key of the layer."""
     layer = RedisChannelLayer([redis_server.url], prefix := f"test-{uuid.uuid4().hex[:8]}")
-    rosters = RedisRosters(layer.here, LEASE)
+    rosters = RedisRosters(layer.loop_layer, LEASE)
     try:
         await connected(layer)
         await rosters.renew("one", None, lease=LEASE, may_sweep=False)

@@ -47,7 +47,7 @@ def cut(server: RedisServer) -> None:
 @asynccontextmanager
 async def cut_off(layer: RedisChannelLayer, server: RedisServer) -> AsyncIterator[None]:
     """Within, the layer hears nothing: its connection is broken and not made again."""
-    kept = layer._loop_layer.topology.listened_at(ROOM)._listening
+    kept = layer.loop_layer.topology.listened_at(ROOM)._listening
     opening, go_on = kept._on_open, asyncio.Event()
 
     async def open_later(connection: Any) -> None:
@@ -66,14 +66,14 @@ async def cut_off(layer: RedisChannelLayer, server: RedisServer) -> AsyncIterato
 
 def behind(layer: RedisChannelLayer) -> int:
     """How many topics have not caught up."""
-    return sum(p.behind is not None for p in layer._loop_layer.strategy._positions.values())
+    return sum(p.behind is not None for p in layer.loop_layer.strategy._positions.values())
 
 
 async def caught_up(layer: RedisChannelLayer, but: int = 0) -> None:
-    place = layer._loop_layer.topology.listened_at(ROOM)
+    place = layer.loop_layer.topology.listened_at(ROOM)
 
     def is_up() -> bool:
-        return place.confirmed(layer._loop_layer.inbox) and behind(layer) == but
+        return place.confirmed(layer.loop_layer.inbox) and behind(layer) == but
 
     await eventually(is_up, "all topics to catch up", within=60)
 
@@ -137,7 +137,7 @@ async def test_a_topic_that_cannot_be_read_hurts_no_other(server: RedisServer, l
         await layer.group_send("room", {"number": 1})
     assert await messages(layer, healthy) == [{"number": 1}]
     await caught_up(layer, but=1)
-    assert layer._loop_layer.strategy.failures.total > 0
+    assert layer.loop_layer.strategy.failures.total > 0
     server.execute("DEL", "asgi:g:{spoilt}")
     await layer.group_send("spoilt", {"number": 2})
     assert await messages(layer, spoilt) == [{"number": 2}]
@@ -149,26 +149,26 @@ async def test_a_bug_in_one_topic_hurts_no_other(
     """What the handing out raises, live or recovered, is counted; the connection stays."""
     healthy = await member(layer, "room")
     await member(layer, "broken")
-    deliver = layer._loop_layer.local.deliver_group
+    deliver = layer.loop_layer.local.deliver_group
 
     def broken(group: str, message: Any) -> None:
         if group == "broken":
             raise RuntimeError("a bug")
         deliver(group, message)
 
-    monkeypatch.setattr(layer._loop_layer.local, "deliver_group", broken)
-    connection = layer._loop_layer.topology.listened_at(ROOM)._open
+    monkeypatch.setattr(layer.loop_layer.local, "deliver_group", broken)
+    connection = layer.loop_layer.topology.listened_at(ROOM)._open
     await layer.group_send("broken", {"number": 0})
     await layer.group_send("room", {"number": 0})
     assert await messages(layer, healthy) == [{"number": 0}]
-    assert layer._loop_layer.failures.total == 1
-    assert layer._loop_layer.topology.listened_at(ROOM)._open is connection
+    assert layer.loop_layer.failures.total == 1
+    assert layer.loop_layer.topology.listened_at(ROOM)._open is connection
     async with cut_off(layer, server):
         await layer.group_send("broken", {"number": 1})
         await layer.group_send("room", {"number": 1})
     assert await messages(layer, healthy) == [{"number": 1}]
     await caught_up(layer)
-    assert layer._loop_layer.strategy.failures.total == 1
+    assert layer.loop_layer.strategy.failures.total == 1
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ async def test_newcomers_join_while_thousands_are_subscribed_again(
 
     watching = asyncio.create_task(watch())
     await asyncio.to_thread(cut, server)
-    place = layer._loop_layer.topology.listened_at(ROOM)
+    place = layer.loop_layer.topology.listened_at(ROOM)
     await eventually(lambda: not place.confirmed("asgi:g:{g0}"), "the loss")
     newcomer = await member(layer, "new")
     await caught_up(layer)
@@ -356,9 +356,9 @@ async def test_a_topic_given_up_while_it_recovers_drops_out(
     await caught_up(layer)
     await layer.group_send("room", {"number": "new"})
     assert await messages(layer, newcomer) == [{"number": "new"}]
-    assert ROOM in layer._loop_layer.strategy._positions
+    assert ROOM in layer.loop_layer.strategy._positions
     await layer.close_channel(newcomer)
-    assert list(layer._loop_layer.strategy._positions) == [layer._loop_layer.inbox]
+    assert list(layer.loop_layer.strategy._positions) == [layer.loop_layer.inbox]
 
 
 @pytest.fixture(params=["sentinel", "cluster"])

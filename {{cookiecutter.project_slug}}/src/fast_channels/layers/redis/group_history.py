@@ -177,8 +177,8 @@ class GroupHistory(GroupLog):
         else:
             self._fail(replay, f"it said {MOST_MESSAGES} messages in the meantime")
 
-    def leave(self, topic: str) -> None:
-        super().leave(topic)
+    def ignore(self, topic: str) -> None:
+        super().ignore(topic)
         if (interest := self._interests.pop(topic, None)) is not None:
             interest.warm.close()
             for replay in interest.replays.values():
@@ -337,6 +337,6 @@ class GroupHistory(GroupLog):
     async def aclose(self) -> None:
         tasks = [r.task for i in self._interests.values() for r in i.replays.values() if r.task]
         for topic in list(self._interests):
-            self.leave(topic)
+            self.ignore(topic)
         await cancel_and_wait(tasks)
         await super().aclose()

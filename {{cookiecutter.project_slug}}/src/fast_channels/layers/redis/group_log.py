@@ -237,9 +237,9 @@ class GroupLog(Strategy):
         limits = kept.messages, int(kept.seconds * 1000)
         return APPEND.command((topic,), uid, *limits, PUBLISH, DIRECT, *messages)
 
-    # Joining and leaving
+    # Listening
 
-    async def join(self, topic: str, subscribe: Callable[[], Any]) -> None:
+    async def listen(self, topic: str, subscribe: Callable[[], Any]) -> None:
         """``subscribe()`` is awaited, again if its connection is lost. What comes later is ours."""
         position = self._positions.setdefault(topic, Position(topic))
         await subscribe()
@@ -255,7 +255,7 @@ class GroupLog(Strategy):
                 position.held = None if position.held else []  # the log knows what of it is new
                 self._reach_end(position, outage)
 
-    def leave(self, topic: str) -> None:
+    def ignore(self, topic: str) -> None:
         position = self._positions.pop(topic, None)
         if position is not None:
             position.behind = None  # what is being read is for nobody
@@ -384,11 +384,10 @@ class GroupLog(Strategy):
             self._turn = time.monotonic()
 
     async def _ask_for(self, lane: Lane, taken: list[Behind]) -> None:
-        parts: dict[object, list[Behind]] = {}
+        slots: dict[int, list[Behind]] = {}
         for one in taken:
-            part = self._owner.commands_of(one[0].topic).part
-            parts.setdefault(part, []).append(one)
-        asked = list(parts.values())
+            slots.setdefault(self._owner.topology.slot_of(one[0].topic), []).append(one)
+        asked = list(slots.values())
         for start in range(0, len(asked), COMMANDS):
             some = asked[start : start + COMMANDS]
             replies = await asyncio.gather(*map(self._ask, some), return_exceptions=True)

@@ -91,7 +91,8 @@ class RedisLayer(BaseChannelLayer):
         """For the running loop."""
 
     @property
-    def _loop_layer(self) -> LoopLayer:
+    def loop_layer(self) -> LoopLayer:
+        """The running loop's part, also for what keeps something of its own in Redis."""
         loop = asyncio.get_running_loop()
         loop_layer = self._loop_layers.get(loop)
         if loop_layer is None:
@@ -104,27 +105,25 @@ class RedisLayer(BaseChannelLayer):
                 loop_layer.end = at_loop_end(partial(self._close_loop_layer, loop))
         return loop_layer
 
-    here = _loop_layer  # for what keeps something of its own in Redis
-
     @property
     def client_prefix(self) -> str:
         """The process id in the names of this loop's own channels."""
-        return self._loop_layer.names.process_id
+        return self.loop_layer.names.process_id
 
     @property
     def dropped(self) -> int:
         """Messages dropped by this loop because a receiver's mailbox was full."""
-        return self._loop_layer.local.drops.total
+        return self.loop_layer.local.drops.total
 
     @property
     def expired(self) -> int:
         """Messages that this loop dropped because nobody had read them for ``expiry`` seconds."""
-        return self._loop_layer.local.expirations.total
+        return self.loop_layer.local.expirations.total
 
     @property
     def undecodable(self) -> int:
         """Messages skipped by this loop because they could not be decoded."""
-        return self._loop_layer.undecodable.total
+        return self.loop_layer.undecodable.total
 
     def serialize(self, message: Message) -> bytes:
         return self._serializer.serialize(message)
@@ -133,7 +132,7 @@ class RedisLayer(BaseChannelLayer):
         return self._serializer.deserialize(message)
 
     async def send(self, channel: str, message: Message) -> None:
-        loop_layer = self._loop_layer
+        loop_layer = self.loop_layer
         self.require_valid_channel_name(channel)
         self.require_valid_message(message)
         await loop_layer.send(channel, message)
@@ -142,12 +141,12 @@ class RedisLayer(BaseChannelLayer):
         mailbox = self._own_mailboxes.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
-            return await self._loop_layer.receive(channel)
+            return await self.loop_layer.receive(channel)
         message = mailbox.take()
         return await mailbox.get() if message is None else message
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        loop_layer = self._loop_layer
+        loop_layer = self.loop_layer
         channel = await loop_layer.new_channel(prefix)
         if not loop_layer.closed:
             self._own_mailboxes[channel] = loop_layer.local.mailboxes[channel]
@@ -156,32 +155,32 @@ class RedisLayer(BaseChannelLayer):
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._loop_layer.group_add(group, channel)
+        await self.loop_layer.group_add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._loop_layer.group_discard(group, channel)
+        await self.loop_layer.group_discard(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
-        loop_layer = self._loop_layer
+        loop_layer = self.loop_layer
         self.require_valid_group_name(group)
         self.require_valid_message(message)
         await loop_layer.group_send(group, message)
 
     async def flush(self) -> None:
         """Delete every key of the layer, and forget this loop's messages and memberships."""
-        await self._loop_layer.flush()
+        await self.loop_layer.flush()
 
     def mailbox(self, channel: str, overflow: Overflow | None = None) -> Mailbox:
-        return self._loop_layer.mailbox(channel, overflow)
+        return self.loop_layer.mailbox(channel, overflow)
 
     async def close_channel(self, channel: str) -> None:
         self._own_mailboxes.pop(channel, None)
-        self._loop_layer.close_channel(channel)
+        self.loop_layer.close_channel(channel)
 
     async def open(self) -> None:
-        self._loop_layer.start()
+        self.loop_layer.start()
 
     async def aclose(self) -> None:
         if (loop_layer := self._loop_layers.get(asyncio.get_running_loop())) is not None:

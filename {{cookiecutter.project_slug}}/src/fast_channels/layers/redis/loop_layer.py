@@ -90,11 +90,11 @@ class Strategy(abc.ABC):
     def hear(self, topic: str, data: bytes) -> None:
         """Have ``LoopLayer.deliver`` deliver what of a notification is to be delivered now."""
 
-    async def join(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
+    async def listen(self, topic: str, subscribe: Callable[[], Awaitable[None]]) -> None:
         """Subscribe; what is published when this has returned is heard."""
         await subscribe()
 
-    def leave(self, topic: str) -> None:
+    def ignore(self, topic: str) -> None:
         """The topic is not listened to any more."""
 
     def restart(self) -> None:
@@ -300,7 +300,7 @@ class LoopLayer:
     async def listen(self, topic: str) -> None:
         """To a group's topic, or the own inbox."""
         hear = partial(self.strategy.hear, topic)
-        await self.strategy.join(topic, partial(self.subscribe, topic, hear))
+        await self.strategy.listen(topic, partial(self.subscribe, topic, hear))
 
     async def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have ``handler(data)`` called for what is published."""
@@ -310,7 +310,7 @@ class LoopLayer:
     def ignore(self, topic: str) -> None:
         self._handlers.pop(topic.encode(), None)
         self.topology.discard(topic)
-        self.strategy.leave(topic)
+        self.strategy.ignore(topic)
 
     def on_message(self, topic: bytes, data: bytes) -> None:
         handler = self._handlers.get(topic)

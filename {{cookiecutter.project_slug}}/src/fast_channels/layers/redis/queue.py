@@ -97,7 +97,7 @@ class RedisChannelLayer(RedisLayer):
 
     @property
     def _jobs(self) -> JobStreams:
-        return cast(JobStreams, self._loop_layer.named)
+        return cast(JobStreams, self.loop_layer.named)
 
     def _stream(self, channel: str) -> JobStream:
         self.require_valid_channel_name(channel)
@@ -107,7 +107,7 @@ class RedisChannelLayer(RedisLayer):
         self, group: str, channel: str, *, since: str | None = None, history: int = 0
     ) -> Joined:
         self.require_joinable(group, channel, since, history)
-        here = self._loop_layer
+        here = self.loop_layer
         if not here.names.owns(channel) or channel not in here.local.mailboxes:
             raise ChannelNotOwned(channel)
         return await cast(GroupHistory, here.strategy).join_at(group, channel, since, history)

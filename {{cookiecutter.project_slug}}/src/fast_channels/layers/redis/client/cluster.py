@@ -112,13 +112,13 @@ class Cluster(Servers):
         await self.commands("").connected(self._loop.time() + self.timeout)
         return [node.commands for node in self._nodes.values()]
 
-    def part_of(self, topic: str) -> int:
+    def slot_of(self, topic: str) -> int:
         slot: int = key_slot(topic.encode())
         return slot
 
     def node_now(self, topic: str, keyed: bool = False) -> Server | None:
         if keyed or self._keyed or self.sharded:
-            address = self._map.owners[self.part_of(topic)]
+            address = self._map.owners[self.slot_of(topic)]
         else:  # any node will do: one that stays the same when slots move keeps the order
             addresses = sorted(self._map.addresses)
             address = addresses[shard_index(topic, len(addresses))] if addresses else None
@@ -299,10 +299,6 @@ class ClusterCommands(Commands):
     @property
     def server(self) -> object:
         return self._node or self._cluster
-
-    @property
-    def part(self) -> object:
-        return self._cluster.part_of(self._topic)
 
     def unavailable(self) -> ChannelLayerUnavailable:
         return self._cluster.unavailable()

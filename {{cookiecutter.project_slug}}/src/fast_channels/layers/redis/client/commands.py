@@ -396,11 +396,6 @@ class Commands(abc.ABC):
         """Stands for the server; the same for all topics that live there at the moment."""
         return self
 
-    @property
-    def part(self) -> object:
-        """The same for all topics that one command may name."""
-        return self
-
     @abc.abstractmethod
     def unavailable(self) -> ChannelLayerUnavailable:
         """What a caller is told when its time is over."""

@@ -55,7 +55,7 @@ LONGEST_PAUSE = 1.0
 FOLLOW_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 BATCH = 250  # topics that are subscribed at once
 
-PartOf = Callable[[str], int]  # see ``Servers.part_of``
+SlotOf = Callable[[str], int]  # see ``Servers.slot_of``
 
 
 class KeptConnection(Commands):
@@ -214,26 +214,26 @@ class Events:
 
 
 class Waiting:
-    """Topics that are to be subscribed: the last ones first, and those of one part together."""
+    """Topics that are to be subscribed: the last ones first, and those of one slot together."""
 
-    def __init__(self, part_of: PartOf) -> None:
-        self._part_of = part_of
-        self._parts: dict[int, dict[str, None]] = {}
+    def __init__(self, slot_of: SlotOf) -> None:
+        self._slot_of = slot_of
+        self._slots: dict[int, dict[str, None]] = {}
 
     def add(self, topic: str) -> None:
-        part = self._part_of(topic)
-        topics = self._parts[part] = self._parts.pop(part, {})
+        slot = self._slot_of(topic)
+        topics = self._slots[slot] = self._slots.pop(slot, {})
         topics.pop(topic, None)
         topics[topic] = None
 
     def take(self, most: int) -> list[str]:
         taken: list[str] = []
-        while self._parts and len(taken) < most:
-            part, topics = self._parts.popitem()
+        while self._slots and len(taken) < most:
+            slot, topics = self._slots.popitem()
             while topics and len(taken) < most:
                 taken.append(topics.popitem()[0])
             if topics:
-                self._parts[part] = topics
+                self._slots[slot] = topics
         return taken
 
 
@@ -276,7 +276,7 @@ class Server:
         self._events = owner.events
         self._prefix = "S" if owner.sharded else ""
         self._wanted: dict[str, Connection | None] = {}  # and on which it was confirmed
-        self._waiting = Waiting(owner.part_of)
+        self._waiting = Waiting(owner.slot_of)
         self._leaving: dict[str, int] = {}  # UNSUBSCRIBEs that the server has not confirmed yet
         self._deaf_since: float | None = None  # while something wanted is not heard
         self._open: Connection | None = None  # is open, or opens
@@ -336,7 +336,7 @@ class Server:
             if topics:
                 mark = self._events.on_subscribing(topics, self.deaf_since)
                 self._batch = SubscribeBatch(connection, topics, mark, self._replied)
-                for _, part in groupby(topics, self._owner.part_of):
+                for _, part in groupby(topics, self._owner.slot_of):
                     connection.cast(f"{self._prefix}SUBSCRIBE", *part)
                 connection.send(("PING",), self._batch, NEVER)
                 return
@@ -375,7 +375,7 @@ class Server:
 
     async def _begin(self, connection: Connection) -> None:
         self._leaving.clear()
-        self._waiting = Waiting(self._owner.part_of)
+        self._waiting = Waiting(self._owner.slot_of)
         for number, topic in enumerate(list(self._wanted), start=1):
             self._waiting.add(topic)
             if number % BATCH == 0:
@@ -435,8 +435,7 @@ class Servers:
     # Where a topic lives
 
     def _server_of(self, topic: str) -> Server:
-        servers = self._servers
-        return servers[shard_index(topic, len(servers)) if len(servers) > 1 else 0]
+        return self._servers[self.slot_of(topic)]
 
     def commands(self, topic: str) -> Commands:
         return self._server_of(topic).commands
@@ -454,9 +453,10 @@ class Servers:
         """They use the sharded publish/subscribe of Redis Cluster."""
         return False
 
-    def part_of(self, topic: str) -> int:
-        """The same for topics that one command may name, which are subscribed together."""
-        return 0
+    def slot_of(self, topic: str) -> int:
+        """The same for topics that one command may name: of a Cluster its slot, else its server."""
+        count = len(self._servers)
+        return shard_index(topic, count) if count > 1 else 0
 
     # Listening
 
