@@ -4,6 +4,7 @@ memory or on real Redis, and the app as real processes.
 
 import sys
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -139,10 +140,16 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def idle_pages(browser: Any) -> Any:
+    """What `Visitors` keeps."""
+    return defaultdict(list)
+
+
 @pytest.fixture
-def visitors(browser: Any, server: WebProcess) -> Iterator[Any]:
+def visitors(browser: Any, idle_pages: Any, server: WebProcess) -> Iterator[Any]:
     """Before the server in memory."""
     from .pages import Visitors
 
-    with Visitors(browser, server.url) as visitors:
+    with Visitors(browser, server.url, idle_pages) as visitors:
         yield visitors

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Error,
     Locator,
     Page,
     Route,
@@ -22,7 +23,14 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first one has no windows to draw, which are a third of the work of the others.
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # containers, where most pipelines run, offer no user namespace for it
     "--disable-background-networking",
@@ -34,6 +42,8 @@ CHROMIUM_FLAGS = [
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
+
+Idle = dict[tuple[str, str], list[Page]]
 
 expect.set_options(timeout=PATIENCE)
 
@@ -54,33 +64,70 @@ def open_browser() -> Iterator[Browser]:
 
 
 class Visitors:
-    """Opens pages, each in a browser profile of its own, and gathers what they complain about."""
+    """Opens pages, each in a browser profile of its own, and gathers what they complain about.
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    A window costs more than what most tests do in it. So `idle` keeps, from test to test, those that somebody
+    has joined from: by name and address, a list of pages.
+    """
+
+    def __init__(self, browser: Browser, url: str, idle: Idle) -> None:
         self.browser = browser
         self.url = url
+        self.idle = idle
         self.room = uuid.uuid4().hex
         self.errors: list[str] = []
         self.outage_expected = False
+        self._joined: list[tuple[str, str, Page]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *others: object) -> None:
+        if kind is None:
+            self._keep_those_who_are_in()
+        kept = {page.context for pages in self.idle.values() for page in pages}
         for context in self.browser.contexts:
-            context.close()
+            if context not in kept:
+                context.close()
         assert kind or self.errors == []
 
+    def _keep_those_who_are_in(self) -> None:
+        for name, url, page in self._joined:
+            if page.is_closed() or state(page).text_content() != "Online":
+                continue
+            for other in page.context.pages:
+                if other is not page:
+                    other.close()
+            page.remove_listener("console", self.note)
+            page.remove_listener("pageerror", self.note_error)
+            self.idle[name, url].append(page)
+
     def arrive(self, url: str = "", **context: Any) -> Page:
-        return self.open(self.browser.new_context(**context).new_page(), url)
+        """A page of the test's own, before the form."""
+        return self.open(self.new_page(**context), url)
+
+    def new_page(self, **context: Any) -> Page:
+        """In a window of its own, where nothing moves that need not."""
+        return self.browser.new_context(reduced_motion="reduce", **context).new_page()
 
     def open(self, page: Page, url: str = "") -> Page:
         page.on("console", self.note)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", self.note_error)
         page.goto(f"{url or self.url}/?room={self.room}")
         return page
 
     def join(self, name: str, url: str = "", **context: Any) -> Page:
+        """Somebody in this test's room: one who was in another test's before, unless `context` is given."""
+        url = url or self.url
+        if context:
+            return self.sign_in(name, url, **context)
+        idle = self.idle[name, url]
+        page = is_in(self.open(idle.pop(), url)) if idle else self.sign_in(name, url)
+        self._joined.append((name, url, page))
+        return page
+
+    def sign_in(self, name: str, url: str = "", **context: Any) -> Page:
+        """A user whom no other test knows."""
         page = self.arrive(url, **context)
         fill_in(page, name)
         return is_in(page)
@@ -88,6 +135,9 @@ class Visitors:
     def again(self, page: Page, url: str = "") -> Page:
         """Another tab of the same browser, which is signed in there."""
         return is_in(self.open(page.context.new_page(), url))
+
+    def note_error(self, error: Error) -> None:
+        self.errors.append(str(error))
 
     def note(self, message: ConsoleMessage) -> None:
         # The browser itself reports that nobody is signed in, and each refused connection.
