@@ -4,7 +4,6 @@ memory or on real Redis, and the app as real processes.
 
 import sys
 import uuid
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -143,7 +142,9 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def idle_pages(browser: Any) -> Any:
     """What `Visitors` keeps."""
-    return defaultdict(list)
+    from .pages import Idle
+
+    return Idle()
 
 
 @pytest.fixture

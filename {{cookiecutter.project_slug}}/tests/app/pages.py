@@ -4,8 +4,11 @@ import json
 import shutil
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,11 +16,13 @@ import httpx
 import pytest
 from playwright.sync_api import (
     Browser,
+    BrowserContext,
     ConsoleMessage,
     Error,
     Locator,
     Page,
     Route,
+    ViewportSize,
     WebSocketRoute,
     expect,
     sync_playwright,
@@ -43,7 +48,7 @@ CHROMIUM_FLAGS = [
 ]
 PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
 
-Idle = dict[tuple[str, str], list[Page]]
+SIZE: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
 
 expect.set_options(timeout=PATIENCE)
 
@@ -63,12 +68,21 @@ def open_browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Visitors:
-    """Opens pages, each in a browser profile of its own, and gathers what they complain about.
+@dataclass
+class Idle:
+    """Windows that are kept from test to test, for each costs more than what most tests do in it."""
 
-    A window costs more than what most tests do in it. So `idle` keeps, from test to test, those that somebody
-    has joined from: by name and address, a list of pages.
-    """
+    joined: dict[tuple[str, str], list[Page]] = field(default_factory=lambda: defaultdict(list))
+    """By name and address: of somebody who is signed in there."""
+    stand_ins: list["StandIn"] = field(default_factory=list)
+
+    def contexts(self) -> set[BrowserContext]:
+        pages = chain(*self.joined.values(), (one.page for one in self.stand_ins))
+        return {page.context for page in pages}
+
+
+class Visitors:
+    """Opens pages, each in a browser profile of its own, and gathers what they complain about."""
 
     def __init__(self, browser: Browser, url: str, idle: Idle) -> None:
         self.browser = browser
@@ -78,29 +92,36 @@ class Visitors:
         self.errors: list[str] = []
         self.outage_expected = False
         self._joined: list[tuple[str, str, Page]] = []
+        self._stand_ins: list[StandIn] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *others: object) -> None:
         if kind is None:
-            self._keep_those_who_are_in()
-        kept = {page.context for pages in self.idle.values() for page in pages}
+            self._keep()
+        kept = self.idle.contexts()
         for context in self.browser.contexts:
             if context not in kept:
                 context.close()
         assert kind or self.errors == []
 
-    def _keep_those_who_are_in(self) -> None:
+    def _keep(self) -> None:
+        """Those who are in, each with one page, and stand-ins."""
         for name, url, page in self._joined:
-            if page.is_closed() or state(page).text_content() != "Online":
-                continue
-            for other in page.context.pages:
-                if other is not page:
-                    other.close()
-            page.remove_listener("console", self.note)
-            page.remove_listener("pageerror", self.note_error)
-            self.idle[name, url].append(page)
+            if not page.is_closed() and state(page).text_content() == "Online":
+                for other in page.context.pages:
+                    if other is not page:
+                        other.close()
+                self._listen_no_more(page)
+                self.idle.joined[name, url].append(page)
+        for stand_in in self._stand_ins:
+            self._listen_no_more(stand_in.page)
+            self.idle.stand_ins.append(stand_in)
+
+    def _listen_no_more(self, page: Page) -> None:
+        page.remove_listener("console", self.note)
+        page.remove_listener("pageerror", self.note_error)
 
     def arrive(self, url: str = "", **context: Any) -> Page:
         """A page of the test's own, before the form."""
@@ -121,7 +142,7 @@ class Visitors:
         url = url or self.url
         if context:
             return self.sign_in(name, url, **context)
-        idle = self.idle[name, url]
+        idle = self.idle.joined[name, url]
         page = is_in(self.open(idle.pop(), url)) if idle else self.sign_in(name, url)
         self._joined.append((name, url, page))
         return page
@@ -131,6 +152,19 @@ class Visitors:
         page = self.arrive(url, **context)
         fill_in(page, name)
         return is_in(page)
+
+    def before_stand_in(self, size: ViewportSize = SIZE, **answers: Any) -> tuple[Page, "StandIn"]:
+        """A page that is on-line, and the one that answers instead of the server."""
+        if self.idle.stand_ins:
+            stand_in = self.idle.stand_ins.pop()
+            stand_in.begin(**answers)
+        else:
+            stand_in = StandIn(self.new_page(), **answers)
+        self._stand_ins.append(stand_in)
+        stand_in.page.set_viewport_size(size)
+        self.open(stand_in.page)
+        expect(state(stand_in.page)).to_have_text("Online")
+        return stand_in.page, stand_in
 
     def again(self, page: Page, url: str = "") -> Page:
         """Another tab of the same browser, which is signed in there."""
@@ -275,11 +309,16 @@ class StandIn:
     """A server for one page: it answers what is asked by `answers`, by type of frame, or says nothing."""
 
     def __init__(self, page: Page, **answers: Any) -> None:
+        self.page = page
+        self.begin(**answers)
+        page.route_web_socket("**/ws/**", self.meet)
+        page.route("**/session", self.sign_in)
+
+    def begin(self, **answers: Any) -> None:
+        """As if nobody had been there before."""
         self.answers = answers
         self.away = False  # refuses connections
         self.asked: list[dict[str, Any]] = []
-        page.route_web_socket("**/ws/**", self.meet)
-        page.route("**/session", self.sign_in)
         self.user = {"id": "u-1", "name": "Ada"}
         self.session: dict[str, Any] = {"user": self.user, "sign_in": "name", "expires_at": 2e9}
 

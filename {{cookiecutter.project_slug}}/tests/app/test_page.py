@@ -277,10 +277,7 @@ def test_a_message_without_an_answer_is_looked_for_and_sent_again(visitors: Visi
 
 
 def test_what_cannot_be_proven_is_left_to_its_author(visitors: Visitors) -> None:
-    page = visitors.new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     say(page, "Did it arrive?")
     expect(pending(page)).to_contain_text(["Sending"])
     stand_in.answers["join"] = joined(False)
@@ -297,10 +294,7 @@ def test_what_cannot_be_proven_is_left_to_its_author(visitors: Visitors) -> None
 
 def test_the_answer_and_the_echo_settle_a_message(visitors: Visitors) -> None:
     """By its id: sent, delivered, shown; or not delivered, with the server's sentence."""
-    page = visitors.new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     say(page, "One")
     expect(pending(page)).to_contain_text(["Sending"])
     one = stand_in.asked[-1]
@@ -329,10 +323,7 @@ def test_the_answer_and_the_echo_settle_a_message(visitors: Visitors) -> None:
 
 
 def test_a_server_that_was_cut_off_is_asked_again(visitors: Visitors) -> None:
-    page = visitors.new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     user = {"id": "u-2", "name": "Ben"}
     said = {"type": "said", "group": "any", "position": "p2", "at": 0, "user": user, "text": "Hi"}
     stand_in.answers["join"] = joined(True, {**said, "id": "m-1"})
@@ -428,11 +419,8 @@ def test_a_job_is_the_same_after_a_reload_and_on_another_device(visitors: Visito
 
 
 def test_a_failed_job_and_a_refused_one_say_so(visitors: Visitors) -> None:
-    page = visitors.new_page()
     started = {"type": "job_started", "job": "j", "job_group": "job.j", "kind": "steps"}
-    stand_in = StandIn(page, join=joined(), start_job=started)
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined(), start_job=started)
     page.get_by_role("button", name="Run steps").click()
     row = page.locator("#jobs > li")
     expect(row.locator(".state")).to_have_text("Waiting for a worker")

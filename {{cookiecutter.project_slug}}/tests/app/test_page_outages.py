@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import methodcaller
+from pathlib import Path
 
 import httpx
 import pytest
@@ -48,19 +49,29 @@ needs_history = pytest.mark.skipif(not KEPT, reason="pub/sub keeps nothing, whic
 
 
 @pytest.fixture(scope="module")
+def settings(broker: Broker) -> dict[str, str]:
+    """With which jobs take minutes: none ends before it is cancelled."""
+    return {"SECRET_KEY": SECRET, "REDIS_URL": broker.url, "JOB_STEP_SECONDS": "10"}
+
+
+@pytest.fixture(scope="module")
 def both(
-    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[WebProcess, WebProcess]]:
-    """Two web processes, and a worker whose jobs take minutes: none ends before it is cancelled."""
+    """Two web processes."""
     folder = tmp_path_factory.mktemp("pages")
-    settings = {"SECRET_KEY": SECRET, "REDIS_URL": broker.url, "JOB_STEP_SECONDS": "10"}
     a, b = WebProcess(folder, settings), WebProcess(folder, settings)
-    processes = (a, b, WorkerProcess(folder, settings))
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        for process in processes:
+        for process in (a, b):
             stack.callback(process.kill)
-        list(pool.map(methodcaller("start"), processes))
+        list(pool.map(methodcaller("start"), (a, b)))
         yield a, b
+
+
+@pytest.fixture
+def worker(settings: dict[str, str], tmp_path: Path) -> Iterator[WorkerProcess]:
+    with WorkerProcess(tmp_path, settings) as worker:
+        yield worker
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +252,7 @@ def let_it_end_soon(route: Route) -> None:
     route.fulfill(response=answer)
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_job_is_cancelled_by_its_button(travellers: Visitors) -> None:
     """While it runs; its worker is another process."""
     page = travellers.join("Ada")
