@@ -22,7 +22,13 @@ ONE = VARIANTS[0]
 TWO = (("pubsub", "sentinel"), ("queue", "cluster"))
 LAST = [variant for variant in VARIANTS if variant not in (ONE, *TWO)]
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 
 # The app's test files that meet layers.py or broker.py, the Python that tells the variants apart.
 MEETING = re.compile(r'\bbroker\b|\bprocesses: Processes\b|"redis"|\blayers\b')

@@ -139,10 +139,18 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def idle_pages(browser: Any) -> Any:
+    """What `Visitors` keeps."""
+    from .pages import Idle
+
+    return Idle()
+
+
 @pytest.fixture
-def visitors(browser: Any, server: WebProcess) -> Iterator[Any]:
+def visitors(browser: Any, idle_pages: Any, server: WebProcess) -> Iterator[Any]:
     """Before the server in memory."""
     from .pages import Visitors
 
-    with Visitors(browser, server.url) as visitors:
+    with Visitors(browser, server.url, idle_pages) as visitors:
         yield visitors

@@ -4,8 +4,11 @@ import json
 import shutil
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +16,26 @@ import httpx
 import pytest
 from playwright.sync_api import (
     Browser,
+    BrowserContext,
     ConsoleMessage,
+    Error,
     Locator,
     Page,
     Route,
+    ViewportSize,
     WebSocketRoute,
     expect,
     sync_playwright,
 )
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first one has no windows to draw, which are a third of the work of the others.
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # containers, where most pipelines run, offer no user namespace for it
     "--disable-background-networking",
@@ -34,6 +47,8 @@ CHROMIUM_FLAGS = [
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess",
 ]
 PATIENCE = 40_000  # ms; the longest pause of the page is 15 s, a busy machine doubles it
+
+SIZE: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
 
 expect.set_options(timeout=PATIENCE)
 
@@ -53,41 +68,110 @@ def open_browser() -> Iterator[Browser]:
         browser.close()
 
 
+@dataclass
+class Idle:
+    """Windows that are kept from test to test, for each costs more than what most tests do in it."""
+
+    joined: dict[tuple[str, str], list[Page]] = field(default_factory=lambda: defaultdict(list))
+    """By name and address: of somebody who is signed in there."""
+    stand_ins: list["StandIn"] = field(default_factory=list)
+
+    def contexts(self) -> set[BrowserContext]:
+        pages = chain(*self.joined.values(), (one.page for one in self.stand_ins))
+        return {page.context for page in pages}
+
+
 class Visitors:
     """Opens pages, each in a browser profile of its own, and gathers what they complain about."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(self, browser: Browser, url: str, idle: Idle) -> None:
         self.browser = browser
         self.url = url
+        self.idle = idle
         self.room = uuid.uuid4().hex
         self.errors: list[str] = []
         self.outage_expected = False
+        self._joined: list[tuple[str, str, Page]] = []
+        self._stand_ins: list[StandIn] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *others: object) -> None:
+        if kind is None:
+            self._keep()
+        kept = self.idle.contexts()
         for context in self.browser.contexts:
-            context.close()
+            if context not in kept:
+                context.close()
         assert kind or self.errors == []
 
+    def _keep(self) -> None:
+        """Those who are in, each with one page, and stand-ins."""
+        for name, url, page in self._joined:
+            if not page.is_closed() and state(page).text_content() == "Online":
+                for other in page.context.pages:
+                    if other is not page:
+                        other.close()
+                self._listen_no_more(page)
+                self.idle.joined[name, url].append(page)
+        for stand_in in self._stand_ins:
+            self._listen_no_more(stand_in.page)
+            self.idle.stand_ins.append(stand_in)
+
+    def _listen_no_more(self, page: Page) -> None:
+        page.remove_listener("console", self.note)
+        page.remove_listener("pageerror", self.note_error)
+
     def arrive(self, url: str = "", **context: Any) -> Page:
-        return self.open(self.browser.new_context(**context).new_page(), url)
+        """A page of the test's own, before the form."""
+        return self.open(self.new_page(**context), url)
+
+    def new_page(self, **context: Any) -> Page:
+        """In a window of its own, where nothing moves that need not."""
+        return self.browser.new_context(reduced_motion="reduce", **context).new_page()
 
     def open(self, page: Page, url: str = "") -> Page:
         page.on("console", self.note)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", self.note_error)
         page.goto(f"{url or self.url}/?room={self.room}")
         return page
 
     def join(self, name: str, url: str = "", **context: Any) -> Page:
+        """Somebody in this test's room: one who was in another test's before, unless `context` is given."""
+        url = url or self.url
+        if context:
+            return self.sign_in(name, url, **context)
+        idle = self.idle.joined[name, url]
+        page = is_in(self.open(idle.pop(), url)) if idle else self.sign_in(name, url)
+        self._joined.append((name, url, page))
+        return page
+
+    def sign_in(self, name: str, url: str = "", **context: Any) -> Page:
+        """A user whom no other test knows."""
         page = self.arrive(url, **context)
         fill_in(page, name)
         return is_in(page)
 
+    def before_stand_in(self, size: ViewportSize = SIZE, **answers: Any) -> tuple[Page, "StandIn"]:
+        """A page that is on-line, and the one that answers instead of the server."""
+        if self.idle.stand_ins:
+            stand_in = self.idle.stand_ins.pop()
+            stand_in.begin(**answers)
+        else:
+            stand_in = StandIn(self.new_page(), **answers)
+        self._stand_ins.append(stand_in)
+        stand_in.page.set_viewport_size(size)
+        self.open(stand_in.page)
+        expect(state(stand_in.page)).to_have_text("Online")
+        return stand_in.page, stand_in
+
     def again(self, page: Page, url: str = "") -> Page:
         """Another tab of the same browser, which is signed in there."""
         return is_in(self.open(page.context.new_page(), url))
+
+    def note_error(self, error: Error) -> None:
+        self.errors.append(str(error))
 
     def note(self, message: ConsoleMessage) -> None:
         # The browser itself reports that nobody is signed in, and each refused connection.
@@ -225,11 +309,16 @@ class StandIn:
     """A server for one page: it answers what is asked by `answers`, by type of frame, or says nothing."""
 
     def __init__(self, page: Page, **answers: Any) -> None:
+        self.page = page
+        self.begin(**answers)
+        page.route_web_socket("**/ws/**", self.meet)
+        page.route("**/session", self.sign_in)
+
+    def begin(self, **answers: Any) -> None:
+        """As if nobody had been there before."""
         self.answers = answers
         self.away = False  # refuses connections
         self.asked: list[dict[str, Any]] = []
-        page.route_web_socket("**/ws/**", self.meet)
-        page.route("**/session", self.sign_in)
         self.user = {"id": "u-1", "name": "Ada"}
         self.session: dict[str, Any] = {"user": self.user, "sign_in": "name", "expires_at": 2e9}
 

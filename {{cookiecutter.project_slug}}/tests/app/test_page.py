@@ -155,7 +155,7 @@ def test_what_was_said_since_the_last_visit_stands_behind_a_line(visitors: Visit
 
 
 def test_hostile_names_and_texts_are_shown_as_text(visitors: Visitors) -> None:
-    ada, eve = visitors.join("Ada"), visitors.join("<b>Eve</b>")
+    ada, eve = visitors.join("Ada"), visitors.sign_in("<b>Eve</b>")
     say(eve, HOSTILE)
     expect(texts(ada)).to_have_text([HOSTILE])
     expect(ada.locator("#log .name")).to_have_text(["<b>Eve</b>"])
@@ -226,7 +226,7 @@ def test_a_restart_that_forgets_is_told(visitors: Visitors, server: WebProcess) 
 
 def test_the_pause_before_the_next_attempt_can_be_cut_short(visitors: Visitors) -> None:
     """By a button that stays where it is, and usable, until there is a line again."""
-    page = visitors.browser.new_context().new_page()
+    page = visitors.new_page()
     page.clock.install()
     stand_in = StandIn(page, join=joined())
     visitors.open(page)
@@ -277,10 +277,7 @@ def test_a_message_without_an_answer_is_looked_for_and_sent_again(visitors: Visi
 
 
 def test_what_cannot_be_proven_is_left_to_its_author(visitors: Visitors) -> None:
-    page = visitors.browser.new_context().new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     say(page, "Did it arrive?")
     expect(pending(page)).to_contain_text(["Sending"])
     stand_in.answers["join"] = joined(False)
@@ -297,10 +294,7 @@ def test_what_cannot_be_proven_is_left_to_its_author(visitors: Visitors) -> None
 
 def test_the_answer_and_the_echo_settle_a_message(visitors: Visitors) -> None:
     """By its id: sent, delivered, shown; or not delivered, with the server's sentence."""
-    page = visitors.browser.new_context().new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     say(page, "One")
     expect(pending(page)).to_contain_text(["Sending"])
     one = stand_in.asked[-1]
@@ -329,10 +323,7 @@ def test_the_answer_and_the_echo_settle_a_message(visitors: Visitors) -> None:
 
 
 def test_a_server_that_was_cut_off_is_asked_again(visitors: Visitors) -> None:
-    page = visitors.browser.new_context().new_page()
-    stand_in = StandIn(page, join=joined())
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined())
     user = {"id": "u-2", "name": "Ben"}
     said = {"type": "said", "group": "any", "position": "p2", "at": 0, "user": user, "text": "Hi"}
     stand_in.answers["join"] = joined(True, {**said, "id": "m-1"})
@@ -380,7 +371,7 @@ def test_a_session_is_renewed_by_itself(visitors: Visitors) -> None:
 
 def test_a_providers_session_is_renewed_by_what_the_browser_has(visitors: Visitors) -> None:
     """And when it has nothing newer, at the end, the page asks to sign in there again."""
-    page = visitors.browser.new_context().new_page()
+    page = visitors.new_page()
     page.clock.install()
     stand_in = StandIn(page, join=joined(), renew={"type": "renewed", "expires_in": 3600})
     stand_in.session |= {"sign_in": "provider", "renewal": "longer"}
@@ -405,7 +396,7 @@ def wait_until_asked(page: Page, stand_in: StandIn, fields: dict[str, Any]) -> N
 
 def test_a_job_is_the_same_after_a_reload_and_on_another_device(visitors: Visitors) -> None:
     """An answer grows word by word; a reload in the middle shows all of it, and it goes on."""
-    ada = visitors.join("Ada")
+    ada = visitors.sign_in("Ada")
     row = ask(ada, "What is a position?")
     expect(row.locator(".output")).to_contain_text("answer comes")
     ada.reload()
@@ -428,11 +419,8 @@ def test_a_job_is_the_same_after_a_reload_and_on_another_device(visitors: Visito
 
 
 def test_a_failed_job_and_a_refused_one_say_so(visitors: Visitors) -> None:
-    page = visitors.browser.new_context().new_page()
     started = {"type": "job_started", "job": "j", "job_group": "job.j", "kind": "steps"}
-    stand_in = StandIn(page, join=joined(), start_job=started)
-    visitors.open(page)
-    expect(state(page)).to_have_text("Online")
+    page, stand_in = visitors.before_stand_in(join=joined(), start_job=started)
     page.get_by_role("button", name="Run steps").click()
     row = page.locator("#jobs > li")
     expect(row.locator(".state")).to_have_text("Waiting for a worker")

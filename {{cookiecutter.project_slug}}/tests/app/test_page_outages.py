@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import methodcaller
+from pathlib import Path
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from ..fast_channels.support.redis_servers import wait_until
 from .broker import Broker
 from .drops import KEPT
 from .pages import (
+    Idle,
     Visitors,
     ask,
     count,
@@ -47,39 +49,56 @@ needs_history = pytest.mark.skipif(not KEPT, reason="pub/sub keeps nothing, whic
 
 
 @pytest.fixture(scope="module")
+def settings(broker: Broker) -> dict[str, str]:
+    """With which jobs take minutes: none ends before it is cancelled."""
+    return {"SECRET_KEY": SECRET, "REDIS_URL": broker.url, "JOB_STEP_SECONDS": "10"}
+
+
+@pytest.fixture(scope="module")
 def both(
-    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[WebProcess, WebProcess]]:
-    """Two web processes, and a worker whose jobs take minutes: none ends before it is cancelled."""
+    """Two web processes."""
     folder = tmp_path_factory.mktemp("pages")
-    settings = {"SECRET_KEY": SECRET, "REDIS_URL": broker.url, "JOB_STEP_SECONDS": "10"}
     a, b = WebProcess(folder, settings), WebProcess(folder, settings)
-    processes = (a, b, WorkerProcess(folder, settings))
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        for process in processes:
+        for process in (a, b):
             stack.callback(process.kill)
-        list(pool.map(methodcaller("start"), processes))
+        list(pool.map(methodcaller("start"), (a, b)))
         yield a, b
 
 
 @pytest.fixture
-def tunnel(both: tuple[WebProcess, WebProcess]) -> Iterator[Tunnel]:
+def worker(settings: dict[str, str], tmp_path: Path) -> Iterator[WorkerProcess]:
+    with WorkerProcess(tmp_path, settings) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def tunnels(both: tuple[WebProcess, WebProcess]) -> Iterator[tuple[Tunnel, Tunnel]]:
+    """To the one process, or to the other, as long as that is there. Addresses stay, and so do visitors."""
+    ports = [process.port for process in both]
+    with Tunnel(*ports) as one, Tunnel(*ports[::-1]) as other:
+        yield one, other
+
+
+@pytest.fixture
+def tunnel(both: tuple[WebProcess, WebProcess], tunnels: tuple[Tunnel, Tunnel]) -> Tunnel:
+    """Whole, and its processes run, whatever the test before did to them."""
     for process in both:
         process.start()
-    with Tunnel(both[0].port, both[1].port) as tunnel:
-        yield tunnel
+    tunnels[0].mend()
+    return tunnels[0]
 
 
 @pytest.fixture
-def other_way(tunnel: Tunnel) -> Iterator[Tunnel]:
-    """To the other process, as long as that is there."""
-    with Tunnel(*tunnel.ports[::-1]) as other_way:
-        yield other_way
+def other_way(tunnels: tuple[Tunnel, Tunnel]) -> Tunnel:
+    return tunnels[1]
 
 
 @pytest.fixture
-def travellers(browser: Browser, tunnel: Tunnel, other_way: Tunnel) -> Iterator[Visitors]:
-    with Visitors(browser, tunnel.url) as travellers:
+def travellers(browser: Browser, idle_pages: Idle, tunnel: Tunnel) -> Iterator[Visitors]:
+    with Visitors(browser, tunnel.url, idle_pages) as travellers:
         yield travellers
 
 
@@ -114,16 +133,15 @@ def test_nothing_is_missed_in_ten_seconds_offline(
 
 
 @needs_history
-@pytest.mark.parametrize("end", ["kill", "stop"])
 def test_web_processes_that_end_lose_nothing(
-    travellers: Visitors, both: tuple[WebProcess, WebProcess], end: str
+    travellers: Visitors, both: tuple[WebProcess, WebProcess]
 ) -> None:
-    """Both sides write without a pause, while one process after the other dies, or is restarted."""
+    """Both sides write without a pause, while the one process dies, and the other is restarted."""
     ada, ben = travellers.join("Ada"), travellers.join("Ben")
     travellers.outage_expected = True
     keep_writing("Ada", ada)
     keep_writing("Ben", ben)
-    for process in both:
+    for process, end in zip(both, ("kill", "stop"), strict=True):
         shown = texts(ada).count()
         getattr(process, end)()
         for page in (ada, ben):  # they come back to the other one, and go on
@@ -133,7 +151,7 @@ def test_web_processes_that_end_lose_nothing(
     for page in (ada, ben):
         expect(pending(page)).to_have_count(0)
         expect(state(page)).to_have_text("Online")
-    count(f"processes that {end}", sent, ada, ben)
+    count("processes that end", sent, ada, ben)
 
 
 def test_an_outage_of_redis_is_outlived(
@@ -234,6 +252,7 @@ def let_it_end_soon(route: Route) -> None:
     route.fulfill(response=answer)
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_job_is_cancelled_by_its_button(travellers: Visitors) -> None:
     """While it runs; its worker is another process."""
     page = travellers.join("Ada")
