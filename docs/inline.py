@@ -31,7 +31,9 @@ LANGUAGES = {".py": "python", ".diff": "diff", ".toml": "toml"}
 
 PROJECT = DOCS.parent / "{{cookiecutter.project_slug}}" / "docs"
 GUIDES = (
+    "existing-app",
     "frames",
+    "from-django-channels",
     "identity",
     "internals",
     "layers",
@@ -42,6 +44,7 @@ GUIDES = (
     "scaling",
     "server",
     "testing",
+    "tutorial",
     "worker",
 )
 

@@ -3,11 +3,10 @@
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.routing import WebSocketRoute
 
 from fast_channels.consumer import AsyncWebsocketConsumer
-from fast_channels.layers import InMemoryChannelLayer, register_channel_layer
-from fast_channels.testing import WebsocketCommunicator
+from fast_channels.layers import InMemoryChannelLayer, get_channel_layer, register_channel_layer
+from fast_channels.testing import HttpCommunicator, WebsocketCommunicator
 
 
 class EchoConsumer(AsyncWebsocketConsumer):
@@ -28,7 +27,12 @@ async def lifespan(app: FastAPI):
 
 
 app = FastAPI(lifespan=lifespan)
-app.router.routes.append(WebSocketRoute("/ws/echo", EchoConsumer.as_asgi()))
+app.add_api_websocket_route("/ws/echo", EchoConsumer.as_asgi())
+
+
+@app.post("/announcements", status_code=202)
+async def announce(text: str) -> None:
+    await get_channel_layer().group_send("echo", {"type": "echo.text", "text": text})
 
 
 # end
@@ -37,3 +41,10 @@ async def test_the_echo_comes_back() -> None:
     async with lifespan(app), WebsocketCommunicator(app, "/ws/echo") as client:
         await client.send_to("hello")
         assert await client.receive_from() == "hello"
+
+
+async def test_an_endpoint_tells_the_sockets() -> None:
+    async with lifespan(app), WebsocketCommunicator(app, "/ws/echo") as client:
+        http = HttpCommunicator(app, "/announcements?text=lunch", method="POST")
+        assert (await http.get_response())["status"] == 202
+        assert await client.receive_from() == "lunch"

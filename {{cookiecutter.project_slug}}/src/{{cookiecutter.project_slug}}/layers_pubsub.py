@@ -3,7 +3,8 @@
 "default" carries events to sockets by publish/subscribe: at most once, lowest latency. Nothing
 is kept: a page that was away is told that it may have missed something.
 "jobs" is a queue: what a worker takes from it is acknowledged after its handler.
-Without REDIS_URL both live in this process.
+Without REDIS_URL both live in this process, whose memory keeps what GROUP_HISTORY says: Redis
+does not.
 """
 
 import re

@@ -20,13 +20,17 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Secret = Annotated[SecretStr, Field(min_length=32)]
+RedisUrl = Annotated[str, Field(pattern=r"^$|^(unix|rediss?(\+(sentinel|cluster))?)://")]
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    # An error names the variable, not its value: that may be a secret, and goes into the log.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     app_name: str = metadata(__package__)["Name"]
-    redis_url: str = ""
+    redis_url: RedisUrl = ""
     secret_key: Secret | None = None
     session_seconds: PositiveFloat = 12 * 60 * 60
     secure_cookies: bool = False

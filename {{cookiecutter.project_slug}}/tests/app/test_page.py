@@ -327,9 +327,14 @@ def test_a_server_that_was_cut_off_is_asked_again(visitors: Visitors) -> None:
     user = {"id": "u-2", "name": "Ben"}
     said = {"type": "said", "group": "any", "position": "p2", "at": 0, "user": user, "text": "Hi"}
     stand_in.answers["join"] = joined(True, {**said, "id": "m-1"})
+    expect(page.get_by_text("Messages will stand here.")).to_be_visible()
+    stand_in.tell(type="error", code="unavailable", detail="Cut off.", errors=[])
+    expect(page.get_by_role("alert")).to_contain_text("Cut off.")
     stand_in.tell(type="incomplete")
     expect(page.get_by_text("Caught up, 1 message")).to_be_visible()
     expect(texts(page)).to_have_text(["Hi"])
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_text("Messages will stand here.")).to_be_hidden()
     joins = [frame for frame in stand_in.asked if frame["type"] == "join"]
     assert [frame.get("since") for frame in joins if "room" in frame["group"]] == [None, "p1"]
 
@@ -338,7 +343,11 @@ def test_a_server_that_was_cut_off_is_asked_again(visitors: Visitors) -> None:
 
 
 def test_a_refused_name_stays_in_the_form_with_the_reason(visitors: Visitors) -> None:
+    """Spaces alone are refused by the form itself, in the words of the label."""
     page = visitors.arrive()
+    fill_in(page, "  ")
+    expect(page.locator("#name:invalid")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
     fill_in(page, "zero\u200bwidth")
     expect(page.get_by_role("alert")).to_contain_text("visible")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -64,6 +64,8 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("ROOMS_PER_ADDRESS", "none"),
         ("RUN_WORKER", "perhaps"),
         ("LOG_LEVEL", "loud"),
+        ("REDIS_URL", "127.0.0.1:6379"),
+        ("REDIS_URL", "http://127.0.0.1:6379"),
         ("SECRET_KEY", "too short"),
         ("AUTH_SECRET", "too short"),
         ("SESSION_SECONDS", "0"),
@@ -92,6 +94,23 @@ def test_a_provider_is_named_whole(names: set[str], monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "x" * 40)
     with pytest.raises(ValidationError, match="AUTH_"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SECRET_KEY": "secret-of-mine"},
+        {"REDIS_URL": ":secret-of-mine@127.0.0.1:6379"},
+        {"SECRET_KEY": "secret-of-mine" * 3, "AUTH_SECRET": "secret-of-mine" * 3},
+    ],
+)
+def test_an_error_tells_no_secret(values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the log of the process that could not start."""
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert "mine" not in str(error.value)
 
 
 def test_every_setting_is_in_env_example() -> None:

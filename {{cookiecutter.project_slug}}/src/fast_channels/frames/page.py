@@ -4,6 +4,7 @@ Invariants: it asks no other host for anything and holds nothing inline, so that
 ``default-src 'self'``; all that comes from the document is escaped.
 """
 
+import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -123,7 +124,7 @@ def about(part: Part, required: bool) -> str:
         if rules.get(keyword) not in (None, "", [], {})
     ]
     small = f" <small>{escape(', '.join(texts))}</small>" if texts else ""
-    return f"{escape(part.get('description', ''))}{small}"
+    return f"{prose(part.get('description', ''))}{small}"
 
 
 def end(reference: Part) -> str:
@@ -136,4 +137,9 @@ def code(text: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    return f'<p class="text">{escape(text)}</p>' if text else ""
+    return f'<p class="text">{prose(text)}</p>' if text else ""
+
+
+def prose(text: str) -> str:
+    """A docstring's text, in which code stands between two backticks each."""
+    return re.sub("``(.+?)``", r"<code>\1</code>", escape(text))

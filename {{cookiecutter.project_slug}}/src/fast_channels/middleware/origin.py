@@ -94,7 +94,11 @@ class OriginValidator(BaseMiddleware):
             return True
         origins = _values(scope, b"origin")
         if len(origins) != 1:
-            logger.warning("WebSocket refused: %d Origin headers instead of one", len(origins))
+            logger.warning(
+                "WebSocket refused: %d Origin headers instead of one; a client that is no browser "
+                "has to send an allowed origin itself",
+                len(origins),
+            )
             return False
         origin = parse_origin(origins[0])
         if origin and any(pattern.matches(origin) for pattern in self._patterns):

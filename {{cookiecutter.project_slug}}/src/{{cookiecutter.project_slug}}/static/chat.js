@@ -75,6 +75,7 @@ listen(room, {
     seenBefore = Infinity;
     people.update(me, { members, count });
     outbox.joined(complete);
+    complain(""); // of an outage that is over
     setTimeout(() => (byId("scroller").ariaLive = "polite"), 1000); // nobody wants 50 messages read out
   },
   event: (event) => events[event.type]?.(event),

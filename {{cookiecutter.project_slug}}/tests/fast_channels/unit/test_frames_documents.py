@@ -189,6 +189,29 @@ def test_a_name_is_no_markup() -> None:
     )  # the title twice, version, description, path, field, its description
 
 
+def test_what_a_doc_says_of_code_is_shown_as_code() -> None:
+    """Of a consumer, a model and a field; also what would be markup."""
+
+    class Ask(Frame):
+        """Asks for ``<u>``."""
+
+        type: Literal["ask"] = "ask"
+        what: str = Field(description="As in ``x < y``.")
+
+    class Asked(FrameConsumer):
+        """Of ``/session``."""
+
+        incoming = Ask
+
+        @handles
+        async def ask(self, frame: Ask) -> None: ...
+
+    shown = html_page(AsyncAPI("Ask", "1", {"/ask": Asked}).document, "/asyncapi")
+    assert "``" not in shown
+    for text in ("<code>/session</code>", "<code>&lt;u&gt;</code>", "<code>x &lt; y</code>"):
+        assert text in shown
+
+
 def test_the_page_is_small(browser: TestClient) -> None:
     """A few kB for each model, and a style of two."""
     assert len(browser.get("/asyncapi").content) < 20_000

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from redis.exceptions import ResponseError
 
+from fast_channels.exceptions import ChannelLayerUnavailable
 from fast_channels.layers.redis.batches import Batcher, Request
 from fast_channels.layers.redis.client import (
     commands as commands_module,
@@ -427,6 +428,36 @@ async def test_a_server_that_is_loading_is_lost(server: FakeServer, connect: Any
     with pytest.raises(ConnectionLost, match="loading"):
         await ask(run.connection, "GET", "x")
     await run.lost("loading")
+
+
+@pytest.mark.parametrize(
+    "refusal", ["NOAUTH Authentication required.", "LOADING Redis is loading the dataset in memory"]
+)
+async def test_a_server_that_refuses_everything_is_told_of_once(
+    server: FakeServer, caplog: pytest.LogCaptureFixture, refusal: str
+) -> None:
+    """But for the introduction: its connections open, none counts as one, and the attempts back off."""
+
+    def answer(command: list[bytes]) -> bytes:
+        return b"+OK\r\n" if command[0] == b"CLIENT" else f"-{refusal}\r\n".encode()
+
+    server.answer = answer
+    kept = KeptConnection(parse_hosts([("127.0.0.1", server.port)])[0], timeout=1)
+    caplog.set_level("INFO")
+    try:
+        for _ in range(2):
+            with pytest.raises(ChannelLayerUnavailable, match=refusal.split()[-1]):
+                await kept.execute("GET", "x")
+        told = [one for one in caplog.records if one.name.startswith("fast_channels")]
+        assert [one.levelname for one in told] == ["WARNING"]
+        assert kept.down
+        assert (
+            len(server._writers) < 12
+        )  # in two seconds: after 0.05, 0.1, 0.2 … 1 s, or half of it
+        server.answer = lambda command: b"+OK\r\n"
+        assert await kept.execute("GET", "x") == b"OK"
+    finally:
+        await kept.aclose()
 
 
 async def test_callers_wait_while_the_server_does_not_read(connect: Any) -> None:

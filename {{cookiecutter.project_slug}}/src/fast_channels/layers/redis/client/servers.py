@@ -143,6 +143,10 @@ class KeptConnection(Commands):
         running: list[asyncio.Task[None]] = []
         try:
             await redis_connection.connect()
+            # It opens also without the password, or while the server loads. A server that refuses
+            # every command counts as down: attempts back off, and the outage is told once.
+            await redis_connection.send_command("PING", check_health=False)
+            await redis_connection.read_response()
             if is_cancelled():  # redis-py has swallowed it, by the wait_for of Python 3.11
                 raise asyncio.CancelledError
             connection = Connection(redis_connection, self._on_message, self._on_ended, self._drop)
