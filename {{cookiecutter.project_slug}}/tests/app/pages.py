@@ -128,8 +128,8 @@ class Visitors:
         return self.open(self.new_page(**context), url)
 
     def new_page(self, **context: Any) -> Page:
-        """In a window of its own, where nothing moves that need not."""
-        return self.browser.new_context(reduced_motion="reduce", **context).new_page()
+        """In a window of its own."""
+        return self.browser.new_context(**context).new_page()
 
     def open(self, page: Page, url: str = "") -> Page:
         page.on("console", self.note)

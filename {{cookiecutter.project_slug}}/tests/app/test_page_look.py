@@ -173,11 +173,12 @@ def check(page: Page, view: str) -> None:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     for scheme, only in (("light", RULES), ("dark", RULES_OF_COLOUR)):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         options = {"runOnly": only, "resultTypes": ["violations"]}
         results = AxeResults(page.evaluate("(options) => axe.run(options)", options))
         assert results.response["passes"]
         assert results.violations_count == 0, f"{view}, {scheme}\n{results.generate_report()}"
+    page.emulate_media(color_scheme="null", reduced_motion="null")
 
 
 PHONE: ViewportSize = {"width": 360, "height": 740}
