@@ -53,8 +53,7 @@ listen(line, {
     greeted = false;
     byId("connection").dataset.state = state;
     // Only a hint, as a server on this machine needs no network: so we go on trying.
-    const broken = navigator.onLine ? "Reconnecting" : "Offline, trying again";
-    const word = state === "open" ? "Online" : broken;
+    const word = state === "open" ? "Online" : navigator.onLine ? "Reconnecting" : "Offline, trying again";
     if (byId("state").textContent !== word) byId("state").textContent = word;
   },
   frame({ type, user, detail }) {

@@ -126,6 +126,13 @@ class World:
     def commands_of(self, topic: str) -> Any:
         return self.server
 
+    @property
+    def topology(self) -> Any:
+        return self
+
+    def slot_of(self, topic: str) -> int:
+        return 0
+
     def deliver(self, topic: str, messages: Messages, deliver_event: None) -> None:
         if topic in self.heard:
             self.heard[topic] += [int(payload) for _, payload, _ in messages]
