@@ -181,7 +181,11 @@ def test_no_helper_of_the_tests_takes_a_name() -> None:
     names = {name for name in helpers if name.isidentifier() and name.strip("_") == name}
     assert names > {"traffic", "faults", "redis_servers", "expect"}
     assert {name for name in names if name in scope["OWN_NAMES"]} == set()
-    assert {path.name for path in (TEMPLATE / "tests").iterdir()} <= {"app", "conftest.py", "fast_channels"}
+    assert {path.name for path in (TEMPLATE / "tests").iterdir()} <= {
+        "app",
+        "conftest.py",
+        "fast_channels",
+    }
 
 
 def test_choices_are_those_of_the_prompts() -> None:
