@@ -75,7 +75,7 @@ def case(program: str, source: str) -> Any:
     is_between = program == "redis-server"
     command = ("make", "test-runtime", f"ARGS={IN_BETWEEN if is_between else AT_AN_END}")
     env = {"REDIS_SERVER": str(server)}
-    seconds = 20 if is_between else 40
+    seconds = 55 if is_between else 60
     return pytest.param(program, marks=pytest.mark.beside(*command, env=env, seconds=seconds))
 
 

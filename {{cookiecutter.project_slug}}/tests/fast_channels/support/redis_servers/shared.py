@@ -37,4 +37,5 @@ def shared(folder: Path, name: str, make: Callable[[], Servers]) -> Iterator[Ser
                 yield servers
             finally:
                 fcntl.flock(users, fcntl.LOCK_EX)  # waits until no other has its shared one
-                started.unlink()
+                # pytest has given the folder up by now: a run that starts may have deleted it.
+                started.unlink(missing_ok=True)
