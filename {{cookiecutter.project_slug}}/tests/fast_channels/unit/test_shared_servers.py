@@ -1,4 +1,4 @@
-"""Servers that the processes of a test run share: they end with the last one, whatever became of their folder."""
+"""Servers that the processes of a test run share end with the last one, whatever became of their folder."""
 
 import contextlib
 import shutil
