@@ -22,13 +22,9 @@ ONE = VARIANTS[0]
 TWO = (("pubsub", "sentinel"), ("queue", "cluster"))
 LAST = [variant for variant in VARIANTS if variant not in (ONE, *TWO)]
 
-CHROMIUM_NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-)
+# As the page's tests say them, which need Playwright to be imported.
+PAGES = (TEMPLATE / "tests" / "app" / "pages.py").read_text(encoding="utf-8")
+CHROMIUM_NAMES = re.findall(r'"(.+)"', PAGES.partition("CHROMIUM_NAMES = (")[2].partition(")")[0])
 
 # The app's test files that meet layers.py or broker.py, the Python that tells the variants apart.
 MEETING = re.compile(r'\bbroker\b|\bprocesses: Processes\b|"redis"|\blayers\b')
@@ -82,6 +78,11 @@ def test_what_differs_passes(variant: tuple[str, str], done: Done) -> None:
 def test_layer_and_topology_go_together(variant: tuple[str, str], done: Done) -> None:
     """As above; each has been tried with another."""
     passed(done)
+
+
+def test_the_names_of_the_browser_are_found() -> None:
+    """Without them the page's tests would be skipped."""
+    assert {"chromium-headless-shell", "chromium", "google-chrome"} < {*CHROMIUM_NAMES}
 
 
 def test_each_kind_of_what_differs_is_tried() -> None:
